@@ -1,0 +1,1 @@
+"""What relevance costs beside a forward pass and plain Gradient x Input."""

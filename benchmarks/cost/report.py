@@ -1,0 +1,208 @@
+"""Turn results into the tables of the READMEs: ``python -m benchmarks.cost.report``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from .methods import FORWARD, GRADIENT, TRAINABLE, attribute_name
+from .timing import median_ratio
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = Path(__file__).with_name("results.json")
+MAIN = attribute_name("conservative")
+MEBIBYTE = 2**20
+MEMORY_NOTE = (
+    "Peak memory over the loaded model, in MiB for Gradient x Input and as a ratio to "
+    "it for the rest:"
+)
+
+Entry = dict[str, Any]
+Results = dict[str, Any]
+
+
+def main() -> None:
+    """Rewrite the tables of both READMEs."""
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    for path, name, table in documents(results):
+        text = put(path.read_text(encoding="utf-8"), name, table)
+        path.write_text(text, encoding="utf-8")
+        print(f"{path.relative_to(ROOT)}: {name}")
+
+
+def documents(results: Results) -> list[tuple[Path, str, str]]:
+    """List every generated part of a document.
+
+    Args:
+        results: What a run saved.
+
+    Returns:
+        Path, name of the markers, and Markdown of each.
+    """
+    return [
+        (ROOT / "README.md", "cost-summary", summary(results)),
+        (ROOT / "benchmarks" / "README.md", "cost", details(results)),
+    ]
+
+
+def put(text: str, name: str, content: str) -> str:
+    """Replace what stands between two markers.
+
+    Args:
+        text: The document.
+        name: The markers are ``<!-- name:begin -->`` and ``<!-- name:end -->``.
+        content: The Markdown to put between them.
+
+    Returns:
+        The document with the new content.
+
+    Raises:
+        ValueError: If the document does not have each marker exactly once.
+    """
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"text: needs {begin} and {end} once each; add them first.")
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n\n{content}\n\n{end}{rest.split(end)[1]}"
+
+
+def summary(results: Results) -> str:
+    """Write the default rule set's cost, for the main README."""
+    columns = {
+        "CPU time, forward passes": lambda entry: time_ratio(entry, MAIN, FORWARD),
+        "CPU time, of Gradient x Input": lambda entry: time_ratio(
+            entry, MAIN, GRADIENT
+        ),
+        "peak memory, of Gradient x Input": lambda entry: peak_ratio(entry, MAIN),
+    }
+    parts = [table(results, columns), targets(results), environment(results)]
+    return "\n\n".join(parts)
+
+
+def details(results: Results) -> str:
+    """Write every method's cost, for the benchmarks' README."""
+    rules = [attribute_name(name) for name in results["config"]["rules"]]
+    time = {
+        "forward, s": lambda entry: min(entry["seconds"][FORWARD]),
+        "GxI / forward": lambda entry: time_ratio(entry, GRADIENT, FORWARD),
+        "GxI trainable / GxI": lambda entry: time_ratio(entry, TRAINABLE, GRADIENT),
+        f"{label(MAIN)} / forward": lambda entry: time_ratio(entry, MAIN, FORWARD),
+        **{f"{label(name)} / GxI": against_gradient(name) for name in rules},
+    }
+    peak = {
+        "GxI, MiB": lambda entry: entry["peak_bytes"][GRADIENT] / MEBIBYTE,
+        "forward": lambda entry: peak_ratio(entry, FORWARD),
+        "GxI trainable": lambda entry: peak_ratio(entry, TRAINABLE),
+        **{label(name): peak_of(name) for name in rules},
+    }
+    parts = [
+        "CPU time (GxI is Gradient x Input):",
+        table(results, time),
+        MEMORY_NOTE,
+        table(results, peak),
+        targets(results),
+        environment(results),
+    ]
+    return "\n\n".join(parts)
+
+
+def table(results: Results, columns: dict[str, Callable[[Entry], float]]) -> str:
+    """Write one Markdown table with a row for each case.
+
+    Args:
+        results: What a run saved.
+        columns: Heading and number of each column.
+
+    Returns:
+        The table, three significant digits a number.
+    """
+    head = ["model", "batch x tokens", *columns]
+    rows = [
+        [entry["model"], f"{entry['batch']} x {entry['length']}"]
+        + [number(column(entry)) for column in columns.values()]
+        for entry in results["cases"].values()
+    ]
+    rule = ["---", "---", *["---:"] * len(columns)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
+
+
+def targets(results: Results) -> str:
+    """Say in how many cases the default rule set is no dearer than its targets."""
+    entries = list(results["cases"].values())
+    lines = [
+        verdict("CPU time", entries, against_gradient(MAIN)),
+        verdict("peak memory", entries, peak_of(MAIN)),
+    ]
+    return "\n".join(lines)
+
+
+def verdict(
+    what: str, entries: Iterable[Entry], ratio: Callable[[Entry], float]
+) -> str:
+    """Write one line: how often at most 1.00 of Gradient x Input, and the worst.
+
+    Args:
+        what: What is compared.
+        entries: The cases.
+        ratio: The number of a case.
+
+    Returns:
+        A Markdown list item. Ratios count as printed, to two decimals.
+    """
+    values = {f"{e['model']} {e['batch']} x {e['length']}": ratio(e) for e in entries}
+    met = sum(round(value, 2) <= 1 for value in values.values())
+    worst = max(values, key=values.__getitem__)
+    return (
+        f"* {what}: at most 1.00 of Gradient x Input in {met} of {len(values)} cases; "
+        f"the largest is {values[worst]:.2f} ({worst})."
+    )
+
+
+def environment(results: Results) -> str:
+    """Say where and how the numbers were taken."""
+    about = results["environment"]
+    cores = f"{about['threads']} thread of {about['cores']} cores"
+    rounds = [len(entry["seconds"][FORWARD]) for entry in results["cases"].values()]
+    return (
+        f"float32, {cores} of {about['cpu']}; Python {about['python']}, torch "
+        f"{about['torch']}, transformers {about['transformers']}, lrp_hooks "
+        f"{about['lrp_hooks']}; medians of per-round ratios, {min(rounds)} to "
+        f"{max(rounds)} interleaved rounds a case; {results['date']}."
+    )
+
+
+def time_ratio(entry: Entry, method: str, base: str) -> float:
+    """Median ratio of the CPU seconds of two methods."""
+    return median_ratio(entry["seconds"], method, base)
+
+
+def peak_ratio(entry: Entry, method: str, base: str = GRADIENT) -> float:
+    """Ratio of the peaks of two methods."""
+    peaks = entry["peak_bytes"]
+    return float(peaks[method] / peaks[base])
+
+
+def against_gradient(method: str) -> Callable[[Entry], float]:
+    """Column of a method's time beside Gradient x Input."""
+    return lambda entry: time_ratio(entry, method, GRADIENT)
+
+
+def peak_of(method: str) -> Callable[[Entry], float]:
+    """Column of a method's peak beside Gradient x Input."""
+    return lambda entry: peak_ratio(entry, method)
+
+
+def label(method: str) -> str:
+    """Shorten a method's name for a heading: its rule set."""
+    return method.removeprefix("attribute ")
+
+
+def number(value: float) -> str:
+    """Print a number: two decimals below ten, none above."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2f}"
+
+
+if __name__ == "__main__":
+    main()

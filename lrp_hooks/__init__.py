@@ -1,0 +1,66 @@
+"""Explain what a Transformer did, with numbers that add up.
+
+`instrument` hooks any ``torch.nn.Module`` so that one ordinary backward pass propagates
+relevance conservatively (layer-wise relevance propagation as a modified gradient).
+"""
+
+from .autograd import freeze, rescale, secant, slope, split
+from .coverage import Coverage
+from .errors import (
+    AlreadyInstrumentedError,
+    ArgumentError,
+    CompiledModelError,
+    InferenceModeError,
+    LrpHooksError,
+    ModelFolderError,
+    NonFiniteError,
+    RegistrationError,
+    RuleError,
+    TargetError,
+    TextError,
+    UnruledError,
+    UnruledWarning,
+)
+from .explain import explain
+from .explanation import Explanation
+from .instrument import Instrumentation, instrument
+from .readout import Contrast
+from .registry import RuleSet, register
+from .relevance import Ledger, Relevance
+from .rule import LeafRule, Rule, ScopeRule
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlreadyInstrumentedError",
+    "ArgumentError",
+    "CompiledModelError",
+    "Contrast",
+    "Coverage",
+    "Explanation",
+    "InferenceModeError",
+    "Instrumentation",
+    "Ledger",
+    "LeafRule",
+    "LrpHooksError",
+    "ModelFolderError",
+    "NonFiniteError",
+    "RegistrationError",
+    "Relevance",
+    "Rule",
+    "RuleError",
+    "RuleSet",
+    "ScopeRule",
+    "TargetError",
+    "TextError",
+    "UnruledError",
+    "UnruledWarning",
+    "explain",
+    "freeze",
+    "instrument",
+    "register",
+    "rescale",
+    "secant",
+    "slope",
+    "split",
+]

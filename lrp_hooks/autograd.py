@@ -1,0 +1,270 @@
+"""The primitives that carry every rule: freeze, secant, split, rescale.
+
+All of them keep a value bit for bit and change only what autograd does with it. They
+are built on one function, `splice`, which joins a value that was computed elsewhere to
+an input by a backward of the caller's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "carries",
+    "freeze",
+    "pass_through",
+    "rescale",
+    "scale_gradient",
+    "secant",
+    "secant_backward",
+    "slope",
+    "splice",
+    "split",
+]
+
+Backward = Callable[..., Tensor | None]
+
+
+def carries(value: object) -> bool:
+    """Tell whether relevance can flow through a value.
+
+    Args:
+        value: Anything that a function was called with.
+
+    Returns:
+        True for a tensor that is recorded by autograd.
+    """
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+def freeze(x: Tensor) -> Tensor:
+    """Make a constant of a tensor: no relevance flows through it.
+
+    Args:
+        x: Any tensor.
+
+    Returns:
+        The same values without a graph.
+    """
+    return x.detach()
+
+
+class _Splice(torch.autograd.Function):
+    """y = value; dL/dx = backward(dL/dy, *saved)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        value: Tensor,
+        backward: Backward,
+        keep_value: bool,
+        x: Tensor,
+        *saved: Tensor,
+    ) -> Tensor:
+        # Marked dirty rather than returned as an alias: autograd forbids in-place
+        # operations on an alias that a custom function returns.
+        ctx.mark_dirty(value)
+        ctx.save_for_backward(*saved, *((value,) if keep_value else ()))
+        ctx.rule = backward
+        ctx.n_saved = len(saved)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        grad = ctx.rule(grads[0], *ctx.saved_tensors)
+        return (None, None, None, grad, *(None,) * ctx.n_saved)
+
+
+class _InPlaceSplice(torch.autograd.Function):
+    """Rebases a tensor that was overwritten in place: x = new value of x."""
+
+    @staticmethod
+    def forward(ctx: Any, backward: Backward, x: Tensor, *saved: Tensor) -> Tensor:
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(*saved)
+        ctx.rule = backward
+        ctx.n_saved = len(saved)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        grad = ctx.rule(grads[0], *ctx.saved_tensors)
+        return (None, grad, *(None,) * ctx.n_saved)
+
+
+def splice(
+    value: Tensor,
+    x: Tensor,
+    backward: Backward,
+    *saved: Tensor,
+    keep_value: bool = False,
+) -> Tensor:
+    """Join ``value`` to ``x`` by a backward of the caller's own.
+
+    Args:
+        value: The output, of any shape, however it was computed.
+        x: The input that relevance flows to. Where ``value`` is ``x`` itself, ``x``
+            was overwritten in place and its graph is continued.
+        backward: Called as ``backward(grad, *saved)`` with the gradient for
+            ``value``; returns the gradient for ``x``.
+        *saved: Tensors kept for the backward pass.
+        keep_value: Keep ``value`` too; ``backward`` gets it as its last argument.
+
+    Returns:
+        ``value`` bit for bit, recorded as a function of ``x``.
+    """
+    if value is x:
+        result: Tensor = _InPlaceSplice.apply(backward, x, *saved)  # type: ignore[no-untyped-call]
+    else:
+        result = _Splice.apply(  # type: ignore[no-untyped-call]
+            value.detach(), backward, keep_value, x, *saved
+        )
+    return result
+
+
+def _times(factor: float, grad: Tensor) -> Tensor:
+    return grad * factor
+
+
+def split(x: Tensor, n: float) -> Tensor:
+    """Give a factor of an n-fold product its even share of relevance.
+
+    Args:
+        x: One factor, of any shape.
+        n: How many factors share the product's relevance.
+
+    Returns:
+        ``x`` bit for bit; its gradient is divided by ``n``.
+    """
+    if not carries(x):
+        return x
+    # .data has a version counter of its own: what others saved of x stays valid.
+    return splice(x.data, x, partial(_times, 1.0 / n))
+
+
+def scale_gradient(y: Tensor, factor: float) -> Tensor:
+    """Multiply the gradient of a result that was just computed.
+
+    Args:
+        y: A tensor that nothing else refers to yet, such as a product.
+        factor: What the gradient of everything behind ``y`` is multiplied with.
+
+    Returns:
+        ``y`` itself.
+    """
+    return splice(y, y, partial(_times, factor)) if carries(y) else y
+
+
+def rescale(
+    grad: Tensor, output: Tensor, denominator: Tensor, epsilon: float = 0.0
+) -> Tensor:
+    """Turn a gradient into the coefficient of an epsilon- or gamma-type rule.
+
+    Relevance ``output * grad`` is to be shared in proportion to terms that sum to
+    ``denominator``, which gives the coefficient ``output * grad / denominator``.
+
+    Args:
+        grad: The gradient for ``output``.
+        output: z, the layer's output.
+        denominator: The sum of the terms that the rule shares by.
+        epsilon: Added to the denominator's magnitude.
+
+    Returns:
+        The coefficient, in the shape of ``output``; 0 where the denominator is 0.
+    """
+    sign = torch.where(denominator < 0, -1.0, 1.0).to(denominator.dtype)
+    stable = denominator + epsilon * sign
+    dead = stable == 0
+    return torch.where(dead, 0.0, grad * output / torch.where(dead, 1.0, stable))
+
+
+def slope(x: Tensor, y: Tensor) -> Tensor:
+    """Return the secant slope y/x, finite in every dtype.
+
+    At ``x = 0`` it is the limit dy/dx, read from the graph where autograd recorded how
+    ``y`` came from ``x`` (as it did for the arguments of `LeafRule.relevance`). Without
+    a graph the slope at 0 is 1, which leaves a relevance of 0 as it is.
+
+    Args:
+        x: The input of a function with ``y_i = 0`` where ``x_i = 0``.
+        y: Its output, in the shape of ``x``.
+
+    Returns:
+        The slope, in the shape of ``x``.
+    """
+    value, point = y.detach(), x.detach()
+    # Below the smallest normal number y/x is made of rounding.
+    near = point.abs() <= torch.finfo(point.dtype).tiny
+    ratio = value / torch.where(near, 1.0, point)
+    if not bool(near.any()):
+        return ratio
+    return torch.where(near, _limit(x, y, near), ratio)
+
+
+def _limit(x: Tensor, y: Tensor, near: Tensor) -> Tensor:
+    # Seeding only the zeros makes this exact for RMSNorm too: there the off-diagonal
+    # terms of the Jacobian carry a factor x_i = 0.
+    if not (carries(x) and carries(y)):
+        return torch.ones_like(y.detach())
+    (limit,) = torch.autograd.grad(
+        y, x, near.to(y.dtype), retain_graph=True, allow_unused=True
+    )
+    return torch.zeros_like(x) if limit is None else limit.detach().to(y.dtype)
+
+
+def secant(x: Tensor, y: Tensor) -> Tensor:
+    """Let an element-wise function pass relevance unchanged: R(x) = R(y).
+
+    Args:
+        x: The input.
+        y: The output, in the shape of ``x``; best computed from ``x`` with autograd on,
+            which gives the limit of the slope at 0.
+
+    Returns:
+        ``y`` bit for bit, with the gradient ``y/x`` with respect to ``x``.
+    """
+    if not carries(x):
+        return y
+    kept = slope(x, y)
+    return splice(y, x, lambda grad, s: (grad * s).to(x.dtype), kept)
+
+
+def pass_through(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """Let an element-wise function pass relevance unchanged, keeping only ``x``.
+
+    As `secant`, but the slope is computed again in the backward pass, so that no more
+    memory is held than by the function's own derivative.
+
+    Args:
+        function: Element-wise, with ``function(0) = 0``.
+        x: The input, of any shape.
+        y: ``function(x)``.
+
+    Returns:
+        ``y`` bit for bit, with the gradient ``y/x`` with respect to ``x``.
+    """
+    return splice(y, x, partial(secant_backward, function), x)
+
+
+def secant_backward(
+    function: Callable[[Tensor], Tensor], grad: Tensor, x: Tensor
+) -> Tensor:
+    """Return the gradient for ``x`` of an element-wise function's secant.
+
+    Args:
+        function: Element-wise, with ``function(0) = 0``.
+        grad: The gradient for ``function(x)``.
+        x: The input.
+
+    Returns:
+        ``grad * function(x)/x``, in the shape of ``x``.
+    """
+    with torch.enable_grad():
+        point = x.detach().requires_grad_()
+        y = function(point)
+    return (grad * slope(point, y)).to(x.dtype)

@@ -1,0 +1,137 @@
+"""The command line; the only file that parses arguments."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from importlib import import_module
+from typing import Any, NoReturn
+
+from .errors import ArgumentError, LrpHooksError, UnruledWarning
+from .render.text import one_line
+
+__all__ = ["main"]
+
+BAD_INPUT = 2
+INTERRUPTED = 130  # what a shell reports after Ctrl-C
+BROKEN_PIPE = 141  # what it reports of a writer whose reader has left
+LONGEST_MESSAGE = 500
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments. Defaults to those of the process.
+
+    Returns:
+        The exit code: 0, or 2 after bad input, with one line on standard error.
+    """
+    stderr = sys.stderr
+    try:
+        arguments = _parser().parse_args(argv)
+        with _quiet() as caught:
+            # Imported here, since libraries have things to say when imported, too.
+            module = import_module(f".{arguments.command}_command", __package__)
+            module.run(arguments, stderr)
+            sys.stdout.flush()
+    except LrpHooksError as error:
+        print(one_line(f"lrp-hooks: {error}", LONGEST_MESSAGE), file=stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough; the interpreter must not flush into it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    for warning in caught:
+        if issubclass(warning.category, UnruledWarning):
+            print(f"lrp-hooks: {warning.message}", file=stderr)
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports bad arguments as everything else reports bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ArgumentError(f"{message}. Try: {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = _Parser(
+        prog="lrp-hooks",
+        description="Explain what a Transformer says, by relevance that adds up.",
+        epilog="lrp-hooks COMMAND --help tells more about a command.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
+    for add in (_add_explain,):
+        add(commands)
+    return parser
+
+
+@contextmanager
+def _quiet() -> Generator[list[warnings.WarningMessage], None, None]:
+    """Keep other libraries' logs, warnings and progress bars off standard error.
+
+    Yields:
+        The warnings that were caught.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when transformers is imported
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with (
+            warnings.catch_warnings(record=True) as caught,
+            redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("always")
+            yield caught
+    finally:
+        logging.disable(disabled)
+
+
+def _add_explain(commands: Any) -> None:
+    """Add ``lrp-hooks explain``."""
+    parser = commands.add_parser(
+        "explain",
+        help="explain what a model says of a text",
+        description="Show which tokens made the output, and the ledger of all of it.",
+        epilog="""examples:
+  lrp-hooks explain "a gripping, funny film with a weak ending"
+  lrp-hooks explain "not bad at all" --target negative --html page.html
+  lrp-hooks explain "A.B>>C" --model path/to/model --rules attnlrp
+  lrp-hooks explain - --json scores.json < reviews.txt""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "text", metavar="TEXT", help="the text; - reads standard input, one text a line"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        help="a local Hugging Face folder (default: the embedded sentiment model)",
+    )
+    parser.add_argument("--method", metavar="NAME", default="lrp", help="an explainer")
+    parser.add_argument("--rules", metavar="NAME", help="a rule set of method lrp")
+    parser.add_argument(
+        "--target",
+        metavar="LABEL",
+        help="a label or class id (default: the prediction)",
+    )
+    for kind in ("html", "png", "json"):
+        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""What is covered: which module got which rule and why, and what has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from .registry import Match
+
+__all__ = ["Coverage", "Row"]
+
+LINEAR = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Upsample,
+    nn.PixelShuffle,
+    nn.PixelUnshuffle,
+    nn.ChannelShuffle,
+    nn.Fold,
+    nn.Unfold,
+    nn.ZeroPad1d,
+    nn.ZeroPad2d,
+    nn.ZeroPad3d,
+    nn.ReflectionPad1d,
+    nn.ReflectionPad2d,
+)
+"""Modules that are linear and need no rule."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One module of the report.
+
+    Attributes:
+        module: Qualified name.
+        kind: Name of its type.
+        rule: The rule, printed; empty where there is none.
+        why: Why the rule matched, or why none is needed.
+    """
+
+    module: str
+    kind: str
+    rule: str
+    why: str
+
+
+@dataclass
+class Coverage:
+    """The report of an instrumented model; print it.
+
+    Attributes:
+        rows: One for each module.
+        unruled: ``{(function, module name)}`` that bent relevance without a rule in the
+            calls made so far.
+    """
+
+    rows: tuple[Row, ...]
+    unruled: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def ruled(self) -> tuple[Row, ...]:
+        """Modules with a rule."""
+        return tuple(row for row in self.rows if row.rule)
+
+    @property
+    def linear(self) -> tuple[Row, ...]:
+        """Modules that are linear and need no rule."""
+        return tuple(row for row in self.rows if row.why == "linear")
+
+    def __repr__(self) -> str:
+        table = [(r.module or "(root)", r.kind, r.rule or "-", r.why) for r in self.rows]
+        lines = _aligned([("module", "type", "rule", "why"), *table])
+        for function, module in sorted(self.unruled):
+            lines.append(f"no rule: {function} called by {module or '(root)'}")
+        return "\n".join(lines)
+
+
+def row(name: str, module: nn.Module, match: Match | None) -> Row:
+    """Describe a module.
+
+    Args:
+        name: Its qualified name.
+        module: The module.
+        match: Its rule, if it has one.
+
+    Returns:
+        The row.
+    """
+    kind = type(module).__name__
+    if match is not None:
+        return Row(name, kind, repr(match.rule), match.why)
+    if isinstance(module, LINEAR):
+        return Row(name, kind, "", "linear")
+    if next(module.children(), None) is not None:
+        return Row(name, kind, "", "its parts, and the functions it calls")
+    return Row(name, kind, "", "the functions it calls")
+
+
+def _aligned(table: Iterable[tuple[str, ...]]) -> list[str]:
+    rows = list(table)
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=True)).rstrip()
+        for cells in rows
+    ]

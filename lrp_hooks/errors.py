@@ -1,0 +1,74 @@
+"""Every error the library raises, under one base class.
+
+A message names the argument, what came, what is allowed and what to do next. Errors
+about an argument are also ``ValueError``; errors about the state of the process or of
+the model are also ``RuntimeError``.
+"""
+
+__all__ = [
+    "AlreadyInstrumentedError",
+    "ArgumentError",
+    "CompiledModelError",
+    "InferenceModeError",
+    "LrpHooksError",
+    "ModelFolderError",
+    "NonFiniteError",
+    "RegistrationError",
+    "RuleError",
+    "TargetError",
+    "TextError",
+    "UnruledError",
+    "UnruledWarning",
+]
+
+
+class LrpHooksError(Exception):
+    """Base class of every error raised by this library."""
+
+
+class ArgumentError(LrpHooksError, ValueError):
+    """An argument has a value that is not allowed."""
+
+
+class TargetError(ArgumentError):
+    """The target is no class, label, token or function of this model's output."""
+
+
+class TextError(ArgumentError):
+    """The text is empty, too long for the model, or does not fit its tokenizer."""
+
+
+class ModelFolderError(ArgumentError):
+    """The folder holds no model that can be loaded."""
+
+
+class RegistrationError(ArgumentError):
+    """A rule is registered under a key that is taken or that names nothing."""
+
+
+class RuleError(ArgumentError):
+    """A rule breaks its contract, for example by a gradient of another shape."""
+
+
+class AlreadyInstrumentedError(ArgumentError):
+    """The model, a part of it or a wrapper around it is instrumented already."""
+
+
+class CompiledModelError(ArgumentError):
+    """A ``torch.compile``d model does not run the hooks that are attached to it."""
+
+
+class InferenceModeError(LrpHooksError, RuntimeError):
+    """``torch.inference_mode()`` records no graph, so there is nothing to propagate."""
+
+
+class NonFiniteError(LrpHooksError, ValueError):
+    """A NaN or an infinity appeared; the message says in which module first."""
+
+
+class UnruledError(LrpHooksError, RuntimeError):
+    """A module or function bends relevance and has no rule (``strict=True``)."""
+
+
+class UnruledWarning(UserWarning):
+    """Names what bends relevance without a rule and fell back to its own gradient."""

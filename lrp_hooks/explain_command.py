@@ -1,0 +1,170 @@
+"""``lrp-hooks explain``: a text or many, to the terminal and into files."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from torch import nn
+from tqdm import tqdm
+
+from . import explainers
+from .encoding import encode
+from .errors import ArgumentError, TargetError, TextError
+from .explain import explain
+from .explanation import Explanation
+from .files import StrPath, check_writable, write_whole
+from .loading import load_folder
+from .prediction import Prediction, predict
+from .registry import RuleSet
+from .render import html, plot
+from .render.record import records
+from .render.text import visible
+from .sentiment import sentiment_model
+
+__all__ = ["run"]
+
+Found = tuple[str, Prediction | None, Explanation]
+
+
+def run(arguments: Namespace, stderr: TextIO) -> None:
+    """Explain one text, or each line of standard input.
+
+    Files are written, and then anything is printed, once all texts are explained.
+
+    Args:
+        arguments: What the command line says.
+        stderr: Where a progress bar goes.
+    """
+    texts = _texts(arguments.text)
+    options = _options(arguments)
+    model, tokenizer = _model(arguments.model)
+    target = _target(arguments.target, model, tokenizer)
+    encode(model, tokenizer, texts)  # refuses a bad text before any work on good ones
+    bar = tqdm(
+        texts, file=stderr, leave=False, disable=not _wants_bar(arguments, stderr)
+    )
+    found = []
+    for text in bar:
+        explanation = explain(
+            model, text, arguments.method, tokenizer, target, **options
+        )
+        prediction = predict(model, tokenizer, encode(model, tokenizer, [text]).batch)
+        found.append((text, prediction, explanation))
+    write_whole(_files(arguments, found))
+    _print(found)
+
+
+def _texts(text: str) -> list[str]:
+    """Return the texts to explain.
+
+    Raises:
+        TextError: If standard input is empty or no text.
+    """
+    if text != "-":
+        return [text]
+    try:
+        lines = (sys.stdin.read() if sys.stdin else "").split("\n")
+    except UnicodeDecodeError as error:
+        raise TextError(f"standard input is no valid text: {error}.") from error
+    if not lines[-1]:
+        lines.pop()  # the end of the last line begins no further one
+    if not lines:
+        raise TextError("standard input is empty. Pass one text a line.")
+    return lines
+
+
+def _options(arguments: Namespace) -> dict[str, Any]:
+    """Return the explainer's options, once everything but the model is checked.
+
+    Raises:
+        ArgumentError: If two outputs are to go into one file.
+    """
+    options = {} if arguments.rules is None else {"rules": arguments.rules}
+    explainers.named(arguments.method).check_options(options)
+    if arguments.rules is not None:
+        RuleSet.named(arguments.rules)
+    paths = [
+        p for p in (arguments.html, arguments.png, arguments.json) if p is not None
+    ]
+    if len({Path(path).absolute() for path in paths}) < len(paths):
+        raise ArgumentError(f"two outputs are to go into one file: {', '.join(paths)}.")
+    for path in paths:
+        check_writable(path)
+    if arguments.png is not None:
+        plot.require_matplotlib()
+    return options
+
+
+def _model(folder: str | None) -> tuple[nn.Module, Any]:
+    """Return the model and the tokenizer of a folder, or the embedded ones."""
+    return sentiment_model() if folder is None else load_folder(folder)
+
+
+def _target(name: str | None, model: Any, tokenizer: Any) -> int | None:
+    """Return the id of a label, a token or a number.
+
+    Raises:
+        TargetError: If the model knows no such thing.
+    """
+    if name is None:
+        return None
+    speaks = model.get_output_embeddings() is not None
+    known = tokenizer.get_vocab() if speaks else model.config.label2id
+    if name in known:
+        return int(known[name])
+    if name.isdecimal():
+        return int(name)
+    kind = "token" if speaks else "label"
+    some = ", ".join(map(repr, list(known)[:12]))
+    raise TargetError(
+        f"--target {name!r} is no {kind} of this model, which has {some}"
+        f"{' and others' * (len(known) > 12)}. Its number will do, too."
+    )
+
+
+def _wants_bar(arguments: Namespace, stderr: TextIO) -> bool:
+    """Return whether there is someone to watch and something to wait for."""
+    return arguments.text == "-" and stderr.isatty()
+
+
+def _files(arguments: Namespace, found: Sequence[Found]) -> dict[StrPath, bytes]:
+    """Return the contents of all files that were asked for."""
+    files: dict[StrPath, bytes] = {}
+    explanations = [explanation for _, _, explanation in found]
+    if arguments.html is not None:
+        files[arguments.html] = html.page(explanations).encode()
+    if arguments.png is not None:
+        buffer = io.BytesIO()
+        plot.figure(explanations).savefig(buffer, format="png")
+        files[arguments.png] = buffer.getvalue()
+    if arguments.json is not None:
+        entries = [_record(*entry) for entry in found]
+        plain = entries if arguments.text == "-" else entries[0]
+        files[arguments.json] = json.dumps(plain, indent=2).encode()
+    return files
+
+
+def _record(
+    text: str, prediction: Prediction | None, explanation: Explanation
+) -> dict[str, Any]:
+    """Return what is known of one text."""
+    said = None if prediction is None else vars(prediction)
+    return {"text": text, "prediction": said, **records(explanation)[0]}
+
+
+def _print(found: Sequence[Found]) -> None:
+    """Print predictions, heat maps and ledgers."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not all can write a "▁"
+    for number, (_, prediction, explanation) in enumerate(found, start=1):
+        if len(found) > 1:
+            print(f"{chr(10) * (number > 1)}text {number} of {len(found)}")
+        if prediction is not None:
+            print(f"prediction  {visible(str(prediction))}")
+        print(explanation.to_terminal())

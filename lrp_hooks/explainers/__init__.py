@@ -1,0 +1,65 @@
+"""Explainers, one file or folder a system; each is imported when it is asked for.
+
+To add one, write a subclass of ``Explainer`` and give it a line in the table below.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ..errors import ArgumentError
+from .base import Explainer
+
+__all__ = ["Explainer", "named", "names"]
+
+# The method's name, which is its class name in snake case: the module, the class.
+_TABLE = {
+    "lrp": ("lrp", "LRP"),
+    "gradient_x_input": ("lrp", "GradientXInput"),
+}
+
+
+def names() -> tuple[str, ...]:
+    """List the methods.
+
+    Returns:
+        Their names, as ``explain(..., method=name)`` takes them.
+    """
+    return tuple(_TABLE)
+
+
+def named(name: str) -> type[Explainer]:
+    """Look a method up.
+
+    Args:
+        name: One of ``names()``.
+
+    Returns:
+        The explainer's class.
+
+    Raises:
+        ArgumentError: If there is none of that name; the message lists all.
+    """
+    if name not in _TABLE:
+        raise ArgumentError(
+            f"method={name!r} is no explainer; it must be one of "
+            f"{', '.join(map(repr, _TABLE))}."
+        )
+    found: type[Explainer] = _load(*_TABLE[name])
+    return found
+
+
+def __getattr__(name: str) -> Any:
+    for module, class_name in _TABLE.values():
+        if class_name == name:
+            return _load(module, class_name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *(class_name for _, class_name in _TABLE.values())})
+
+
+def _load(module: str, class_name: str) -> Any:
+    return getattr(import_module(f".{module}", __name__), class_name)

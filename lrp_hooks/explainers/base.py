@@ -1,0 +1,70 @@
+"""The interface that all explainers share."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from typing import Any
+
+from torch import nn
+
+from ..errors import ArgumentError
+from ..explanation import Explanation
+
+__all__ = ["Explainer"]
+
+
+class Explainer(ABC):
+    """Built on a model and options, then called on batches.
+
+    Subclasses take their options as named arguments of ``__init__`` after the model;
+    ``explain(..., **options)`` passes them on and lists them in errors.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Remember the model; nothing is done to it before a call.
+
+        Args:
+            model: The model to explain.
+        """
+        self.model = model
+
+    @abstractmethod
+    def __call__(self, inputs: Any, target: Any = None) -> Explanation:
+        """Explain one output of each example.
+
+        Args:
+            inputs: A tensor, a tuple of tensors or a mapping of keyword arguments.
+            target: What to explain: a class or token id, one for each example, a
+                label, a ``Contrast``, or a function of the model's output. Defaults to
+                ``None``: the arg-max.
+
+        Returns:
+            The explanation of the batch.
+        """
+
+    @classmethod
+    def options(cls) -> tuple[str, ...]:
+        """List the options.
+
+        Returns:
+            The names that ``__init__`` takes beside the model.
+        """
+        return tuple(name for name in inspect.signature(cls).parameters)[1:]
+
+    @classmethod
+    def check_options(cls, options: dict[str, Any]) -> None:
+        """Refuse options that do not exist.
+
+        Args:
+            options: What a caller wants to pass to ``__init__``.
+
+        Raises:
+            ArgumentError: If one is unknown; the message names the valid ones.
+        """
+        unknown = [name for name in options if name not in cls.options()]
+        if unknown:
+            raise ArgumentError(
+                f"{unknown[0]}={options[unknown[0]]!r} is no option of {cls.__name__}; "
+                f"its options are {', '.join(cls.options()) or 'none'}."
+            )

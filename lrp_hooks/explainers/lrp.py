@@ -1,0 +1,97 @@
+"""Layer-wise relevance propagation, and its plainest case: Gradient x Input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from ..instrument import instrument
+from ..registry import RuleSet
+from ..relevance import Relevance
+from ..rule import Rule
+from .base import Explainer
+
+__all__ = ["LRP", "GradientXInput"]
+
+
+class LRP(Explainer):
+    """Relevance by one forward and one backward pass of the instrumented model."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rules: str | RuleSet = "conservative",
+        overrides: Mapping[Any, Rule] | None = None,
+        strict: bool = False,
+        wrt: str | Sequence[str] | None = None,
+    ) -> None:
+        """Remember the model and how to instrument it.
+
+        Args:
+            model: Any module; it is instrumented during a call and restored after it.
+            rules: A rule set or its name. Defaults to ``"conservative"``.
+            overrides: Rules laid over the rule set, by module, name glob or type.
+            strict: Whether a module without a rule is an error. Defaults to ``False``:
+                one warning names them all.
+            wrt: Where relevance is read: a module name or several. Defaults to the
+                input embeddings, or the input itself where it is no token ids.
+        """
+        super().__init__(model)
+        self.rules = rules
+        self.overrides = overrides
+        self.strict = strict
+        self.wrt = wrt
+
+    def __call__(self, inputs: Any, target: Any = None) -> Relevance:
+        """Explain one output of each example.
+
+        Args:
+            inputs: A tensor, a tuple of tensors or a mapping of keyword arguments.
+            target: As ``Instrumentation.attribute`` takes it.
+
+        Returns:
+            Relevance, with the ledger of the whole output.
+        """
+        with instrument(
+            self.model, self.rules, overrides=self.overrides, strict=self.strict
+        ) as lrp:
+            relevance = lrp.attribute(inputs, target=target, wrt=self.wrt)
+        relevance.method = "lrp"
+        name = self.rules if isinstance(self.rules, str) else self.rules.name
+        relevance.meta["rules"] = name
+        return relevance
+
+
+class GradientXInput(LRP):
+    """The gradient times the input: the rule set that changes nothing.
+
+    Its ledger's error is the honest leak: how far the network is from linear.
+    """
+
+    def __init__(
+        self, model: nn.Module, wrt: str | Sequence[str] | None = None
+    ) -> None:
+        """Remember the model.
+
+        Args:
+            model: Any module; it is instrumented during a call and restored after it.
+            wrt: Where relevance is read, as for ``LRP``.
+        """
+        super().__init__(model, rules="gradient", wrt=wrt)
+
+    def __call__(self, inputs: Any, target: Any = None) -> Relevance:
+        """Explain one output of each example.
+
+        Args:
+            inputs: A tensor, a tuple of tensors or a mapping of keyword arguments.
+            target: As ``Instrumentation.attribute`` takes it.
+
+        Returns:
+            Gradient x Input, with the ledger of the whole output.
+        """
+        relevance = super().__call__(inputs, target)
+        relevance.method = "gradient_x_input"
+        del relevance.meta["rules"]
+        return relevance

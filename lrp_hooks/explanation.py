@@ -1,0 +1,233 @@
+"""What every explainer returns: scores, what they explain, and ways to show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from . import storage
+from .errors import ArgumentError
+from .words import Grouping, group
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from typing_extensions import Self
+
+__all__ = ["Explanation"]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Explanation:
+    """The scores that an explainer gives to the inputs of a batch.
+
+    ``B`` is the number of examples, ``T`` the number of tokens. ``tokens[b][t]`` is the
+    token of ``scores[b, t]``; padding after the last token has no token.
+
+    Args:
+        scores: ``[B, T]`` for text, ``[B, H, W]`` for images, the input's own shape for
+            plain vectors; a dictionary by name where several tensors were read.
+        output: The explained scalar of each example, ``[B]``.
+        target: What was explained: a class or token id, or one for each example, or
+            a label, a contrast or a function of the model's output.
+        method: The explainer's name in snake case.
+        tokens: ``B`` lists of strings, if known. Defaults to ``None``.
+        attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none.
+        meta: JSON-able extras. Known keys are ``"special"`` (``B`` lists of booleans:
+            special tokens), ``"labels"`` (``{id: name}``), ``"subwords"`` (the mark
+            by which the tokenizer tells parts of words) and ``"rules"``.
+
+    Raises:
+        ArgumentError: If ``tokens`` are no lists of strings, one for each example, or
+            are more than the scores.
+    """
+
+    scores: Tensor | dict[str, Tensor]
+    output: Tensor
+    target: Any = None
+    method: str = ""
+    tokens: list[list[str]] | None = None
+    attended: Tensor | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse tokens that do not belong to the scores.
+
+        Raises:
+            ArgumentError: If ``tokens`` are no lists of strings, one for each example,
+                or are more than the scores.
+        """
+        if self.tokens is None:
+            return
+        if any(isinstance(row, str) for row in self.tokens):
+            raise ArgumentError(
+                "tokens must be one list of strings for each example, got a list of "
+                "strings. For a single example write tokens=[[...]]."
+            )
+        if len(self.tokens) != self.output.numel():
+            raise ArgumentError(
+                "tokens must be one list for each example: expected "
+                f"{self.output.numel()} lists, got {len(self.tokens)}."
+            )
+        longest = max(map(len, self.tokens), default=0)
+        if isinstance(self.scores, Tensor) and longest > self.scores[0].numel():
+            raise ArgumentError(
+                f"tokens has {longest} tokens for one example, but scores have the "
+                f"shape {list(self.scores.shape)}. Give each score its token."
+            )
+
+    @property
+    def targets(self) -> list[str]:
+        """The explained target of each example, by its label where that is known."""
+        return [self._label(self._target(b)) for b in range(self.output.numel())]
+
+    def words(self) -> Self:
+        """Merge the scores of sub-word tokens to whole words.
+
+        A word's score is the sum of its tokens' scores. Special tokens stay alone,
+        padding is dropped, and examples of fewer words end in zeros.
+
+        Returns:
+            A new explanation whose ``tokens`` are words and whose ``scores`` are
+            ``[B, W]``, with ``W`` the largest number of words.
+
+        Raises:
+            ArgumentError: If the tokens are unknown or the scores are not ``[B, T]``.
+        """
+        if self.tokens is None:
+            raise ArgumentError(
+                "words() merges tokens, but tokens is None. Pass the tokenizer to "
+                "explain(), or set explanation.tokens to one list of strings for each "
+                "example."
+            )
+        if not isinstance(self.scores, Tensor) or self.scores.dim() != 2:
+            raise ArgumentError(
+                "words() needs the scores of one tensor of tokens, [B, T], got "
+                f"{_shape(self.scores)}. Explain one tensor, without a list as wrt."
+            )
+        grouping = group(
+            self.tokens,
+            length=self.scores.shape[1],
+            special=self.meta.get("special"),
+            attended=self.attended,
+            mark=self.meta.get("subwords"),
+        )
+        return replace(self, **self._merged(grouping))
+
+    def to_html(self) -> str:
+        """Render a self-contained page.
+
+        Returns:
+            An HTML document; special characters of tokens and labels are escaped.
+        """
+        from .render import html
+
+        return html.page([self])
+
+    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
+        """Return a fragment for a notebook."""
+        from .render import html
+
+        return html.fragment([self])
+
+    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
+        """Render for a terminal.
+
+        Args:
+            colour: True for a coloured heat map, false for each token beside its
+                signed score. Defaults to ``None``: coloured on a terminal.
+            width: Columns to wrap at. Defaults to the terminal's own width.
+
+        Returns:
+            Lines of text, without a newline at the end.
+        """
+        from .render import terminal
+
+        return terminal.render(self, colour=colour, width=width)
+
+    def plot(self) -> Figure:
+        """Draw the scores as a heat map.
+
+        Returns:
+            A matplotlib figure, registered with no window.
+        """
+        from .render import plot
+
+        return plot.figure([self])
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything into one ``.safetensors`` file, bit by bit as it is.
+
+        A target that is a function is saved as its name.
+
+        Args:
+            path: The file to write; an older file is replaced once this one is whole.
+        """
+        storage.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read what ``save`` wrote, as the class that it was.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The explanation, its tensors on the CPU.
+
+        Raises:
+            ArgumentError: If the file holds no explanation of this class.
+        """
+        found = storage.load(path, base=Explanation)
+        if not isinstance(found, cls):
+            raise ArgumentError(
+                f"path {str(path)!r} holds a {type(found).__name__}, not a "
+                f"{cls.__name__}. Read it with {type(found).__name__}.load(path)."
+            )
+        return found
+
+    def __repr__(self) -> str:
+        """Return the class, the method, the shapes, the targets and the outputs."""
+        outputs = ", ".join(f"{value:.4g}" for value in self.output.flatten().tolist())
+        return (
+            f"{type(self).__name__}(method={self.method!r}, "
+            f"scores={_shape(self.scores)}, targets={self.targets}, "
+            f"output=[{outputs}])"
+        )
+
+    def _merged(self, grouping: Grouping) -> dict[str, Any]:
+        """Return the fields that ``words`` replaces; subclasses add their own."""
+        assert isinstance(self.scores, Tensor)
+        meta = {k: v for k, v in self.meta.items() if k != "subwords"}
+        return {
+            "scores": grouping.fold(self.scores),
+            "tokens": grouping.words,
+            "attended": grouping.attended.to(self.scores.device),
+            "meta": {**meta, "special": grouping.special},
+        }
+
+    def _target(self, b: int) -> object:
+        """Return the target of example ``b``."""
+        target = self.target
+        if isinstance(target, Tensor):
+            target = target.tolist()
+        return target[b] if type(target) in {list, tuple} else target
+
+    def _label(self, target: object) -> str:
+        """Return the name of one target."""
+        labels = self.meta.get("labels")
+        if isinstance(labels, Mapping) and isinstance(target, int):
+            return str(labels.get(target, target))
+        if callable(target):
+            return str(getattr(target, "__name__", type(target).__name__))
+        return "" if target is None else str(target)
+
+
+def _shape(scores: Tensor | Mapping[str, Tensor]) -> str:
+    """Return the shape of a tensor, or of each of several by name."""
+    if isinstance(scores, Tensor):
+        return str(list(scores.shape))
+    return "{" + ", ".join(f"{k}: {list(v.shape)}" for k, v in scores.items()) + "}"

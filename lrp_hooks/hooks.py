@@ -1,0 +1,268 @@
+"""The hooks on one module: they open the function scope and splice in leaf rules."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .autograd import carries
+from .errors import InferenceModeError, RuleError
+from .rule import FunctionTable, LeafRule, Rule, joining
+from .scope import Scope, Surroundings, active_scope
+from .sources import SourceCollector
+
+__all__ = ["ModuleHooks", "Runtime", "first_tensor", "replace_first"]
+
+
+class Runtime:
+    """What the hooks of one instrumented model share while it runs."""
+
+    def __init__(
+        self, surroundings: Surroundings, settled: Callable[[], None]
+    ) -> None:
+        """Start with nothing running.
+
+        Args:
+            surroundings: See `Surroundings`.
+            settled: Called after each outermost call.
+        """
+        self.surroundings = surroundings
+        self.settled = settled
+        self._thread = threading.local()
+
+    @property
+    def collector(self) -> SourceCollector | None:
+        """Where this thread's calls enter sources, if a ledger is being written."""
+        return getattr(self._thread, "collector", None)
+
+    @collector.setter
+    def collector(self, value: SourceCollector | None) -> None:
+        self._thread.collector = value
+
+    @property
+    def scope(self) -> Scope | None:
+        """The scope that is open in this thread for this model."""
+        scope = active_scope()
+        ours = scope is not None and scope.surroundings is self.surroundings
+        return scope if ours else None
+
+    def enter(
+        self, module: nn.Module, name: str, functions: FunctionTable, leaf: bool
+    ) -> None:
+        """Push a frame for a module; open a scope if it is the outermost one."""
+        if torch.is_inference_mode_enabled():
+            raise InferenceModeError(
+                f"{type(module).__name__} is instrumented and was called under "
+                "torch.inference_mode(), which records no graph. Use torch.no_grad() "
+                "for plain outputs, or remove() the instrumentation first."
+            )
+        scope = self.scope
+        if scope is None:
+            if not torch.is_grad_enabled():
+                return
+            scope = Scope(self.surroundings, self.collector)
+        scope.push(module, name, functions, leaf)
+
+    def leave(self, module: nn.Module) -> bool:
+        """Pop the frame of a module.
+
+        Args:
+            module: The module that has run.
+
+        Returns:
+            Whether rules hold where it was called.
+        """
+        scope = self.scope
+        if scope is None or scope.frames[-1].module is not module:
+            return False
+        outside_leaf = len(scope.frames) == 1 or not scope.frames[-2].leaf
+        scope.pop()
+        if not scope.frames:
+            self.settled()
+        return outside_leaf
+
+    def abandon(self) -> None:
+        """Close this model's scope after an exception that no hook has seen."""
+        while (scope := self.scope) is not None:
+            scope.pop()
+
+
+class ModuleHooks:
+    """The forward pre-hook and the forward hook of one module.
+
+    A copy of an instrumented model is a plain model: copies of these hooks do nothing.
+    """
+
+    def __init__(
+        self, runtime: Runtime | None = None, name: str = "", rule: Rule | None = None
+    ) -> None:
+        """Prepare the hooks; `attach` puts them on a module.
+
+        Args:
+            runtime: What the model's hooks share; None for hooks that do nothing.
+            name: The module's qualified name.
+            rule: The module's own rule, if it has one.
+        """
+        self.runtime = runtime
+        self.name = name
+        self.rule = rule
+
+    def __reduce__(self) -> Any:
+        """Copy and pickle as hooks that do nothing."""
+        return (ModuleHooks, ())
+
+    def attach(self, module: nn.Module) -> list[Callable[[], None]]:
+        """Put the hooks on a module.
+
+        Args:
+            module: The module.
+
+        Returns:
+            Functions that take them off again.
+        """
+        if isinstance(module, nn.TransformerEncoderLayer):
+            return [_wrap_forward(self, module)]
+        before = module.register_forward_pre_hook(self.enter, with_kwargs=True)
+        after = module.register_forward_hook(
+            self.leave, with_kwargs=True, always_call=True
+        )
+        return [before.remove, after.remove]
+
+    def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Open the module's scope."""
+        if self.runtime is not None:
+            leaf = isinstance(self.rule, LeafRule)
+            functions = {} if leaf or self.rule is None else self.rule.functions(module)
+            self.runtime.enter(module, self.name, functions, leaf)
+
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        """Close the module's scope and give a leaf's output its backward."""
+        if self.runtime is None or not self.runtime.leave(module):
+            return None
+        if not isinstance(self.rule, LeafRule) or not torch.is_grad_enabled():
+            return None
+        x, y = first_tensor((args, kwargs), carries), first_tensor(output)
+        if x is None or y is None:
+            return None
+        if y is x:
+            raise RuleError(
+                f"{self.name or type(module).__name__} overwrites its input in place, "
+                f"so {type(self.rule).__name__} cannot know what came in; build it "
+                "with inplace=False."
+            )
+        return replace_first(output, y, self._join(module, args, kwargs, x, y))
+
+    def _join(
+        self, module: nn.Module, args: Any, kwargs: Any, x: Tensor, y: Tensor
+    ) -> Tensor:
+        assert isinstance(self.rule, LeafRule) and self.runtime is not None
+        given = replace_first((args, kwargs), x, None)
+
+        def again(point: Tensor) -> Tensor:
+            args, kwargs = replace_first(given, None, point)
+            result = first_tensor(module.forward(*args, **kwargs))
+            return y if result is None else result
+
+        collector, name = self.runtime.collector, self.name
+        sink = None
+        if collector is not None:
+
+            def sink(kind: str, terms: Tensor) -> None:
+                collector.add(f"{name}.{kind}" if name else kind, terms)
+
+        with joining(sink):
+            return self.rule.join(module, x, y, again)
+
+
+class _WrappedForward:
+    """Runs a module's forward between its hooks.
+
+    ``nn.TransformerEncoderLayer`` refuses its fused kernel to a module with hooks, so
+    it gets its scope in this way, and its outputs stay what they are.
+    """
+
+    def __init__(self, hooks: ModuleHooks, module: nn.Module) -> None:
+        self.hooks = hooks
+        self.module = module
+        self.inner = module.forward
+        functools.update_wrapper(self, module.forward)
+
+    def __reduce__(self) -> Any:
+        return (_plain_forward, (self.module,))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.hooks.enter(self.module, args, kwargs)
+        output = None
+        try:
+            output = self.inner(*args, **kwargs)
+        finally:
+            replaced = self.hooks.leave(self.module, args, kwargs, output)
+        return output if replaced is None else replaced
+
+
+def _plain_forward(module: nn.Module) -> Callable[..., Any]:
+    return functools.partial(type(module).forward, module)
+
+
+def _wrap_forward(hooks: ModuleHooks, module: nn.Module) -> Callable[[], None]:
+    before = module.__dict__.get("forward")
+    module.__dict__["forward"] = _WrappedForward(hooks, module)
+
+    def restore() -> None:
+        if before is None:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = before
+
+    return restore
+
+
+def first_tensor(
+    value: Any, accept: Callable[[Tensor], bool] = lambda tensor: True
+) -> Tensor | None:
+    """Find the first tensor in nested arguments or outputs.
+
+    Args:
+        value: A tensor, or tuples, lists and mappings of such.
+        accept: Which tensors count.
+
+    Returns:
+        The tensor, or None.
+    """
+    if isinstance(value, Tensor):
+        return value if accept(value) else None
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            found = first_tensor(item, accept)
+            if found is not None:
+                return found
+    return None
+
+
+def replace_first(value: Any, old: Any, new: Any) -> Any:
+    """Replace an object in nested arguments or outputs, keeping their types.
+
+    Args:
+        value: A tensor, or tuples, lists and mappings of such.
+        old: The object to replace, compared by identity.
+        new: What takes its place.
+
+    Returns:
+        The value with the replacement.
+    """
+    if value is old:
+        return new
+    if isinstance(value, Mapping):
+        items = {key: replace_first(item, old, new) for key, item in value.items()}
+        return items if type(value) is dict else type(value)(**items)
+    if isinstance(value, list | tuple):
+        made = [replace_first(item, old, new) for item in value]
+        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
+    return value

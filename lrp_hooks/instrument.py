@@ -1,0 +1,314 @@
+"""`instrument`: hook a model so that autograd differentiates its linearised twin."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+
+from . import attribute as _attribute
+from .coverage import LINEAR, Coverage, row
+from .errors import (
+    AlreadyInstrumentedError,
+    ArgumentError,
+    CompiledModelError,
+    UnruledError,
+    UnruledWarning,
+)
+from .hooks import ModuleHooks, Runtime
+from .registry import Match, RuleSet, as_rule, load_rules, lookup
+from .relevance import Relevance
+from .rule import LeafRule, Rule
+from .scope import Surroundings
+
+__all__ = ["Instrumentation", "instrument"]
+
+_instrumented: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+Key = nn.Module | str | type[nn.Module]
+
+
+def instrument(
+    model: nn.Module,
+    rules: RuleSet | str = "conservative",
+    *,
+    overrides: Mapping[Key, Rule] | None = None,
+    strict: bool = False,
+) -> Instrumentation:
+    """Hook a model, in place and reversibly, so that gradients are relevance.
+
+    Outputs stay bit-identical. Until `Instrumentation.remove`, ``x.grad * x`` is the
+    relevance of ``x`` for any tool that takes a gradient.
+
+    Args:
+        model: Any module.
+        rules: A rule set or its name: ``"conservative"``, ``"ah+ln"``, ``"cp-lrp"``,
+            ``"attnlrp"``, ``"ah"``, ``"ln"`` or ``"gradient"``.
+        overrides: ``{key: rule}`` laid over the rule set for this model only; a key is
+            a module instance, a glob over qualified names, or a module type.
+        strict: Raise where something bends relevance and has no rule, instead of
+            warning.
+
+    Returns:
+        The instrumentation, a context manager that removes it.
+
+    Raises:
+        ArgumentError: If an argument is not as described.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; it must be a torch.nn.Module."
+        )
+    _check_compiled(model)
+    load_rules()
+    if not isinstance(rules, RuleSet):
+        if not isinstance(rules, str):
+            raise ArgumentError(
+                f"rules is a {type(rules).__name__}; it must be a RuleSet or a name: "
+                f"{', '.join(map(repr, RuleSet.names()))}."
+            )
+        rules = RuleSet.named(rules)
+    checked = _checked_overrides(model, overrides or {})
+    return Instrumentation(model, rules, checked, strict)
+
+
+def _check_compiled(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        compiled = getattr(module, "_compiled_call_impl", None) is not None
+        if compiled or type(module).__name__ == "OptimizedModule":
+            raise CompiledModelError(
+                f"{name or 'the model'} is compiled by torch.compile, which does not "
+                "run hooks that are attached later; instrument the original module "
+                "(model._orig_mod) instead."
+            )
+
+
+def _checked_overrides(
+    model: nn.Module, overrides: Mapping[Key, Rule]
+) -> dict[Key, Rule]:
+    names = dict(model.named_modules())
+    for key in overrides:
+        if isinstance(key, str):
+            found = any(fnmatchcase(name, key) for name in names)
+        elif isinstance(key, nn.Module):
+            found = any(module is key for module in names.values())
+        elif isinstance(key, type) and issubclass(key, nn.Module):
+            found = True
+        else:
+            raise ArgumentError(
+                f"overrides has the key {key!r}; it must be a module, a glob over "
+                "module names, or a module type."
+            )
+        if not found:
+            raise ArgumentError(
+                f"overrides has the key {key!r}, which matches no module of the model; "
+                "print(instrument(model)) lists their names."
+            )
+    return {key: as_rule(rule) for key, rule in overrides.items()}
+
+
+class Instrumentation:
+    """An instrumented model: attribute, inspect, remove.
+
+    Attributes:
+        model: The model.
+        rules: The rule set in force.
+        coverage: Which module got which rule, and what has none.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rules: RuleSet,
+        overrides: Mapping[Key, Rule],
+        strict: bool,
+    ) -> None:
+        """Attach the hooks; use `instrument`.
+
+        Args:
+            model: The model.
+            rules: The rule set.
+            overrides: See `instrument`.
+            strict: See `instrument`.
+        """
+        self.model = model
+        self.rules = rules
+        self._strict = strict
+        self._lock = threading.RLock()
+        self._undo: list[Callable[[], None]] = []
+        self._warned: set[tuple[str, str]] = set()
+        modules = dict(model.named_modules())
+        _claim(modules)
+        self._claimed = weakref.WeakSet(modules.values())
+        matches = {n: lookup(n, m, rules, overrides) for n, m in modules.items()}
+        self.coverage = Coverage(tuple(row(n, m, matches[n]) for n, m in modules.items()))
+        constants, storages = _addresses(model)
+        surroundings = Surroundings(rules.functions(), constants, storages, self._report)
+        self.runtime = Runtime(surroundings, self._warn)
+        self._attach(modules, matches)
+
+    def _attach(
+        self, modules: Mapping[str, nn.Module], matches: Mapping[str, Match | None]
+    ) -> None:
+        fused = {
+            id(inner)
+            for module in modules.values()
+            if isinstance(module, nn.TransformerEncoderLayer)
+            for inner in module.modules()
+            if inner is not module
+        }
+        for name, module in modules.items():
+            match = matches[name]
+            if _needs_hooks(module, match, id(module) in fused):
+                own = match.rule if match is not None and _is_own(match) else None
+                hooks = ModuleHooks(self.runtime, name, own)
+                self._undo += hooks.attach(module)
+
+    def attribute(
+        self,
+        inputs: Tensor | Sequence[Tensor] | Mapping[str, Any],
+        target: Any = None,
+        *,
+        wrt: str | Sequence[str] | None = None,
+        layers: Sequence[str] = (),
+    ) -> Relevance:
+        """Explain outputs: one forward pass, one backward pass.
+
+        Runs in eval mode, also under ``torch.no_grad()``, and leaves grad mode,
+        ``.grad`` fields and training flags as they are.
+
+        Args:
+            inputs: A tensor, a tuple of tensors, or a mapping of keyword arguments
+                such as a tokenizer's output.
+            target: What is explained: None (the arg-max class; for [B, T, V] logits
+                the arg-max token at the last attended position), an int, B ints, a
+                label of ``model.config.label2id``, a `Contrast`, or a function from
+                the model's output to [B].
+            wrt: Where relevance is read: by default the output of the input embedding
+                for integer inputs, the float input itself otherwise; or the name of a
+                module whose output is read, or several.
+            layers: Names of modules whose output's relevance is returned as well.
+
+        Returns:
+            The relevance and its ledger.
+
+        Raises:
+            ArgumentError: If an argument does not fit the model.
+        """
+        if not self._undo:
+            raise ArgumentError(
+                "attribute() was called after remove(); instrument the model again."
+            )
+        request = _attribute.Request(inputs, target, wrt, tuple(layers))
+        with self._lock:
+            try:
+                return _attribute.attribute(
+                    self.model, self.runtime, self.rules, request
+                )
+            finally:
+                self.runtime.abandon()
+
+    def remove(self) -> None:
+        """Leave the model exactly as it was; may be called twice."""
+        self.runtime.abandon()
+        while self._undo:
+            self._undo.pop()()
+        for module in self._claimed:
+            _instrumented.discard(module)
+
+    def __enter__(self) -> Instrumentation:
+        """Return self; the rules are active already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the instrumentation."""
+        self.remove()
+
+    def __repr__(self) -> str:
+        state = "active" if self._undo else "removed"
+        name = type(self.model).__name__
+        return f"{name}, rules {self.rules.name!r}, {state}\n{self.coverage!r}"
+
+    def _report(self, func: Callable[..., Any], module: str) -> None:
+        label = getattr(func, "__qualname__", None) or repr(func)
+        self.coverage.unruled.add((label, module))
+        if self._strict:
+            raise UnruledError(
+                f"{label}, called by {module or 'the model'}, bends relevance and has "
+                f"no rule. {_REMEDY}"
+            )
+
+    def _warn(self) -> None:
+        new = self.coverage.unruled - self._warned
+        if new:
+            self._warned |= new
+            calls = ", ".join(f"{f} (in {m or 'the model'})" for f, m in sorted(new))
+            warnings.warn(
+                f"without a rule, left to their own gradient: {calls}. {_REMEDY}",
+                UnruledWarning,
+                stacklevel=2,
+            )
+
+
+_REMEDY = (
+    "Register a ScopeRule whose functions() names it, or a LeafRule for the module "
+    "(lrp_hooks.register)."
+)
+
+
+def _claim(modules: Mapping[str, nn.Module]) -> None:
+    for name, module in modules.items():
+        if module in _instrumented:
+            raise AlreadyInstrumentedError(
+                f"{name or type(module).__name__} is instrumented already; use that "
+                "instrumentation, or remove() it first."
+            )
+    _instrumented.update(modules.values())
+
+
+def _is_own(match: Match) -> bool:
+    """Tell a module's own rule from its family's, which holds in the whole scope."""
+    return match.family is None or isinstance(match.rule, LeafRule)
+
+
+def _needs_hooks(module: nn.Module, match: Match | None, fused: bool) -> bool:
+    """Leave out what the function scope around it serves as well.
+
+    Torch's own layers are single functions, which the scope rules; inside
+    ``nn.TransformerEncoderLayer`` hooks would cost the fused kernel too.
+    """
+    if match is not None and match.family is None:
+        return True
+    plain = type(module).__module__.startswith("torch.nn.")
+    if fused:
+        return not plain
+    alone = next(module.children(), None) is None
+    return not (plain and alone and (match is not None or isinstance(module, LINEAR)))
+
+
+def _addresses(model: nn.Module) -> tuple[dict[int, str], dict[int, str]]:
+    """Name parameters by identity, and parameters and buffers by storage."""
+    constants = {id(p): name for name, p in model.named_parameters()}
+    storages: dict[int, str] = {}
+    tensors: list[tuple[str, Tensor]] = []
+    for prefix, module in model.named_modules():
+        attributes = [(k, v) for k, v in vars(module).items() if isinstance(v, Tensor)]
+        dot = f"{prefix}." if prefix else ""
+        tensors += [(dot + key, value) for key, value in attributes]
+    for name, tensor in [*tensors, *model.named_buffers(), *model.named_parameters()]:
+        try:
+            storages[tensor.untyped_storage().data_ptr()] = name
+        except (NotImplementedError, RuntimeError):  # sparse, meta or wrapper tensors
+            continue
+    return constants, storages
+

@@ -1,0 +1,60 @@
+"""What a model says, before any explanation of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Prediction", "predict"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The arg-max class, or token, of one example.
+
+    Args:
+        label: Its name, or its number where it has none.
+        probability: After softmax, or after sigmoid where labels exclude no other.
+    """
+
+    label: str
+    probability: float
+
+    def __str__(self) -> str:
+        """Return both in a few words."""
+        return f"{self.label} (probability {self.probability:.4f})"
+
+
+def predict(
+    model: nn.Module, tokenizer: Any, batch: Mapping[str, Tensor]
+) -> Prediction | None:
+    """Run the model on one example.
+
+    Args:
+        model: A Hugging Face model in eval mode.
+        tokenizer: Names the tokens of a language model.
+        batch: What the model takes, with one example.
+
+    Returns:
+        The prediction; a language model's is the next token. ``None`` for a model
+        that chooses among nothing: it has no logits, or just one.
+    """
+    with torch.no_grad():
+        logits = getattr(model(**batch), "logits", None)
+    if logits is None or logits.shape[-1] == 1:
+        return None
+    # Of [1, T, V] the last position counts; of [1, C] there is just one.
+    logits = logits.reshape(-1, logits.shape[-1])[-1].double()
+    config: Any = getattr(model, "config", None)
+    many = getattr(config, "problem_type", None) == "multi_label_classification"
+    chances = logits.sigmoid() if many else logits.softmax(-1)
+    best = int(chances.argmax())
+    if getattr(model, "get_output_embeddings", lambda: None)() is not None:
+        label = tokenizer.convert_ids_to_tokens(best)
+    else:
+        label = (getattr(config, "id2label", None) or {}).get(best, best)
+    return Prediction(str(label), float(chances[best]))

@@ -1,0 +1,1 @@
+"""Pages, terminal text and figures; knows results, and nothing of what made them."""

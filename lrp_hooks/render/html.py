@@ -1,0 +1,224 @@
+"""Self-contained pages: no script, no link, nothing to fetch; light and dark."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import unicodedata
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from .colour import LEVELS, class_name, css, level, pixels
+from .text import decimals, escape, signed
+from .view import Account, Example, Picture, Strip, View, view
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..explanation import Explanation
+
+__all__ = ["fragment", "page"]
+
+_STYLE = """
+.lrp-hooks { --fg: #1b1d21; --bg: #fff; --soft: #5b6068; --line: #d8dbe0;
+  color: var(--fg); background: var(--bg); padding: 1em; max-width: 60em;
+  font: 15px/1.5 system-ui, sans-serif; text-align: start }
+@media (prefers-color-scheme: dark) {
+  .lrp-hooks { --fg: #e6e7ea; --bg: #1b1d21; --soft: #a2a8b1; --line: #3c4048 } }
+.lrp-hooks p { margin: .4em 0 }
+.lrp-hooks section { border-top: 1px solid var(--line); margin-top: .8em }
+.lrp-hooks .text { line-height: 2.1; overflow-wrap: anywhere }
+.lrp-hooks .t { unicode-bidi: isolate; white-space: pre-wrap; padding: .2em .25em;
+  border-radius: .25em }
+.lrp-hooks .s { opacity: .6; font-size: .85em }
+.lrp-hooks .soft { color: var(--soft) }
+.lrp-hooks .name { unicode-bidi: isolate; font-weight: 600; overflow-wrap: anywhere }
+.lrp-hooks .step { display: inline-block; width: .5em; height: .9em;
+  vertical-align: middle }
+.lrp-hooks img { width: min(100%, 20em); image-rendering: pixelated;
+  border: 1px solid var(--line) }
+.lrp-hooks table { border-collapse: collapse; font-size: .9em; margin: .6em 0 }
+.lrp-hooks caption { text-align: start; color: var(--soft) }
+.lrp-hooks th { text-align: start; font-weight: 400; padding-inline-end: 1.5em;
+  overflow-wrap: anywhere }
+.lrp-hooks td { text-align: end; font-variant-numeric: tabular-nums }
+.lrp-hooks tr:not(.sum) + .sum { border-top: 1px solid var(--line) }
+.lrp-hooks .track { display: inline-block; position: relative; width: 10em;
+  height: .8em; margin-inline-start: 1.5em; background:
+  linear-gradient(var(--line), var(--line)) 50% 0 / 1px 100% no-repeat }
+.lrp-hooks .bar { position: absolute; top: 0; bottom: 0 }
+"""
+# Nothing may be fetched or run, whatever a viewer's own rules are.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def page(explanations: Sequence[Explanation]) -> str:
+    """Write a whole document.
+
+    Args:
+        explanations: Shown one below the other, each with its own scale.
+
+    Returns:
+        HTML without any control character, line ends included.
+    """
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        "<title>lrp_hooks: explanation</title></head><body>"
+        f"{fragment(explanations)}</body></html>"
+    )
+
+
+def fragment(explanations: Sequence[Explanation]) -> str:
+    """Write a part of a page, for notebooks and for pages of others.
+
+    Args:
+        explanations: Shown one below the other, each with its own scale.
+
+    Returns:
+        One ``div`` that brings its own style.
+    """
+    style = " ".join(_STYLE.split()) + css(".lrp-hooks")
+    body = "".join(_explanation(view(explanation)) for explanation in explanations)
+    return f'<div class="lrp-hooks"><style>{style}</style>{body}</div>'
+
+
+def _explanation(shown: View) -> str:
+    """Return the legend and all examples."""
+    places = decimals(shown.scale)
+    examples = "".join(_example(e, shown.scale, places) for e in shown.examples)
+    return (
+        f'<p><span class="soft">method</span> {_name(shown.method)}</p>'
+        f"{_legend(shown.scale, places)}{examples}"
+    )
+
+
+def _legend(scale: float, places: int) -> str:
+    """Return the colours with the numbers that they stand for."""
+    steps = "".join(
+        f'<span class="step {class_name(step)}"></span>'
+        for step in range(-LEVELS, LEVELS + 1)
+    )
+    return (
+        f'<p class="soft">against {signed(-scale, places)} {steps} '
+        f"{signed(scale, places)} for the target</p>"
+    )
+
+
+def _example(example: Example, scale: float, places: int) -> str:
+    """Return one example: what was explained, its scores, its ledger."""
+    parts = "".join(
+        _strip(part, scale, places)
+        if isinstance(part, Strip)
+        else _picture(part, scale, places)
+        for part in example.parts
+    )
+    return (
+        f'<section><p><span class="soft">target</span> {_name(example.target)} '
+        f'<span class="soft">output</span> {signed(example.output, 4)}</p>'
+        f"{parts}{_account(example) if example.account else ''}</section>"
+    )
+
+
+def _strip(strip: Strip, scale: float, places: int) -> str:
+    """Return a text, each token a span."""
+    rows = zip(strip.tokens, strip.scores, strip.special, strict=True)
+    spans = " ".join(
+        f'<span class="t {class_name(level(score, scale))}{" s" * special}" dir="auto" '
+        f'title="{signed(score, places)}">{escape(token)}</span>'
+        for token, score, special in rows
+    )
+    words = (t for t, s in zip(strip.tokens, strip.special, strict=True) if not s)
+    direction = _direction(words)
+    return f'{_heading(strip.name)}<p class="text" dir="{direction}">{spans}</p>'
+
+
+def _picture(picture: Picture, scale: float, places: int) -> str:
+    """Return an image as an inline PNG."""
+    data = base64.b64encode(_png(pixels(picture.scores, scale))).decode()
+    label = f"heat map from {signed(-scale, places)} to {signed(scale, places)}"
+    image = f'<img alt="{label}" src="data:image/png;base64,{data}">'
+    return f"{_heading(picture.name)}<p>{image}</p>"
+
+
+def _account(example: Example) -> str:
+    """Return the ledger: a bar for each kind of term, and all sources on demand."""
+    account = example.account
+    assert account is not None
+    sums = (
+        ("total", signed(account.total, 4)),
+        ("output", signed(example.output, 4)),
+        ("error", f"{account.error:.1e}"),
+    )
+    rows = "".join(
+        f'<tr class="sum"><th scope="row">{name}</th><td>{number}</td><td></td></tr>'
+        for name, number in sums
+    )
+    terms = _terms(account.groups)
+    return f"<table><caption>ledger</caption>{terms}{rows}</table>{_sources(account)}"
+
+
+def _sources(account: Account) -> str:
+    """Return all sources, folded away."""
+    if not account.sources:
+        return ""
+    return (
+        f'<details><summary class="soft">all {len(account.sources)} sources</summary>'
+        f"<table>{_terms(account.sources)}</table></details>"
+    )
+
+
+def _terms(terms: Sequence[tuple[str, float]]) -> str:
+    """Return rows of a name, a number and a bar to the left or right of zero."""
+    largest = max((abs(value) for _, value in terms), default=0.0) or 1.0
+    return "".join(
+        f'<tr><th scope="row">{_name(name)}</th><td>{signed(value, 4)}</td>'
+        f'<td><span class="track">{_bar(value / largest)}</span></td></tr>'
+        for name, value in terms
+    )
+
+
+def _bar(share: float) -> str:
+    """Return a bar; ``share`` is from -1 to 1."""
+    width = min(abs(share), 1.0) * 50
+    left = 50 - width if share < 0 else 50
+    step = class_name(LEVELS if share > 0 else -LEVELS)
+    return (
+        f'<span class="bar {step}" style="left:{left:.2f}%;width:{width:.2f}%"></span>'
+    )
+
+
+def _name(text: str) -> str:
+    """Return a name from anywhere, isolated from what surrounds it."""
+    return f'<span class="name" dir="auto">{escape(text)}</span>'
+
+
+def _heading(name: str) -> str:
+    return f'<p class="soft">{_name(name)}</p>' if name else ""
+
+
+def _direction(words: Iterable[str]) -> str:
+    """Return the reading direction of a text: that of its first letter."""
+    for character in (character for word in words for character in word):
+        direction = unicodedata.bidirectional(character)
+        if direction in {"L", "R", "AL"}:
+            return "ltr" if direction == "L" else "rtl"
+    return "ltr"
+
+
+def _png(image: Tensor) -> bytes:
+    """Return an image of bytes ``[H, W, 3]`` as a PNG file."""
+    height, width, _ = image.shape
+    rows = b"".join(b"\0" + bytes(row.flatten().tolist()) for row in image)
+    header = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data))
+        + kind
+        + data
+        + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )

@@ -1,0 +1,137 @@
+"""Heat maps as figures; the only file that imports matplotlib."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ArgumentError
+from .colour import LIGHT, NEGATIVE, POSITIVE, ink, level, rgb
+from .layout import flow
+from .text import cell_width, signed, visible
+from .view import Example, Picture, Strip, View, view
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..explanation import Explanation
+
+__all__ = ["figure", "require_matplotlib"]
+
+COLUMNS = 80
+LINE_HEIGHT = 0.28  # inches
+MOST_LINES = 2000  # a figure of more than 65,536 pixels cannot be drawn
+
+
+def require_matplotlib() -> None:
+    """Refuse to go on without matplotlib.
+
+    Raises:
+        ArgumentError: If it is not installed; the message says how to install it.
+    """
+    try:
+        import matplotlib  # noqa: F401 (only its presence matters here)
+    except ImportError as error:
+        raise ArgumentError(
+            'plot() needs matplotlib. Install it with: pip install "lrp_hooks[plot]"'
+        ) from error
+
+
+def figure(explanations: Sequence[Explanation]) -> Figure:
+    """Draw explanations below each other.
+
+    Args:
+        explanations: Each with its own scale.
+
+    Returns:
+        A figure that belongs to no window, with one panel for each tensor that was
+        read of each example, and one colour bar for each panel.
+
+    Raises:
+        ArgumentError: If there are more lines than a figure can hold.
+    """
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    panels = [panel for e in explanations for panel in _panels(view(e))]
+    heights = [_height(part) for _, _, part in panels]
+    if sum(heights) > MOST_LINES * LINE_HEIGHT:
+        raise ArgumentError(
+            f"the explanations fill {sum(heights) / LINE_HEIGHT:.0f} lines, more than "
+            f"the {MOST_LINES} that a figure can hold. Draw fewer, or use to_html()."
+        )
+    drawn = Figure(figsize=(9, sum(heights)), layout="constrained")
+    grid: Any = drawn.subplots(
+        len(panels), squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    for axes, (shown, example, part) in zip(grid[:, 0], panels, strict=True):
+        _draw(axes, shown, example, part)
+    return drawn
+
+
+def _panels(shown: View) -> Iterator[tuple[View, Example, Strip | Picture]]:
+    """Yield one panel for each part of each example.
+
+    Yields:
+        The view, the example and the part.
+    """
+    for example in shown.examples:
+        for part in example.parts:
+            yield shown, example, part
+
+
+def _height(part: Strip | Picture) -> float:
+    """Return a panel's height in inches."""
+    if isinstance(part, Picture):
+        return 3.5
+    return (len(flow([visible(t) for t in part.tokens], COLUMNS)) + 2.5) * LINE_HEIGHT
+
+
+def _draw(axes: Any, shown: View, example: Example, part: Strip | Picture) -> None:
+    """Draw one panel with its title and its colour bar."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    scale = shown.scale or 1.0
+    ends = [[c / 255 for c in colour] for colour in (NEGATIVE, LIGHT, POSITIVE)]
+    colours = LinearSegmentedColormap.from_list("diverging", ends)
+    mapping = ScalarMappable(Normalize(-scale, scale), colours)
+    if isinstance(part, Picture):
+        axes.imshow(part.scores.float().numpy(), norm=mapping.norm, cmap=colours)
+        axes.set_xticks([])
+        axes.set_yticks([])
+    else:
+        _write(axes, part, shown.scale)
+    words = [part.name, example.target, signed(example.output, 4), shown.method]
+    title = "   ".join(visible(word) for word in words if word)
+    axes.set_title(title, loc="left", fontsize=9, parse_math=False)
+    axes.figure.colorbar(mapping, ax=axes, pad=0.01)
+
+
+def _write(axes: Any, strip: Strip, scale: float) -> None:
+    """Write the tokens in lines, each on its colour."""
+    tokens = [visible(token) for token in strip.tokens]
+    lines = flow(tokens, COLUMNS)
+    axes.set(xlim=(0, COLUMNS), ylim=(max(len(lines), 1), 0))
+    axes.axis("off")
+    for row, line in enumerate(lines):
+        column = 0.0
+        for t in line:
+            background = rgb(level(strip.scores[t], scale))
+            axes.text(
+                column,
+                row + 0.5,
+                tokens[t],
+                parse_math=False,  # a dollar sign is a dollar sign
+                va="center",
+                family="monospace",
+                fontsize=8,
+                alpha=0.6 if strip.special[t] else 1.0,
+                color=[c / 255 for c in ink(background)],
+                bbox={
+                    "facecolor": [c / 255 for c in background],
+                    "edgecolor": "none",
+                    "pad": 1.5,
+                },
+            )
+            column += cell_width(tokens[t]) + 1

@@ -1,0 +1,191 @@
+"""Activations: R(x) = R(f(x)), or nothing for a gate that is open at zero.
+
+The slope f(x)/x is frozen, so an element-wise function passes relevance unchanged
+(Achtibat et al. 2024, eq. 9; DecompX's zero-offset approximation, Modarressi et al.
+2023, eq. 10). Where f(0) is not 0 the slope has a pole: such a function (sigmoid,
+softplus, exp) is a gate, and a gate is frozen.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..autograd import carries, freeze, pass_through, secant_backward, splice
+from ..functions import in_place, spellings, table
+from ..registry import register, register_shape
+from ..rule import FunctionTable, LeafRule
+from ..scope import set_role
+
+__all__ = ["NOT_A_FUNCTION", "Activation"]
+
+FUNCTIONS = spellings("""
+    relu relu6 gelu silu mish tanh elu selu celu leaky_relu rrelu hardtanh hardswish
+    hardshrink softshrink threshold prelu sigmoid hardsigmoid softplus log_sigmoid logit
+    exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan arctan sinh cosh
+    asinh acosh atanh erf erfc erfinv expit sinc lgamma digamma abs absolute clamp clip
+    clamp_min clamp_max round floor ceil trunc fix frac sign sgn nan_to_num deg2rad
+    rad2deg fake_quantize_per_tensor_affine
+""")
+MODULES = (
+    nn.CELU,
+    nn.ELU,
+    nn.GELU,
+    nn.Hardshrink,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.Hardtanh,
+    nn.LeakyReLU,
+    nn.LogSigmoid,
+    nn.Mish,
+    nn.PReLU,
+    nn.RReLU,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.SELU,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Softplus,
+    nn.Softshrink,
+    nn.Softsign,
+    nn.Tanh,
+    nn.Tanhshrink,
+    nn.Threshold,
+    "transformers.activations.XIELUActivation",
+)
+NOT_A_FUNCTION = (
+    TypeError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+)
+"""What a module may raise that is not a function of one tensor."""
+_ZERO = 1e-5
+"""What |f(0)| may be for f to count as a function through zero: rounding, no gate."""
+
+
+class Activation(LeafRule):
+    """R(x) = R(f(x)); a function with f(0) != 0 is a gate and frozen."""
+
+    def __init__(self, unchanged: bool = True) -> None:
+        """Choose between the rule and the plain gradient.
+
+        Args:
+            unchanged: Pass relevance unchanged; otherwise the plain gradient.
+        """
+        self.unchanged = unchanged
+
+    def relevance(
+        self, module: nn.Module, x: Tensor, y: Tensor, grad: Tensor
+    ) -> Tensor:
+        """Not called: `join` keeps less than ``x`` and ``y``.
+
+        Args:
+            module: The module.
+            x: Its input.
+            y: Its output.
+            grad: The gradient for the output.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError
+
+    def join(
+        self, module: nn.Module, x: Tensor, y: Tensor, again: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Freeze the slope of an activation module, or the whole of a gate.
+
+        Args:
+            module: The module.
+            x: Its input.
+            y: Its output, in the shape of ``x``.
+            again: Runs the module's own forward on another ``x``.
+
+        Returns:
+            ``y`` bit for bit.
+        """
+        if not self.unchanged:
+            return y
+        with torch.no_grad():
+            if _open_at_zero(again, x):
+                return set_role(freeze(y), "gate")
+        return set_role(pass_through(again, x, y), "activated")
+
+    def functions(self, module: nn.Module | None) -> FunctionTable:
+        """Return the table of element-wise functions.
+
+        Args:
+            module: Unused.
+
+        Returns:
+            The function table.
+        """
+        return table(FUNCTIONS, _activate if self.unchanged else None)
+
+
+def _activate(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+    if not carries(x):
+        return func(x, *args, **kwargs)
+    function = partial(_apply, func, args, kwargs)
+    with torch.no_grad():
+        if _open_at_zero(function, x):
+            return set_role(func(freeze(x), *args, **kwargs), "gate")
+        before = x.detach().clone() if in_place(func) else x
+        y = func(x, *args, **kwargs)
+    if y is x:
+        return set_role(_overwritten(function, y, before), "activated")
+    return set_role(pass_through(function, x, y), "activated")
+
+
+def _apply(func: Callable[..., Any], args: Any, kwargs: Any, x: Tensor) -> Tensor:
+    result: Tensor = func(x.clone() if in_place(func) else x, *args, **kwargs)
+    return result
+
+
+def _overwritten(
+    function: Callable[[Tensor], Tensor], x: Tensor, before: Tensor
+) -> Tensor:
+    return splice(x, x, partial(secant_backward, function), before)
+
+
+def _open_at_zero(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    try:
+        at_zero = function(x.new_zeros(1))
+    except RuntimeError:  # a parameter per channel needs the whole shape
+        at_zero = function(torch.zeros_like(x))
+    return not bool((at_zero.abs() <= _ZERO).all())
+
+
+def _is_element_wise(module: nn.Module) -> bool:
+    """Try a copy of a module without state on five numbers, in part and reordered."""
+    if any(True for _ in (*module.parameters(), *module.buffers(), *module.children())):
+        return False
+    if type(module).__module__.startswith("torch.nn."):
+        return False
+    x = torch.tensor([-1.7, -0.4, 0.3, 0.9, 2.1])
+    order = torch.tensor([3, 0, 4, 1, 2])
+    try:
+        function = copy.deepcopy(module).forward
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            y = function(x)
+            return (
+                isinstance(y, Tensor)
+                and y.shape == x.shape
+                and torch.equal(function(x[order]), y[order])
+                and torch.allclose(function(x[:2]), y[:2])
+                and not torch.equal(y, x)
+            )
+    except NOT_A_FUNCTION:
+        return False
+
+
+register(*MODULES, family="activation")
+register_shape("activation", "an element-wise leaf", _is_element_wise)

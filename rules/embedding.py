@@ -1,0 +1,57 @@
+"""Embeddings: where relevance starts.
+
+An embedding's output is an input of the linearised twin. While `attribute` runs, only
+the tensor that is read carries relevance, and every other embedding is a constant and a
+line of the ledger; in calls made by other tools every embedding's output can be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..autograd import carries, splice
+from ..functions import spellings, table
+from ..registry import register
+from ..rule import FunctionTable, ScopeRule
+from ..scope import active_scope
+
+__all__ = ["Embedding"]
+
+FUNCTIONS = spellings("embedding embedding_bag")
+
+
+class Embedding(ScopeRule):
+    """R(E[id]) = <E[id], gradient>; the table itself is a constant."""
+
+    def functions(self, module: nn.Module | None) -> FunctionTable:
+        """Return the table of embedding look-ups.
+
+        Args:
+            module: Unused.
+
+        Returns:
+            The function table.
+        """
+        return table(FUNCTIONS, _look_up)
+
+
+def _look_up(
+    func: Callable[..., Any], weight: Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    out = func(weight, *args, **kwargs)
+    scope = active_scope()
+    if scope is None or carries(weight) or not isinstance(out, Tensor):
+        return out
+    name = scope.parameter_name(weight)
+    if scope.collector is None and name is not None and torch.is_grad_enabled():
+        root = torch.zeros((), requires_grad=True)
+        return splice(out, root, lambda grad: None)
+    out._lrp_name = name  # type: ignore[attr-defined]
+    return out
+
+
+register(nn.Embedding, nn.EmbeddingBag, family="embedding")

@@ -1,0 +1,268 @@
+"""Products: a product of n tensors that carry relevance gives each an n-th.
+
+The gradient of a product a * b at (a, b) would count its relevance twice, once for
+each factor. Sharing it evenly is the uniform rule (Achtibat et al. 2024, Prop. 3.2:
+R(a) = R(b) = R(ab)/2). A power is a product of equal factors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..autograd import carries, freeze, scale_gradient, splice, split
+from ..functions import spellings, table
+from ..rule import FunctionTable, ScopeRule
+from ..scope import role, set_role, trainable, watch_source
+
+__all__ = ["Product", "shared"]
+
+ELEMENTWISE = spellings("mul multiply")
+CONTRACTIONS = spellings(
+    "matmul __matmul__ mm bmm mv dot inner outer ger vdot kron cross bilinear",
+    torch.functional.einsum,
+    torch.einsum,
+)
+WITH_SUMMAND = spellings("addmm baddbmm addbmm addmv addr addcmul")
+LAYERS = spellings("""
+    linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
+    convolution
+""")
+POWERS = spellings("pow float_power")
+DEGREES = {**table(spellings("square var"), 2), **table(spellings("sqrt"), 0.5)}
+FACTORIALS = spellings("prod cumprod")
+HOMOGENEOUS = spellings("norm std linalg_norm linalg_vector_norm vector_norm hypot")
+GATED = spellings("glu")
+
+
+def shared(
+    func: Callable[..., Any], args: Any, kwargs: Any, first: int = 0
+) -> Any:
+    """Evaluate a product whose relevance is shared by the factors that carry any.
+
+    A factor that came out of a softmax takes that softmax's query and key share, and
+    the others what is left.
+
+    Args:
+        func: The function.
+        args: Its arguments.
+        kwargs: Its keyword arguments.
+        first: The place of the first factor; what stands before it is added.
+
+    Returns:
+        The product.
+    """
+    live = [v for v in (*args[first:], *kwargs.values()) if carries(v)]
+    if len(live) < 2:
+        return func(*args, **kwargs)
+    share = next((role(v) for v in live if isinstance(role(v), float)), None)
+    if share is None and not first:
+        return scale_gradient(func(*args, **kwargs), 1.0 / len(live))
+    rest = 1.0 / len(live) if share is None else (1.0 - share) / (len(live) - 1)
+
+    def part(value: Any) -> Any:
+        if not carries(value):
+            return value
+        own = rest if share is None or not isinstance(role(value), float) else share
+        return split(value, 1.0 / own)
+
+    weighed = (*args[:first], *map(part, args[first:]))
+    return func(*weighed, **{key: part(value) for key, value in kwargs.items()})
+
+
+class Product(ScopeRule):
+    """R(a) = R(b) = R(ab)/2: element-wise products, contractions, powers, gated units.
+
+    A factor with the role of a gate (a constant plus an activation, a GLU's sigmoid) is
+    frozen; an activation that multiplies something else is frozen too where
+    ``freeze_activated`` is set (CP-LRP's gated units).
+    """
+
+    def __init__(self, split: bool = True, freeze_activated: bool = False) -> None:
+        """Choose how relevance is shared.
+
+        Args:
+            split: Share evenly; otherwise the plain gradient.
+            freeze_activated: Freeze the activated factor of a gated unit.
+        """
+        self.split = split
+        self.freeze_activated = freeze_activated
+
+    def functions(self, module: nn.Module | None) -> FunctionTable:
+        """Return the table of products.
+
+        Args:
+            module: Unused.
+
+        Returns:
+            The function table.
+        """
+        plain = {
+            **table(HOMOGENEOUS, None),
+            **table(WITH_SUMMAND, _summed_plainly),
+            **table(LAYERS, _layer_plainly),
+        }
+        if not self.split:
+            known = [*ELEMENTWISE, *CONTRACTIONS, *POWERS, *DEGREES, *FACTORIALS]
+            return {**plain, **table([*known, *GATED], None)}
+        return {
+            **plain,
+            **table(ELEMENTWISE, self._multiply),
+            **table(CONTRACTIONS, _contract),
+            **table(WITH_SUMMAND, _summed),
+            **table(LAYERS, _layer),
+            **table(POWERS, _power),
+            **table(DEGREES, _homogeneous),
+            **table(FACTORIALS, _factorial),
+            **table(GATED, _gated_unit),
+        }
+
+    def _multiply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        notes = [role(value) for value in args]
+        if len(args) == 2 and carries(args[0]) and carries(args[1]):
+            frozen = [self._is_gate(note) for note in notes]
+            if frozen[0] != frozen[1]:
+                pairs = zip(args, frozen, strict=True)
+                return func(*(freeze(v) if gate else v for v, gate in pairs), **kwargs)
+            return shared(func, args, kwargs)
+        out = shared(func, args, kwargs)
+        note = next((note for note in notes if note is not None), None)
+        return set_role(out, note) if note is not None and carries(out) else out
+
+    def _is_gate(self, note: object) -> bool:
+        return note == "gate" or (note == "activated" and self.freeze_activated)
+
+
+def _contract(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if len(args) == 2 and isinstance(args[1], list | tuple):  # einsum(equation, list)
+        args = (args[0], *args[1])
+    return shared(func, args, kwargs)
+
+
+def _summed(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """beta * summand + alpha * a @ b."""
+    out = shared(func, args, kwargs, first=1)
+    return _watch_summand(out, args, kwargs)
+
+
+def _summed_plainly(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return _watch_summand(func(*args, **kwargs), args, kwargs)
+
+
+def _watch_summand(out: Any, args: Any, kwargs: Any) -> Any:
+    beta = kwargs.get("beta", 1)
+    if carries(out) and not carries(args[0]) and beta != 0:
+        watch_source(out, args[0] if beta == 1 else args[0] * beta, args[0])
+    return out
+
+
+def _layer(
+    func: Callable[..., Any], x: Any, weight: Any, bias: Any = None, *args: Any, **kw: Any
+) -> Any:
+    """x * W + b, where W may depend on the input too."""
+    if not (carries(x) and carries(weight)):
+        return _layer_plainly(func, x, weight, bias, *args, **kw)
+    both = (split(x, 2), split(weight, 2))
+    return watch_bias(func, func(*both, bias, *args, **kw), bias)
+
+
+def _layer_plainly(
+    func: Callable[..., Any], x: Any, weight: Any, bias: Any = None, *args: Any, **kw: Any
+) -> Any:
+    folds = "linear" in func.__name__ and trainable(weight) and carries(x)
+    if folds and x.ndim > 2 and not x.is_contiguous():
+        return watch_bias(func, _as_trained(func, x, weight, bias), bias)
+    return watch_bias(func, func(x, weight, bias, *args, **kw), bias)
+
+
+def _as_trained(
+    func: Callable[..., Any], x: Tensor, weight: Tensor, bias: Tensor | None
+) -> Tensor:
+    """Multiply as torch does where the weight requires a gradient.
+
+    It folds the leading dimensions then, which rounds differently.
+    """
+    with torch.enable_grad():
+        y = func(x.detach(), weight.detach().requires_grad_(), bias)
+    return splice(y, x, lambda grad, w: grad @ w, weight)
+
+
+def watch_bias(func: Callable[..., Any], out: Tensor, bias: Tensor | None) -> Tensor:
+    """Enter a layer's bias in the ledger.
+
+    Args:
+        func: The layer's function.
+        out: Its output; channels are last for ``linear``, second for a convolution.
+        bias: One number per channel, or None.
+
+    Returns:
+        The output.
+    """
+    if bias is not None and carries(out) and not carries(bias):
+        watch_source(out, per_channel(func, bias, out), bias)
+    return out
+
+
+def per_channel(func: Callable[..., Any], values: Tensor, out: Tensor) -> Tensor:
+    """Shape one number per channel so that it broadcasts to a layer's output.
+
+    Args:
+        func: The layer's function.
+        values: [C].
+        out: The layer's output.
+
+    Returns:
+        [C] for ``linear``, [C, 1, ...] for a convolution.
+    """
+    if "conv" not in func.__name__:
+        return values
+    return values.view(-1, *(1,) * (out.ndim - 2)) if out.ndim > 2 else values
+
+
+def _power(func: Callable[..., Any], base: Any, exponent: Any, **kwargs: Any) -> Any:
+    """x^p passes relevance unchanged (gradient / p); what has a pole at 0 is frozen."""
+    if carries(exponent):
+        return func(base, freeze(exponent), **kwargs)
+    degree = exponent.detach() if isinstance(exponent, Tensor) else exponent
+    if isinstance(degree, Tensor) and degree.numel() == 1:
+        degree = degree.item()
+    if isinstance(degree, Tensor) or degree <= 0:
+        return func(freeze(base), degree, **kwargs) if carries(base) else func(
+            base, exponent, **kwargs
+        )
+    return scale_gradient(func(base, exponent, **kwargs), 1.0 / degree)
+
+
+def _homogeneous(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    name = func.__name__.strip("_")
+    degree = 0.5 if name == "sqrt" else 2
+    return scale_gradient(func(*args, **kwargs), 1.0 / degree)
+
+
+def _factorial(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+    dim = args[0] if args else kwargs.get("dim")
+    out = func(x, *args, **kwargs)
+    n = x.numel() if dim is None else x.shape[dim]
+    if func.__name__ == "prod":
+        return scale_gradient(out, 1.0 / max(n, 1))
+    counts = torch.arange(1, n + 1, dtype=x.dtype, device=x.device)
+    shape = [1] * x.ndim
+    shape[dim] = n
+    return splice(out.detach(), out, lambda grad: grad / counts.view(shape))
+
+
+def _gated_unit(func: Callable[..., Any], x: Tensor, dim: int = -1) -> Any:
+    """a * sigmoid(b): the sigmoid is a gate, so a takes it all."""
+    if not carries(x):
+        return func(x, dim)
+    with torch.no_grad():
+        out = func(x, dim)
+
+    def backward(grad: Tensor, x: Tensor) -> Tensor:
+        gate = x.chunk(2, dim)[1].sigmoid()
+        return torch.cat([grad * gate, torch.zeros_like(gate)], dim)
+
+    return splice(out, x, backward, x)

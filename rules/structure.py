@@ -1,0 +1,200 @@
+"""What moves, sums and adds: functions that are linear, and the constants they add.
+
+Not a rule but the ground under all of them. A linear function needs nothing, since its
+own gradient conserves relevance. A function that adds or puts in a constant needs
+nothing either, but the constant is a source: its relevance <constant, gradient> goes
+to the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..autograd import carries
+from ..functions import in_place, spellings, table
+from ..registry import add_functions
+from ..scope import active_scope, role, set_role, watch_source
+
+__all__ = ["affine", "zeroed"]
+
+SHAPE = """
+    view reshape view_as reshape_as transpose t permute swapaxes swapdims movedim
+    moveaxis unsqueeze squeeze flatten unflatten ravel expand expand_as
+    broadcast_to contiguous clone to type type_as float double half bfloat16 cpu cuda
+    dropout alpha_dropout feature_dropout __getitem__ select narrow as_strided
+    requires_grad positive pin_memory alias
+"""
+LINEAR = """
+    sum mean nansum nanmean cumsum diff trace diagonal diag diag_embed diagflat tril
+    triu neg negative roll flip fliplr flipud rot90 repeat repeat_interleave tile
+    broadcast_tensors split tensor_split chunk unbind unsafe_chunk unsafe_split
+    split_with_sizes unsafe_split_with_sizes hsplit vsplit dsplit meshgrid
+    index_select gather take take_along_dim masked_select unfold fold im2col col2im
+    reflection_pad1d reflection_pad2d replication_pad1d
+    replication_pad2d pixel_shuffle pixel_unshuffle channel_shuffle
+    native_channel_shuffle upsample_nearest1d upsample_nearest2d upsample_linear1d
+    upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d
+    _upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa
+    grid_sampler grid_sampler_2d affine_grid_generator
+    real imag view_as_real view_as_complex complex conj conj_physical resolve_conj
+    resolve_neg fft ifft rfft irfft fft2 ifft2 rfft2 irfft2 fftn ifftn rfftn irfftn
+    hfft ihfft fftshift ifftshift stft istft
+    sort topk kthvalue max min amax amin aminmax median nanmedian mode
+    unsqueeze_copy segment_reduce sparse_mask to_dense values coalesce
+    detach item tolist numpy register_hook retain_grad backward zeros_like ones_like
+    full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty
+    new_tensor is_floating_point size dim numel stride data_ptr is_contiguous
+    type_of get_device storage_offset is_complex element_size nelement
+"""
+PUTTING = """
+    add sub subtract rsub cat concat concatenate stack hstack vstack dstack
+    column_stack row_stack where masked_fill masked_scatter index_put index_add
+    index_copy index_fill scatter scatter_add scatter_reduce slice_scatter
+    select_scatter diagonal_scatter copy __setitem__ lerp fill zero pad
+    constant_pad_nd
+"""
+
+
+def keeps_role(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function that only moves values; what was noted of them still holds."""
+    out = func(*args, **kwargs)
+    note = role(args[0]) if args else None
+    if note is not None and isinstance(out, Tensor) and out is not args[0]:
+        set_role(out, note)
+    return out
+
+
+def zeroed(value: Any) -> Any:
+    """Replace what carries relevance by zeros, in nested arguments too.
+
+    Args:
+        value: An argument of a torch function.
+
+    Returns:
+        The same without any relevance; the zeros take no memory.
+    """
+    if isinstance(value, list | tuple):
+        return type(value)([zeroed(item) for item in value])
+    if carries(value):
+        return value.new_zeros(()).expand(value.shape)
+    return value
+
+
+def _constants(values: Any) -> list[Any]:
+    """List the tensors and numbers among nested arguments that carry no relevance."""
+    found = []
+    for value in values:
+        if isinstance(value, list | tuple):
+            found += _constants(value)
+        elif isinstance(value, Tensor):
+            if value.is_floating_point() and not carries(value):
+                found.append(value)
+    return found
+
+
+def affine(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function that adds or puts in constants, and enter them in the ledger.
+
+    What the function makes of its constants alone is its value where everything that
+    carries relevance is zero. It is computed in the backward pass, if at all.
+
+    Args:
+        func: A function that is jointly linear in its tensors.
+        *args: Its arguments.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        Its result.
+    """
+    scope = active_scope()
+    if scope is None or scope.collector is None or not torch.is_grad_enabled():
+        return func(*args, **kwargs)
+    if in_place(func):
+        return _overwrite(func, *args, **kwargs)
+    out = func(*args, **kwargs)
+    constants = _constants(func, (*args, *kwargs.values()))
+    if carries(out) and constants:
+        given, named = zeroed(args), {key: zeroed(v) for key, v in kwargs.items()}
+        watch_source(out, lambda: func(*given, **named), _origin(constants, func))
+    return out
+
+
+def _overwrite(
+    func: Callable[..., Any], base: Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    """`affine` for functions that overwrite their first argument."""
+    values = (*args, *kwargs.values())
+    constants = _constants(func, values)
+    if not carries(base):
+        if not any(carries(value) for value in values):
+            return func(base, *args, **kwargs)
+        constants += [base] if bool(base.any()) else []
+    blank = zeroed(base) if carries(base) else base.detach().clone()
+    out = func(base, *args, **kwargs)
+    if carries(base) and constants:
+        given, named = zeroed(args), {key: zeroed(v) for key, v in kwargs.items()}
+
+        def constant() -> Tensor:
+            target: Tensor = blank.clone()
+            func(target, *given, **named)
+            return target
+
+        watch_source(base, constant, _origin(constants, func))
+    return out
+
+
+def _constants(func: Callable[..., Any], values: tuple[Any, ...]) -> list[Any]:
+    """List the constants among arguments: tensors, and numbers that are put in."""
+    found: list[Any] = []
+    for value in values:
+        if isinstance(value, list | tuple):
+            found += _constants(func, tuple(value))
+        elif isinstance(value, Tensor):
+            if value.is_floating_point() and not carries(value):
+                found.append(value)
+        elif isinstance(value, int | float) and func.__name__.strip("_") in _NUMERIC:
+            found += [value] if value and not isinstance(value, bool) else []
+    return found
+
+
+def _origin(constants: list[Any], func: Callable[..., Any]) -> Any:
+    only = constants[0] if len(constants) == 1 else None
+    return only if isinstance(only, Tensor) else func.__name__.strip("_")
+
+
+def _add(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """a + b and a - b: the hot case of `affine`, without a second evaluation."""
+    values = [*args[:2], *(kwargs[k] for k in ("input", "other") if k in kwargs)]
+    if in_place(func) and not carries(values[0]):
+        return affine(func, *args, **kwargs)
+    note = role(values[0])
+    out = func(*args, **kwargs)
+    if not carries(out):
+        return out
+    signs = (1, _sign(func) * kwargs.get("alpha", 1))
+    if "rsub" in func.__name__:
+        signs = (-1, 1)
+    for value, sign in zip(values, signs, strict=False):
+        if isinstance(value, Tensor) and not carries(value):
+            watch_source(out, value if sign == 1 else value * sign, value)
+        elif isinstance(value, int | float) and value != 0:
+            watch_source(out, float(value * sign), func.__name__.strip("_"))
+            if note == "activated":
+                set_role(out, "gate")
+    return out
+
+
+def _sign(func: Callable[..., Any]) -> int:
+    return 1 if func.__name__.startswith("add") else -1
+
+
+_NUMERIC = {"masked_fill", "where", "index_fill", "fill", "pad", "setitem"}
+
+add_functions(table(spellings(LINEAR, torch.Tensor.backward), None))
+add_functions(table(spellings(SHAPE, torch.Tensor.unflatten), keeps_role))
+add_functions(table(spellings(PUTTING), affine))
+add_functions(table(spellings("add sub subtract rsub"), _add))

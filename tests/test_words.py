@@ -1,0 +1,149 @@
+"""Sub-word tokens merged to words: sums stay, and so do special tokens."""
+
+import pytest
+import torch
+from hand_built import calm, explanation, relevance, seeds
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from lrp_hooks import ArgumentError
+
+CASES = {
+    "WordPiece": (
+        ["[CLS]", "a", "grip", "##ping", "##ly", ",", "film", "[SEP]"],
+        ["[CLS]", "a", "grippingly", ",", "film", "[SEP]"],
+    ),
+    "SentencePiece": (
+        ["<s>", "▁a", "▁grip", "ping", ",", "▁fil", "m", "</s>"],
+        ["<s>", "a", "gripping,", "film", "</s>"],
+    ),
+    "SentencePiece, white space alone": (
+        ["▁", "un", "▁", "▁deux"],
+        ["un", "deux"],
+    ),
+    "SentencePiece, bytes": (
+        ["▁caf", "<0xC3>", "<0xA9>", "▁noir"],
+        ["café", "noir"],
+    ),
+    "byte-level": (
+        ["grip", "ping", ",", "Ġcaf", "Ã©", "ĊThe", "Ġend", "<|endoftext|>"],
+        ["gripping,", "café", "The", "end", "<|endoftext|>"],
+    ),
+    "byte-level, white space alone": (
+        ["a", "Ġ", "Ġ", "Ġb", "Ċ"],
+        ["a", "b", "\n"],
+    ),
+    "no marks": (["C", "C", "(", "=", "O", ")"], ["C", "C", "(", "=", "O", ")"]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_conventions(name):
+    tokens, words = CASES[name]
+    merged = explanation([tokens]).words()
+    assert merged.tokens == [words]
+    assert merged.scores.shape == (1, len(words))
+
+
+def test_scores_are_sums_of_their_tokens():
+    scores = torch.tensor([[1.0, 2.0, 4.0, 8.0, 16.0]])
+    merged = explanation([["[CLS]", "un", "##do", "##ne", "[SEP]"]], scores=scores)
+    assert merged.words().scores.tolist() == [[1.0, 14.0, 16.0]]
+
+
+@calm
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", "##b", "▁c", "Ġd", "[SEP]", "Ċ"]), max_size=8),
+        min_size=1,
+        max_size=3,
+    ).filter(any),
+    seeds,
+    st.sampled_from([torch.float64, torch.float32]),
+)
+def test_sums_stay(tokens, seed, dtype):
+    before = explanation(tokens, seed)
+    before.scores = before.scores.to(dtype)
+    for b, row in enumerate(tokens):
+        before.scores[b, len(row) :] = 0
+    after = before.words()
+    assert after.scores.dtype == dtype
+    assert_close(after.scores.sum(1), before.scores.sum(1))
+    assert [len(row) for row in after.tokens] == after.attended.sum(1).tolist()
+    assert (after.scores[~after.attended] == 0).all()
+
+
+def test_unequal_numbers_of_words_end_in_zeros():
+    merged = explanation([["a", "##b"], ["a", "b"]]).words()
+    assert merged.tokens == [["ab"], ["a", "b"]]
+    assert merged.scores[0, 1] == 0
+    assert merged.attended.tolist() == [[True, False], [True, True]]
+
+
+def test_a_mask_of_special_tokens_wins_over_their_looks():
+    tokens = [["▁a", "</s>", "b"]]
+    marked = explanation(tokens, meta={"special": [[False, False, False]]}).words()
+    assert marked.tokens == [["a</s>b"]]
+    looked = explanation(tokens).words()
+    assert looked.tokens == [["a", "</s>", "b"]]
+    assert looked.meta["special"] == [[False, True, False]]
+
+
+def test_the_vocabulary_s_mark_wins_over_the_text_s():
+    tokens = [["##", "##", "a"]]
+    assert explanation(tokens, meta={"subwords": "Ġ"}).words().tokens == [["####a"]]
+    assert explanation(tokens, meta={"subwords": None}).words().tokens == [
+        ["##", "##", "a"]
+    ]
+
+
+def test_padding_is_dropped():
+    attended = torch.tensor([[False, True, True]])
+    merged = explanation([["[PAD]", "un", "##do"]], attended=attended).words()
+    assert merged.tokens == [["undo"]]
+    assert merged.attended.tolist() == [[True]]
+
+
+def test_columns_without_a_token_stay():
+    scores = torch.tensor([[1.0, 2.0, 4.0], [1.0, 0.0, 8.0]])
+    merged = explanation([["a", "##b"], ["c"]], scores=scores).words()
+    assert merged.scores.tolist() == [[3.0, 4.0], [1.0, 8.0]]
+
+
+def test_relevance_by_words_still_completes():
+    tokens = [["un", "##do", "it", "##s", "end"], ["a", "##b", "c"]]
+    before = relevance(tokens=tokens)
+    after = before.words()
+    assert after.tokens == [["undo", "its", "end"], ["ab", "c"]]
+    assert after.values.shape == (2, 3, 3)
+    assert_close(after.values.sum(-1), after.scores)
+    for bias in ("site", "equal", "abs", "first"):
+        assert_close(after.complete(bias).sum(1), before.ledger.total)
+    for name, part in after.ledger.positions.items():
+        assert_close(part[:, 0], before.ledger.positions[name][:, :2].sum(1))
+
+
+def test_words_without_tokens_say_what_to_do():
+    with pytest.raises(ArgumentError, match="tokenizer"):
+        relevance().words()
+
+
+def test_words_of_images_are_refused():
+    found = relevance(image=True)
+    found.tokens = [["a"], ["b"]]
+    with pytest.raises(ArgumentError, match=r"\[2, 5, 2\]"):
+        found.words()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (["a", "b"], r"tokens=\[\[...\]\]"),
+        ([["a"]], "expected 2 lists, got 1"),
+        ([["a"] * 6, ["b"]], r"6 tokens .* \[2, 5\]"),
+    ],
+)
+def test_tokens_must_fit_the_scores(tokens, message):
+    with pytest.raises(ArgumentError, match=message):
+        relevance(tokens=tokens)
