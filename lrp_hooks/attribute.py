@@ -115,6 +115,7 @@ def _run(
     wanted = {**reader.reads, **reader.seen}
     if seeds is None:
         grads = _gradients(selected.scalar, wanted, None)
+        collector.settle()
     else:
         grads = _one_by_one(selected.scalar, wanted, collector)
     return Pass(selected, reader.reads, reader.seen, grads, collector)
@@ -159,6 +160,7 @@ def _one_by_one(
         seed[row] = 1.0
         for name, grad in _gradients(scalar, wanted, seed).items():
             total[name] += grad
+        collector.settle()
         for name, values in collector.sources.items():
             rows = sources.setdefault(name, [values.new_zeros(())] * batch)
             rows[row] = values.sum()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 __all__ = [
     "carries",
+    "clear_of_zero",
     "freeze",
     "pass_through",
     "rescale",
@@ -198,11 +199,11 @@ def slope(x: Tensor, y: Tensor) -> Tensor:
         The slope, in the shape of ``x``.
     """
     value, point = y.detach(), x.detach()
+    if point.numel() == 0 or clear_of_zero(point):
+        return value / point
     # Below the smallest normal number y/x is made of rounding.
     near = point.abs() <= torch.finfo(point.dtype).tiny
     ratio = value / torch.where(near, 1.0, point)
-    if not bool(near.any()):
-        return ratio
     return torch.where(near, _limit(x, y, near), ratio)
 
 
@@ -264,7 +265,22 @@ def secant_backward(
     Returns:
         ``grad * function(x)/x``, in the shape of ``x``.
     """
+    with torch.no_grad():
+        if x.numel() == 0 or clear_of_zero(x):
+            return torch.div(function(x), x).mul_(grad).to(x.dtype)
     with torch.enable_grad():
         point = x.detach().requires_grad_()
         y = function(point)
     return (grad * slope(point, y)).to(x.dtype)
+
+
+def clear_of_zero(x: Tensor) -> bool:
+    """Tell whether y/x is safe to take everywhere.
+
+    Args:
+        x: Any tensor with at least one element.
+
+    Returns:
+        True if no element is zero or smaller than the smallest normal number.
+    """
+    return bool(x.detach().abs().min() > torch.finfo(x.dtype).tiny)

@@ -46,10 +46,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has seen enough; the interpreter must not flush into it again.
+    except OSError as error:
+        # Files report their own errors, so this is standard output; the interpreter
+        # must not flush into it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        if isinstance(error, BrokenPipeError):
+            return BROKEN_PIPE
+        reason = f"standard output cannot be written: {error.strerror}"
+        print(f"lrp-hooks: {reason}", file=stderr)
+        return BAD_INPUT
     for warning in caught:
         if issubclass(warning.category, UnruledWarning):
             print(f"lrp-hooks: {warning.message}", file=stderr)

@@ -13,7 +13,14 @@ from torch.nn.utils.rnn import pad_sequence
 
 from .errors import TextError
 
-__all__ = ["Encoded", "as_texts", "encode", "position_limit", "read_tokens"]
+__all__ = [
+    "Encoded",
+    "as_texts",
+    "encode",
+    "is_language_model",
+    "position_limit",
+    "read_tokens",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,37 +75,26 @@ def encode(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Encoded:
         texts: At least one.
 
     Returns:
-        The batch, on the model's device, of what the model's ``forward`` names.
+        The batch, on the model's device, of what the model's ``forward`` names. A
+        language model with a decoder starts to decode.
 
     Raises:
-        TextError: If a text is blank, no valid Unicode, becomes no token at all, or is
-            longer than the model has positions.
+        TextError: If the model takes no text; or if a text is blank, no valid Unicode,
+            becomes no token at all, or is longer than the model has positions.
     """
-    rows = []
+    takes = getattr(model, "main_input_name", "input_ids")
+    if takes != "input_ids":
+        raise TextError(
+            f"the inputs are texts, but a {type(model).__name__} takes {takes!r}. Pass "
+            "tensors."
+        )
     limit = position_limit(model)
+    rows = []
     for number, text in enumerate(texts, start=1):
         which = f"text {number}" if len(texts) > 1 else "the text"
-        _check_text(text, which)
-        row = dict(
-            tokenizer(
-                text,
-                truncation=False,
-                return_attention_mask=True,
-                return_special_tokens_mask=True,
-                verbose=False,
-            )
-        )
-        length = len(row["input_ids"])
-        if all(row["special_tokens_mask"]):
-            raise TextError(f"{which} has no token in it: {_quote(text)}.")
-        if limit is not None and length > limit:
-            raise TextError(
-                f"{which} has {length} tokens, but the model has {limit} positions: "
-                f"{_quote(text)}. Shorten or split it."
-            )
-        rows.append(row)
+        rows.append(_row(tokenizer, text, which, limit))
     return Encoded(
-        batch=_pad(model, tokenizer, rows),
+        batch=_batch(model, tokenizer, rows),
         tokens=[_names(tokenizer, row["input_ids"]) for row in rows],
         special=[list(map(bool, row["special_tokens_mask"])) for row in rows],
     )
@@ -144,12 +140,55 @@ def position_limit(model: nn.Module) -> int | None:
         The number of tokens, or ``None`` where nothing bounds it.
     """
     for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+        leaf = name.rpartition(".")[2]
+        if leaf == "position_embeddings" and isinstance(module, nn.Embedding):
             # The positions of RoBERTa's family start behind the padding index.
             offset = 0 if module.padding_idx is None else module.padding_idx + 1
             return module.num_embeddings - offset
     limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def is_language_model(model: nn.Module) -> bool:
+    """Tell whether a model's outputs are tokens.
+
+    Args:
+        model: Any module; only a Hugging Face model says so.
+
+    Returns:
+        Whether it has an output embedding.
+    """
+    head = getattr(model, "get_output_embeddings", None)
+    return head is not None and head() is not None
+
+
+def _row(
+    tokenizer: Any, text: str, which: str, limit: int | None
+) -> dict[str, list[int]]:
+    """Return what the tokenizer makes of a text.
+
+    Raises:
+        TextError: If that is no token, or more than ``limit``.
+    """
+    _check_text(text, which)
+    row: dict[str, list[int]] = dict(
+        tokenizer(
+            text,
+            truncation=False,
+            return_attention_mask=True,
+            return_special_tokens_mask=True,
+            verbose=False,
+        )
+    )
+    length = len(row["input_ids"])
+    if all(row["special_tokens_mask"]):
+        raise TextError(f"{which} has no token in it: {_quote(text)}.")
+    if limit is not None and length > limit:
+        raise TextError(
+            f"{which} has {length} tokens, but the model has {limit} positions: "
+            f"{_quote(text)}. Shorten or split it."
+        )
+    return row
 
 
 def _check_text(text: str, which: str) -> None:
@@ -179,23 +218,40 @@ def _names(tokenizer: Any, ids: Sequence[int]) -> list[str]:
     return [str(i) if n is None else n for i, n in zip(ids, names, strict=True)]
 
 
-def _pad(
+def _batch(
     model: nn.Module, tokenizer: Any, rows: Sequence[dict[str, list[int]]]
-) -> dict[str, Tensor]:
-    """Return tensors ``[B, T]`` of the keys that the model's forward names."""
+) -> Any:
+    """Return what the model takes: the keys that its forward names, or just the ids.
+
+    Raises:
+        TextError: If texts differ in length, and the model takes no attention mask.
+    """
     parameters = inspect.signature(model.forward).parameters
-    # A wrapper that takes anything hands it on.
-    named = set(parameters) if "input_ids" in parameters else set(rows[0])
-    first = next(model.parameters(), torch.zeros(()))
-    return {
-        key: pad_sequence(
-            [torch.tensor(row[key]) for row in rows],
+    kinds = {parameter.kind for parameter in parameters.values()}
+    wraps = "input_ids" not in parameters and inspect.Parameter.VAR_KEYWORD in kinds
+    names = [name for name in rows[0] if name in parameters or wraps]
+    if "attention_mask" not in names and len({len(r["input_ids"]) for r in rows}) > 1:
+        raise TextError(
+            f"the texts differ in length, and {type(model).__name__}.forward takes no "
+            "attention_mask. Explain them one by one."
+        )
+    filler = {"input_ids": _padding_id(model, tokenizer)}
+    device = next(model.parameters(), torch.zeros(())).device
+    batch = {
+        name: pad_sequence(
+            [torch.tensor(row[name]) for row in rows],
             batch_first=True,
-            padding_value=_padding_id(model, tokenizer) if key == "input_ids" else 0,
-        ).to(first.device)
-        for key in rows[0]
-        if key in named and key != "special_tokens_mask"
+            padding_value=filler.get(name, 0),
+        ).to(device)
+        for name in ("input_ids", *names)
+        if name != "special_tokens_mask"
     }
+    if "input_ids" not in names:
+        return batch["input_ids"]
+    start = getattr(getattr(model, "config", None), "decoder_start_token_id", None)
+    if start is not None and is_language_model(model):
+        batch["decoder_input_ids"] = torch.full((len(rows), 1), start, device=device)
+    return batch
 
 
 def _padding_id(model: nn.Module, tokenizer: Any) -> int:

@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from . import explainers
-from .encoding import Encoded, as_texts, encode, read_tokens
+from .encoding import Encoded, as_texts, encode, is_language_model, read_tokens
 from .errors import ArgumentError
 from .explanation import Explanation
+from .readout import Contrast
 from .words import subword_mark
 
 __all__ = ["explain"]
@@ -91,13 +92,18 @@ def _labels(
     explanation: Explanation, model: nn.Module, tokenizer: Any
 ) -> dict[int, str]:
     """Return names of the targets: tokens for a language model, else its labels."""
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    if head is None:
+    if not is_language_model(model):
         labels = getattr(getattr(model, "config", None), "id2label", None) or {}
         return {int(i): str(name) for i, name in labels.items()}
-    target = explanation.target
+    ids = _ids(explanation.target) if tokenizer is not None else []
+    return {i: str(tokenizer.convert_ids_to_tokens(i)) for i in ids}
+
+
+def _ids(target: object) -> list[int]:
+    """Return all token ids in a target."""
+    if isinstance(target, Contrast):
+        return _ids(target.a) + _ids(target.b)
     if isinstance(target, Tensor):
         target = target.flatten().tolist()
-    ids = target if isinstance(target, (list, tuple)) else [target]
-    known = [i for i in ids if isinstance(i, int)] if tokenizer is not None else []
-    return {i: str(tokenizer.convert_ids_to_tokens(i)) for i in known}
+    several = target if isinstance(target, (list, tuple)) else [target]
+    return [i for i in several if isinstance(i, int)]

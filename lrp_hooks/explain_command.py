@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from . import explainers
-from .encoding import encode
+from .encoding import encode, is_language_model
 from .errors import ArgumentError, TargetError, TextError
 from .explain import explain
 from .explanation import Explanation
@@ -114,7 +114,7 @@ def _target(name: str | None, model: Any, tokenizer: Any) -> int | None:
     """
     if name is None:
         return None
-    speaks = model.get_output_embeddings() is not None
+    speaks = is_language_model(model)
     known = tokenizer.get_vocab() if speaks else model.config.label2id
     if name in known:
         return int(known[name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ class Explanation:
     @property
     def targets(self) -> list[str]:
         """The explained target of each example, by its label where that is known."""
-        return [self._label(self._target(b)) for b in range(self.output.numel())]
+        return [self._name(self.target, b) for b in range(self.output.numel())]
 
     def words(self) -> Self:
         """Merge the scores of sub-word tokens to whole words.
@@ -209,17 +209,17 @@ class Explanation:
             "meta": {**meta, "special": grouping.special},
         }
 
-    def _target(self, b: int) -> object:
-        """Return the target of example ``b``."""
-        target = self.target
+    def _name(self, target: Any, b: int) -> str:
+        """Return the name of a target for example ``b``."""
         if isinstance(target, Tensor):
             target = target.tolist()
-        return target[b] if type(target) in {list, tuple} else target
-
-    def _label(self, target: object) -> str:
-        """Return the name of one target."""
-        labels = self.meta.get("labels")
-        if isinstance(labels, Mapping) and isinstance(target, int):
+        if type(target) in {list, tuple}:
+            target = target[b]
+        if is_dataclass(target):  # a contrast: one rather than another
+            sides = (getattr(target, side.name) for side in fields(target))
+            return " rather than ".join(self._name(side, b) for side in sides)
+        labels = self.meta.get("labels") or {}
+        if isinstance(target, int):
             return str(labels.get(target, target))
         if callable(target):
             return str(getattr(target, "__name__", type(target).__name__))

@@ -12,15 +12,19 @@ from torch import Tensor, nn
 
 from .autograd import carries
 from .errors import InferenceModeError, RuleError
-from .rule import FunctionTable, LeafRule, Rule, joining
-from .scope import Scope, Surroundings, active_scope
+from .rule import LeafRule, Rule, joining
+from .scope import Frame, Scope, Surroundings, active_scope
 from .sources import SourceCollector
 
 __all__ = ["ModuleHooks", "Runtime", "first_tensor", "replace_first"]
 
 
-class Runtime:
-    """What the hooks of one instrumented model share while it runs."""
+class Runtime(threading.local):
+    """What the hooks of one instrumented model share, thread by thread.
+
+    Attributes:
+        collector: Where this thread's calls enter sources, if a ledger is being written.
+    """
 
     def __init__(
         self, surroundings: Surroundings, settled: Callable[[], None]
@@ -33,40 +37,32 @@ class Runtime:
         """
         self.surroundings = surroundings
         self.settled = settled
-        self._thread = threading.local()
-
-    @property
-    def collector(self) -> SourceCollector | None:
-        """Where this thread's calls enter sources, if a ledger is being written."""
-        return getattr(self._thread, "collector", None)
-
-    @collector.setter
-    def collector(self, value: SourceCollector | None) -> None:
-        self._thread.collector = value
+        self.collector: SourceCollector | None = None
 
     @property
     def scope(self) -> Scope | None:
         """The scope that is open in this thread for this model."""
         scope = active_scope()
-        ours = scope is not None and scope.surroundings is self.surroundings
-        return scope if ours else None
+        if scope is None or scope.surroundings is not self.surroundings:
+            return None
+        return scope
 
-    def enter(
-        self, module: nn.Module, name: str, functions: FunctionTable, leaf: bool
-    ) -> None:
-        """Push a frame for a module; open a scope if it is the outermost one."""
-        if torch.is_inference_mode_enabled():
-            raise InferenceModeError(
-                f"{type(module).__name__} is instrumented and was called under "
-                "torch.inference_mode(), which records no graph. Use torch.no_grad() "
-                "for plain outputs, or remove() the instrumentation first."
-            )
+    def enter(self, frame: Frame) -> None:
+        """Push the frame of a module; open a scope if it is the outermost one.
+
+        Args:
+            frame: The module that is about to run.
+
+        Raises:
+            InferenceModeError: Under ``torch.inference_mode()``.
+        """
         scope = self.scope
         if scope is None:
             if not torch.is_grad_enabled():
+                _check_inference(frame)
                 return
             scope = Scope(self.surroundings, self.collector)
-        scope.push(module, name, functions, leaf)
+        scope.push(frame)
 
     def leave(self, module: nn.Module) -> bool:
         """Pop the frame of a module.
@@ -80,16 +76,24 @@ class Runtime:
         scope = self.scope
         if scope is None or scope.frames[-1].module is not module:
             return False
-        outside_leaf = len(scope.frames) == 1 or not scope.frames[-2].leaf
         scope.pop()
         if not scope.frames:
             self.settled()
-        return outside_leaf
+        return not scope.in_leaf
 
     def abandon(self) -> None:
         """Close this model's scope after an exception that no hook has seen."""
         while (scope := self.scope) is not None:
             scope.pop()
+
+
+def _check_inference(frame: Frame) -> None:
+    if torch.is_inference_mode_enabled():
+        raise InferenceModeError(
+            f"{type(frame.module).__name__} is instrumented and was called under "
+            "torch.inference_mode(), which records no graph. Use torch.no_grad() for "
+            "plain outputs, or remove() the instrumentation first."
+        )
 
 
 class ModuleHooks:
@@ -99,18 +103,25 @@ class ModuleHooks:
     """
 
     def __init__(
-        self, runtime: Runtime | None = None, name: str = "", rule: Rule | None = None
+        self,
+        runtime: Runtime | None = None,
+        module: nn.Module | None = None,
+        name: str = "",
+        rule: Rule | None = None,
     ) -> None:
-        """Prepare the hooks; `attach` puts them on a module.
+        """Prepare the hooks; `attach` puts them on the module.
 
         Args:
             runtime: What the model's hooks share; None for hooks that do nothing.
-            name: The module's qualified name.
-            rule: The module's own rule, if it has one.
+            module: The module.
+            name: Its qualified name.
+            rule: Its own rule, if it has one.
         """
         self.runtime = runtime
-        self.name = name
         self.rule = rule
+        leaf = isinstance(rule, LeafRule)
+        functions = {} if leaf or rule is None else rule.functions(module)
+        self.frame = Frame(module, name, functions, leaf)
 
     def __reduce__(self) -> Any:
         """Copy and pickle as hooks that do nothing."""
@@ -136,39 +147,43 @@ class ModuleHooks:
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Open the module's scope."""
         if self.runtime is not None:
-            leaf = isinstance(self.rule, LeafRule)
-            functions = {} if leaf or self.rule is None else self.rule.functions(module)
-            self.runtime.enter(module, self.name, functions, leaf)
+            self.runtime.enter(self.frame)
 
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """Close the module's scope and give a leaf's output its backward."""
         if self.runtime is None or not self.runtime.leave(module):
             return None
-        if not isinstance(self.rule, LeafRule) or not torch.is_grad_enabled():
+        if not self.frame.leaf or not torch.is_grad_enabled():
             return None
         x, y = first_tensor((args, kwargs), carries), first_tensor(output)
         if x is None or y is None:
             return None
         if y is x:
             raise RuleError(
-                f"{self.name or type(module).__name__} overwrites its input in place, "
-                f"so {type(self.rule).__name__} cannot know what came in; build it "
-                "with inplace=False."
+                f"{self.frame.name or type(module).__name__} overwrites its input in "
+                f"place, so {type(self.rule).__name__} cannot know what came in; build "
+                "it with inplace=False."
             )
-        return replace_first(output, y, self._join(module, args, kwargs, x, y))
+        joined = self._join(module, args, kwargs, x, y)
+        return joined if output is y else replace_first(output, y, joined)
 
     def _join(
         self, module: nn.Module, args: Any, kwargs: Any, x: Tensor, y: Tensor
     ) -> Tensor:
         assert isinstance(self.rule, LeafRule) and self.runtime is not None
-        given = replace_first((args, kwargs), x, None)
+        alone = len(args) == 1 and not kwargs and args[0] is x
+        given = None if alone else replace_first((args, kwargs), x, _HOLE)
 
         def again(point: Tensor) -> Tensor:
-            args, kwargs = replace_first(given, None, point)
+            if given is None:
+                args, kwargs = (point,), {}
+            else:
+                args, kwargs = replace_first(given, _HOLE, point)
             result = first_tensor(module.forward(*args, **kwargs))
-            return y if result is None else result
+            assert result is not None
+            return result
 
-        collector, name = self.runtime.collector, self.name
+        collector, name = self.runtime.collector, self.frame.name
         sink = None
         if collector is not None:
 
@@ -177,6 +192,9 @@ class ModuleHooks:
 
         with joining(sink):
             return self.rule.join(module, x, y, again)
+
+
+_HOLE = object()
 
 
 class _WrappedForward:

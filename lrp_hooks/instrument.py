@@ -148,7 +148,10 @@ class Instrumentation:
         matches = {n: lookup(n, m, rules, overrides) for n, m in modules.items()}
         self.coverage = Coverage(tuple(row(n, m, matches[n]) for n, m in modules.items()))
         constants, storages = _addresses(model)
-        surroundings = Surroundings(rules.functions(), constants, storages, self._report)
+        suspects = {list, tuple, *(type(p) for p in model.parameters())}
+        surroundings = Surroundings(
+            rules.functions(), constants, suspects, storages, self._report
+        )
         self.runtime = Runtime(surroundings, self._warn)
         self._attach(modules, matches)
 
@@ -166,7 +169,7 @@ class Instrumentation:
             match = matches[name]
             if _needs_hooks(module, match, id(module) in fused):
                 own = match.rule if match is not None and _is_own(match) else None
-                hooks = ModuleHooks(self.runtime, name, own)
+                hooks = ModuleHooks(self.runtime, module, name, own)
                 self._undo += hooks.attach(module)
 
     def attribute(

@@ -100,7 +100,7 @@ def _check_folder(folder: str | PathLike[str]) -> Path:
     path = Path(folder)
     try:
         found = path.exists()
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ModelFolderError(
             f"the folder {str(folder)!r} has no valid name: {error}."
         ) from error

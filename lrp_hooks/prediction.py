@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .encoding import is_language_model
+
 __all__ = ["Prediction", "predict"]
 
 
@@ -53,7 +55,7 @@ def predict(
     many = getattr(config, "problem_type", None) == "multi_label_classification"
     chances = logits.sigmoid() if many else logits.softmax(-1)
     best = int(chances.argmax())
-    if getattr(model, "get_output_embeddings", lambda: None)() is not None:
+    if is_language_model(model):
         label = tokenizer.convert_ids_to_tokens(best)
     else:
         label = (getattr(config, "id2label", None) or {}).get(best, best)

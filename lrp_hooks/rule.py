@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .autograd import splice
+from .autograd import clear_of_zero, splice
 from .errors import RuleError
 
 __all__ = ["FunctionTable", "LeafRule", "Rule", "ScopeRule"]
@@ -159,7 +159,7 @@ def _connected(
     x: Tensor, y: Tensor, again: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Run the module again where x has zeros: the slope's limit needs the graph."""
-    if bool(x.all()):
+    if x.numel() == 0 or clear_of_zero(x):
         return x.detach(), y
     with torch.enable_grad():
         point = x.detach().requires_grad_()

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import threading
 import types
+from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .autograd import carries
@@ -23,20 +24,17 @@ from .sources import Constant, SourceCollector
 
 __all__ = ["Scope", "Surroundings", "active_scope", "role", "set_role", "trainable", "watch_source"]
 
-_thread = threading.local()
 _MISSING = object()
 
 
-def _scopes() -> list[Scope]:
-    if not hasattr(_thread, "scopes"):
-        _thread.scopes = []
-    stack: list[Scope] = _thread.scopes
-    return stack
+class _Thread(threading.local):
+    def __init__(self) -> None:
+        self.scopes: list[Scope] = []
 
 
 def active_scope() -> Scope | None:
     """Return the innermost scope that is open in this thread."""
-    scopes = _scopes()
+    scopes = _thread.scopes
     return scopes[-1] if scopes else None
 
 
@@ -89,11 +87,18 @@ def trainable(value: object) -> bool:
 
 
 class Frame(NamedTuple):
-    """One running module: its name, its function table, and whether it is a leaf."""
+    """A module that is running.
+
+    Attributes:
+        module: The module.
+        name: Its qualified name.
+        functions: Its own function table, laid over those of the modules around it.
+        leaf: Whether a `LeafRule` stands for everything inside.
+    """
 
     module: object
     name: str
-    table: FunctionTable
+    functions: FunctionTable
     leaf: bool
 
 
@@ -104,12 +109,14 @@ class Surroundings:
     Attributes:
         table: The function table of the rule set.
         constants: ``{id: name}`` of parameters, which carry no relevance.
+        suspects: The types of arguments that are, or may hold, parameters.
         storages: ``{storage address: name}`` of parameters and buffers.
         report: Called as ``report(function, module name)`` for a function without rule.
     """
 
     table: FunctionTable
     constants: dict[int, str]
+    suspects: set[type]
     storages: dict[int, str]
     report: Callable[[Callable[..., Any], str], None]
 
@@ -130,40 +137,40 @@ class Scope(TorchFunctionMode):
         self.surroundings = surroundings
         self.collector = collector
         self.frames: list[Frame] = []
+        self._open = _thread.scopes
+        self._table: FunctionTable = surroundings.table
+        self.in_leaf = False
         self._opening: list[Callable[..., Any]] = []
 
-    def push(
-        self, module: object, name: str, functions: FunctionTable, leaf: bool
-    ) -> None:
+    def push(self, frame: Frame) -> None:
         """Enter a module; the first one opens the scope.
 
         Args:
-            module: The module, to recognise it by in `pop`.
-            name: Its qualified name.
-            functions: Its own function table, laid over the one around it.
-            leaf: Whether a `LeafRule` stands for everything inside.
+            frame: The module.
         """
         if not self.frames:
             self.__enter__()
-            _scopes().append(self)
-            table = self.surroundings.table
-        else:
-            table = self.frames[-1].table
-        if functions:
-            table = {**table, **functions}
-        self.frames.append(Frame(module, name, table, leaf or self.quiet))
+            self._open.append(self)
+        self.frames.append(frame)
+        if frame.functions or frame.leaf:
+            self._combine()
 
     def pop(self) -> None:
         """Leave the innermost module; the last one closes the scope."""
-        self.frames.pop()
+        frame = self.frames.pop()
+        if frame.functions or frame.leaf:
+            self._combine()
         if not self.frames:
-            _scopes().remove(self)
+            self._open.remove(self)
             self.__exit__(None, None, None)
 
-    @property
-    def quiet(self) -> bool:
-        """Whether a leaf rule stands for what is running now."""
-        return bool(self.frames) and self.frames[-1].leaf
+    def _combine(self) -> None:
+        """Lay the function tables of the running modules over one another."""
+        own = [frame.functions for frame in self.frames if frame.functions]
+        self._table = dict(ChainMap(*own[::-1], self.surroundings.table)) if own else (
+            self.surroundings.table
+        )
+        self.in_leaf = any(frame.leaf for frame in self.frames)
 
     def name_source(self, of: object) -> str:
         """Name a constant: a parameter or buffer by its own name, else by the module.
@@ -176,7 +183,7 @@ class Scope(TorchFunctionMode):
         """
         module = self.frames[-1].name if self.frames else ""
         if isinstance(of, Tensor):
-            known = getattr(of, "_lrp_name", None) or self.parameter_name(of)
+            known = self.parameter_name(of)
             if known is not None:
                 return str(known)
             of = "constant"
@@ -184,12 +191,16 @@ class Scope(TorchFunctionMode):
         return f"{module}.{last}" if module else last
 
     def parameter_name(self, tensor: Tensor) -> str | None:
-        """Return the name of the parameter or buffer whose storage a tensor shares."""
+        """Return the name of the parameter or buffer that a tensor is, or is a view of."""
+        shared = self.surroundings
+        known = getattr(tensor, "_lrp_name", None) or shared.constants.get(id(tensor))
+        if known is not None:
+            return str(known)
         try:
             address = tensor.untyped_storage().data_ptr()
         except (NotImplementedError, RuntimeError):  # sparse, meta or wrapper tensors
             return None
-        return self.surroundings.storages.get(address) if address else None
+        return shared.storages.get(address) if address else None
 
     def __torch_function__(
         self,
@@ -202,33 +213,36 @@ class Scope(TorchFunctionMode):
         kwargs = kwargs or {}
         if (
             type(func) is types.MethodWrapperType  # an attribute such as x.shape
-            or self.quiet
-            or active_scope() is not self
+            or self._open[-1] is not self
         ):
             return func(*args, **kwargs)
-        args = tuple([self._constant(value) for value in args])
+        suspects = self.surroundings.suspects
+        for value in args:
+            if type(value) in suspects:
+                args = tuple([self._constant(value) for value in args])
+                break
         if kwargs:
             kwargs = {key: self._constant(value) for key, value in kwargs.items()}
-        handler = self.frames[-1].table.get(func, _MISSING)
-        if handler is _MISSING:
-            return self._unruled(func, args, kwargs)
+        handler = None if self.in_leaf else self._table.get(func, _MISSING)
         if handler is None:
             return func(*args, **kwargs)
+        if handler is _MISSING:
+            return self._unruled(func, args, kwargs)
         return handler(func, *args, **kwargs)  # type: ignore[operator]
 
     def _constant(self, value: Any) -> Any:
         """Detach the model's parameters: a weight is no factor to share with."""
-        if type(value) in {list, tuple}:
-            return type(value)([self._constant(item) for item in value])
-        if (
-            id(value) in self.surroundings.constants
-            and isinstance(value, nn.Parameter)
-            and value.requires_grad
-        ):
-            constant = value.detach()
-            constant._lrp_trainable = True
-            return constant
-        return value
+        kind = type(value)
+        if kind not in self.surroundings.suspects:
+            return value
+        if kind in {list, tuple}:
+            return kind([self._constant(item) for item in value])
+        name = self.surroundings.constants.get(id(value))
+        if name is None or not value.requires_grad:
+            return value
+        constant = value.detach()
+        constant._lrp_name, constant._lrp_trainable = name, True
+        return constant
 
     def _unruled(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -252,6 +266,7 @@ def _any_carries(value: object) -> bool:
     return carries(value)
 
 
+_thread = _Thread()
 _CHECKS = (
     "has_torch_function",
     "has_torch_function_unary",

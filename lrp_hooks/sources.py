@@ -8,6 +8,7 @@ has them, for each position.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,11 +23,13 @@ Constant = Tensor | float | Callable[[], Tensor]
 class SourceCollector:
     """The ledger's entries of one forward and one backward pass.
 
+    Terms are only noted while the backward pass runs; `settle` sorts them.
+
     Attributes:
         sources: ``{name: [B]}``.
         positions: ``{name: [B, T]}`` for sources added at token positions.
         unplaced: Names of sources whose layout does not show which row belongs to which
-            example; their sum stands in every row's place only for ``B = 1``.
+            example.
     """
 
     def __init__(self, batch: int, length: int | None) -> None:
@@ -38,12 +41,14 @@ class SourceCollector:
         """
         self.batch = batch
         self.length = length
+        self._noted: list[tuple[str, Tensor]] = []
         self.sources: dict[str, Tensor] = {}
         self.positions: dict[str, Tensor] = {}
         self.unplaced: set[str] = set()
 
     def clear(self) -> None:
         """Forget what a backward pass brought; what the forward recorded stays."""
+        self._noted.clear()
         self.sources, self.positions, self.unplaced = {}, {}, set()
 
     def watch(self, out: Tensor, constant: Constant, name: str) -> None:
@@ -65,37 +70,53 @@ class SourceCollector:
         out.register_hook(hook)
 
     def add(self, name: str, terms: Tensor) -> None:
-        """Add relevance terms to a source.
+        """Note relevance terms of a source.
 
         Args:
             name: The source's qualified name.
             terms: Any shape; see `_rows` for the layouts that are understood.
         """
-        terms = terms.detach().double()
+        self._noted.append((name, terms.detach()))
+
+    def settle(self) -> None:
+        """Sort the terms by source, example and position, in float64."""
+        by_shape: dict[tuple[Any, ...], list[tuple[str, Tensor]]] = {}
+        for name, terms in self._noted:
+            key = (terms.shape, terms.dtype, terms.device)
+            by_shape.setdefault(key, []).append((name, terms))
+        self._noted.clear()
+        for group in by_shape.values():
+            names = [name for name, _ in group]
+            self._enter(names, torch.stack([terms for _, terms in group]).double())
+
+    def _enter(self, names: list[str], terms: Tensor) -> None:
         rows = self._rows(terms)
         if rows is None:
-            self.unplaced.add(name)
-            rows = terms.sum().expand(self.batch) / self.batch
-        elif rows.ndim == 2:
-            _accumulate(self.positions, name, rows)
-            rows = rows.sum(1)
-        _accumulate(self.sources, name, rows)
+            self.unplaced.update(names)
+            rows = terms.flatten(1).sum(1, keepdim=True) / self.batch
+            rows = rows.expand(-1, self.batch)
+        elif rows.ndim == 3:
+            for name, values in zip(names, rows, strict=True):
+                _accumulate(self.positions, name, values)
+            rows = rows.sum(2)
+        for name, values in zip(names, rows, strict=True):
+            _accumulate(self.sources, name, values)
 
     def _rows(self, terms: Tensor) -> Tensor | None:
-        """Return terms as [B, T] or [B], or None where the layout does not say."""
-        batch, length = self.batch, self.length
-        shape = tuple(terms.shape)
-        if shape[:2] == (batch, length):
-            return terms.reshape(batch, length, -1).sum(-1)
-        if length is not None and shape[:1] == (batch * length,):
-            return terms.reshape(batch, length, -1).sum(-1)
-        if length is not None and shape[:2] == (length, batch):
-            return terms.transpose(0, 1).reshape(batch, length, -1).sum(-1)
+        """Return terms [N, ...] of N sources as [N, B, T] or [N, B].
+
+        None where the layout does not say which rows are whose.
+        """
+        batch, length, n = self.batch, self.length, len(terms)
+        shape = tuple(terms.shape[1:])
+        if length is not None:
+            if shape[:2] == (batch, length) or shape[:1] == (batch * length,):
+                return terms.reshape(n, batch, length, -1).sum(-1)
+            if shape[:2] == (length, batch):
+                return terms.transpose(1, 2).reshape(n, batch, length, -1).sum(-1)
         if shape[:1] == (batch,):
-            return terms.reshape(batch, -1).sum(-1)
-        if batch == 1:
-            return terms.sum().reshape(1)
-        return None
+            return terms.reshape(n, batch, -1).sum(-1)
+        return terms.reshape(n, 1, -1).sum(-1) if batch == 1 else None
 
 
 def _accumulate(table: dict[str, Tensor], name: str, rows: Tensor) -> None:
@@ -104,11 +125,16 @@ def _accumulate(table: dict[str, Tensor], name: str, rows: Tensor) -> None:
 
 def _inner(grad: Tensor, constant: Tensor | float) -> Tensor:
     """Multiply, summing over the last dimension; an infinite mask meets gradient 0."""
-    if grad.dtype in {torch.float16, torch.bfloat16}:
+    if grad.dtype in _HALF:
         grad = grad.float()
     if isinstance(constant, Tensor):
-        constant = constant.detach().to(grad.dtype)
+        constant = constant.detach()
+        if constant.dtype != grad.dtype:
+            constant = constant.to(grad.dtype)
         if grad.ndim > 1 and constant.ndim == 1 and len(constant) == grad.shape[-1]:
             return grad @ constant
     terms = torch.where(grad == 0, 0.0, grad * constant)
     return terms.sum(-1) if grad.ndim > 1 else terms
+
+
+_HALF = {torch.float16, torch.bfloat16}

@@ -136,7 +136,7 @@ def _activate(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> An
         return func(x, *args, **kwargs)
     function = partial(_apply, func, args, kwargs)
     with torch.no_grad():
-        if _open_at_zero(function, x):
+        if _open_at_zero(function, x, _key(func, args, kwargs)):
             return set_role(func(freeze(x), *args, **kwargs), "gate")
         before = x.detach().clone() if in_place(func) else x
         y = func(x, *args, **kwargs)
@@ -156,12 +156,30 @@ def _overwritten(
     return splice(x, x, partial(secant_backward, function), before)
 
 
-def _open_at_zero(function: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+_known_open: dict[Any, bool] = {}
+
+
+def _open_at_zero(
+    function: Callable[[Tensor], Tensor], x: Tensor, key: Any = None
+) -> bool:
+    """Tell whether f(0) is not 0; ``key`` remembers the answer."""
+    if key is not None and key in _known_open:
+        return _known_open[key]
     try:
         at_zero = function(x.new_zeros(1))
     except RuntimeError:  # a parameter per channel needs the whole shape
         at_zero = function(torch.zeros_like(x))
-    return not bool((at_zero.abs() <= _ZERO).all())
+    is_open = not bool((at_zero.abs() <= _ZERO).all())
+    if key is not None:
+        _known_open[key] = is_open
+    return is_open
+
+
+def _key(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Identify a function that has no other arguments than numbers."""
+    given = (*args, *kwargs.values())
+    plain = all(value is None or isinstance(value, int | float | str) for value in given)
+    return (func, args, *kwargs.items()) if plain else None
 
 
 def _is_element_wise(module: nn.Module) -> bool:

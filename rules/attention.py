@@ -23,6 +23,7 @@ from ..functions import in_place, spellings, table
 from ..registry import register
 from ..rule import FunctionTable, ScopeRule
 from ..scope import active_scope, set_role
+from .structure import SHAPES, keeps_role
 
 __all__ = ["Attention", "value_gradient"]
 
@@ -63,7 +64,9 @@ class Attention(ScopeRule):
         """
         if self.query_key_share is None:
             return table([*SOFTMAX, *DOT_PRODUCT], None)
+        uneven = self.query_key_share not in {0.0, 0.5}
         return {
+            **(table(SHAPES, keeps_role) if uneven else {}),
             **table(SOFTMAX, self._softmax),
             **table(DOT_PRODUCT, self._dot_product),
         }

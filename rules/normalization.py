@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..autograd import carries, freeze, pass_through, slope, splice
 from ..functions import spellings, table
@@ -27,7 +28,8 @@ from .activation import NOT_A_FUNCTION
 
 __all__ = ["Normalization"]
 
-LAYER, RMS = spellings("layer_norm"), spellings("rms_norm")
+LAYER = spellings("layer_norm", F.layer_norm)
+RMS = spellings("rms_norm", F.rms_norm)
 GROUP = spellings("group_norm")
 BATCH, INSTANCE = spellings("batch_norm"), spellings("instance_norm")
 DIVISIONS = spellings("div divide true_divide")
@@ -347,9 +349,10 @@ def _plain_layer_norm(
     shape: Any,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
+    eps: float = 1e-5,
     *more: Any,
 ) -> Any:
-    y = func(x, shape, weight, bias, *more)
+    y = func(x, shape, weight, bias, eps, *more)
     if bias is not None:
         watch_source(y, bias)
     return y

@@ -13,20 +13,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..autograd import carries
 from ..functions import in_place, spellings, table
 from ..registry import add_functions
 from ..scope import active_scope, role, set_role, watch_source
 
-__all__ = ["affine", "zeroed"]
+__all__ = ["SHAPES", "affine", "keeps_role", "zeroed"]
 
+SAME = """
+    contiguous clone to type type_as float double half bfloat16 cpu cuda dropout
+    alpha_dropout feature_dropout positive pin_memory alias
+"""
 SHAPE = """
     view reshape view_as reshape_as transpose t permute swapaxes swapdims movedim
     moveaxis unsqueeze squeeze flatten unflatten ravel expand expand_as
-    broadcast_to contiguous clone to type type_as float double half bfloat16 cpu cuda
-    dropout alpha_dropout feature_dropout __getitem__ select narrow as_strided
-    requires_grad positive pin_memory alias
+    broadcast_to __getitem__ select narrow as_strided requires_grad
 """
 LINEAR = """
     sum mean nansum nanmean cumsum diff trace diagonal diag diag_embed diagflat tril
@@ -192,9 +195,11 @@ def _sign(func: Callable[..., Any]) -> int:
     return 1 if func.__name__.startswith("add") else -1
 
 
+SHAPES = spellings(SHAPE, torch.Tensor.unflatten)
 _NUMERIC = {"masked_fill", "where", "index_fill", "fill", "pad", "setitem"}
 
 add_functions(table(spellings(LINEAR, torch.Tensor.backward), None))
-add_functions(table(spellings(SHAPE, torch.Tensor.unflatten), keeps_role))
+add_functions(table(SHAPES, None))
+add_functions(table(spellings(SAME, F.dropout), keeps_role))
 add_functions(table(spellings(PUTTING), affine))
 add_functions(table(spellings("add sub subtract rsub"), _add))

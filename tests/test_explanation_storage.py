@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import pytest
 import safetensors
 import torch
-from hand_built import any_text, calm, explanation, relevance, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from lrp_hooks import ArgumentError, Explanation, Relevance
+from hand_built import any_text, calm, explanation, relevance, seeds
+from lrp_hooks import ArgumentError, Contrast, Explanation, Relevance
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -68,7 +68,15 @@ def test_round_trip_of_relevance(path, seed, dtype, meta):
 
 @calm
 @given(
-    st.sampled_from([None, 3, "label", [1, 0], (1, 0), torch.tensor([1, 0])]),
+    st.sampled_from([
+        None,
+        3,
+        "label",
+        [1, 0],
+        (1, 0),
+        torch.tensor([1, 0]),
+        Contrast(1, [0, 1]),
+    ]),
     st.lists(st.integers(0, 3), min_size=1, max_size=3),
 )
 def test_round_trip_of_any_shape(path, target, shape):

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from hand_built import calm, relevance, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from lrp_hooks import ArgumentError, Ledger
+from hand_built import calm, relevance, seeds
+from lrp_hooks import ArgumentError, Contrast, Ledger
 
 SHARES = ("site", "equal", "first", "abs")
 
@@ -45,7 +45,8 @@ def test_site_places_each_source_where_it_was_added():
     found = relevance()
     placed = sum(found.ledger.positions.values())
     floating = (
-        found.ledger.sources["classifier.bias"] + found.ledger.sources["layer.0.softmax"]
+        found.ledger.sources["classifier.bias"]
+        + found.ledger.sources["layer.0.softmax"]
     )
     share = floating / found.attended.sum(1)
     expected = found.scores + placed + share[:, None] * found.attended
@@ -171,6 +172,11 @@ def test_repr_names_targets():
         ("free", ["free", "free"]),
         (torch.sum, ["sum", "sum"]),
         (None, ["", ""]),
+        (Contrast(1, 0), ["yes rather than no"] * 2),
+        (
+            Contrast(torch.tensor([1, 0]), [0, 7]),
+            ["yes rather than no", "no rather than 7"],
+        ),
     ],
 )
 def test_targets_by_name(target, names):

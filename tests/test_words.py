@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from hand_built import calm, explanation, relevance, seeds
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from hand_built import calm, explanation, relevance, seeds
 from lrp_hooks import ArgumentError
 
 CASES = {

@@ -118,7 +118,7 @@ def _example(example: Example, scale: float, places: int) -> str:
     )
     return (
         f'<section><p><span class="soft">target</span> {_name(example.target)} '
-        f'<span class="soft">output</span> {signed(example.output, 4)}</p>'
+        f'<span class="soft">output</span> {signed(example.output, example.places)}</p>'
         f"{parts}{_account(example) if example.account else ''}</section>"
     )
 
@@ -148,34 +148,37 @@ def _account(example: Example) -> str:
     """Return the ledger: a bar for each kind of term, and all sources on demand."""
     account = example.account
     assert account is not None
+    places = example.places
     sums = (
-        ("total", signed(account.total, 4)),
-        ("output", signed(example.output, 4)),
+        ("total", signed(account.total, places)),
+        ("output", signed(example.output, places)),
         ("error", f"{account.error:.1e}"),
     )
     rows = "".join(
         f'<tr class="sum"><th scope="row">{name}</th><td>{number}</td><td></td></tr>'
         for name, number in sums
     )
-    terms = _terms(account.groups)
-    return f"<table><caption>ledger</caption>{terms}{rows}</table>{_sources(account)}"
+    return (
+        f"<table><caption>ledger</caption>{_terms(account.groups, places)}{rows}"
+        f"</table>{_sources(account, places)}"
+    )
 
 
-def _sources(account: Account) -> str:
+def _sources(account: Account, places: int) -> str:
     """Return all sources, folded away."""
     if not account.sources:
         return ""
     return (
         f'<details><summary class="soft">all {len(account.sources)} sources</summary>'
-        f"<table>{_terms(account.sources)}</table></details>"
+        f"<table>{_terms(account.sources, places)}</table></details>"
     )
 
 
-def _terms(terms: Sequence[tuple[str, float]]) -> str:
+def _terms(terms: Sequence[tuple[str, float]], places: int) -> str:
     """Return rows of a name, a number and a bar to the left or right of zero."""
     largest = max((abs(value) for _, value in terms), default=0.0) or 1.0
     return "".join(
-        f'<tr><th scope="row">{_name(name)}</th><td>{signed(value, 4)}</td>'
+        f'<tr><th scope="row">{_name(name)}</th><td>{signed(value, places)}</td>'
         f'<td><span class="track">{_bar(value / largest)}</span></td></tr>'
         for name, value in terms
     )

@@ -102,7 +102,12 @@ def _draw(axes: Any, shown: View, example: Example, part: Strip | Picture) -> No
         axes.set_yticks([])
     else:
         _write(axes, part, shown.scale)
-    words = [part.name, example.target, signed(example.output, 4), shown.method]
+    words = [
+        part.name,
+        example.target,
+        signed(example.output, example.places),
+        shown.method,
+    ]
     title = "   ".join(visible(word) for word in words if word)
     axes.set_title(title, loc="left", fontsize=9, parse_math=False)
     axes.figure.colorbar(mapping, ax=axes, pad=0.01)

@@ -39,7 +39,8 @@ def render(
     lines = [f"method  {visible(shown.method)}"]
     for example in shown.examples:
         target = f"target  {visible(example.target)}" if example.target else ""
-        lines += [*filter(None, [target]), f"output  {signed(example.output, 4)}", ""]
+        output = f"output  {signed(example.output, example.places)}"
+        lines += [*filter(None, [target]), output, ""]
         for part in example.parts:
             lines += _part(part, shown, width if colour else None)
         lines += [*_account(example), ""]
@@ -117,7 +118,8 @@ def _account(example: Example) -> list[str]:
     if account is None:
         return []
     sums = (("total", account.total), ("output", example.output))
-    numbers = [(name, signed(value, 4)) for name, value in (*account.groups, *sums)]
+    terms = (*account.groups, *sums)
+    numbers = [(name, signed(value, example.places)) for name, value in terms]
     numbers.append(("error", f"{account.error:.1e}"))
     column = max(len(number) for _, number in numbers)
     return ["ledger", *(f"  {name:<9}  {number:>{column}}" for name, number in numbers)]

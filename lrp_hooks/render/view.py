@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..errors import ArgumentError
+from .text import decimals
 
 if TYPE_CHECKING:
     from ..explanation import Explanation
@@ -82,6 +83,12 @@ class Example:
     parts: list[Strip | Picture]
     account: Account | None
 
+    @property
+    def places(self) -> int:
+        """How many decimals the output and the terms of the ledger need."""
+        terms = self.account.groups if self.account else []
+        return decimals(max(abs(x) for x in (self.output, *(x for _, x in terms))))
+
 
 @dataclass(frozen=True)
 class View:
@@ -95,7 +102,7 @@ class View:
 
     method: str
     scale: float
-    examples: list[Example] = field(default_factory=list)
+    examples: list[Example]
 
 
 def view(explanation: Explanation) -> View:

@@ -1,0 +1,63 @@
+"""Figures of tokens and images."""
+
+import io
+import sys
+
+import pytest
+import torch
+
+from hand_built import HOSTILE, explanation, relevance
+from lrp_hooks import ArgumentError, Explanation
+from lrp_hooks.render.text import visible
+
+pytestmark = pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
+
+
+def panels(figure):
+    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+
+
+def drawn_size(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=30)
+    return len(buffer.getvalue())
+
+
+def test_a_panel_for_each_example():
+    figure = relevance(tokens=[list("abcde"), list("fgh")]).plot()
+    texts = [[text.get_text() for text in axes.texts] for axes in panels(figure)]
+    assert texts == [list("abcde"), list("fgh")]
+    assert drawn_size(figure) > 1000
+
+
+def test_hostile_tokens_are_drawn_as_they_are():
+    figure = explanation([list(HOSTILE)], meta={"labels": {1: "$x^$"}}).plot()
+    (axes,) = panels(figure)
+    assert [text.get_text() for text in axes.texts] == list(map(visible, HOSTILE))
+    assert drawn_size(figure) > 1000
+
+
+def test_images_share_a_symmetric_scale():
+    scores = torch.zeros(2, 4, 5)
+    scores[0, 0, 0], scores[1, 0, 0] = -3.0, 1.0
+    found = Explanation(scores=scores, output=torch.ones(2))
+    figure = found.plot()
+    for axes in panels(figure):
+        assert axes.images[0].get_clim() == (-3.0, 3.0)
+    assert drawn_size(figure) > 1000
+
+
+def test_no_scores_at_all_still_draw():
+    assert drawn_size(explanation([["a"]], scores=torch.zeros(1, 1)).plot()) > 500
+
+
+def test_too_much_for_one_figure():
+    long = explanation([["word" * 10] * 5000])
+    with pytest.raises(ArgumentError, match=r"5002 lines.*to_html"):
+        long.plot()
+
+
+def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ArgumentError, match=r'pip install "lrp_hooks\[plot\]"'):
+        explanation([["a"]]).plot()
