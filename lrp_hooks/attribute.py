@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from .relevance import Ledger, Relevance
 from .sources import SourceCollector
 
 __all__ = ["Request", "attribute"]
+
 
 @dataclass(frozen=True)
 class Request:
@@ -85,7 +86,7 @@ def attribute(
 
 
 @contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
+def _eval_mode(model: nn.Module) -> Generator[None]:
     training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False
@@ -253,12 +254,16 @@ class _Reader:
     def _reads_ids(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ids = first_tensor(given)
         ours = ids is not None and same_storage(ids, self.call.main)
-        return self._reads_module(name, given, value) if ours and not self.reads else None
+        return (
+            self._reads_module(name, given, value) if ours and not self.reads else None
+        )
 
     def _reads_shape(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ids = first_tensor(given)
         ours = ids is not None and ids.shape == self.call.main.shape
-        return self._reads_module(name, given, value) if ours and not self.reads else None
+        return (
+            self._reads_module(name, given, value) if ours and not self.reads else None
+        )
 
     def _watches(self, name: str, given: Any, value: Tensor) -> Tensor:
         self.seen[name] = value.clone()
@@ -268,7 +273,8 @@ class _Reader:
 def _embeddings(model: nn.Module) -> dict[str, nn.Module]:
     """List the modules that look up ids, the one the model names itself first."""
     named = {m: name for name, m in model.named_modules()}
-    found = [m for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
+    kinds = (nn.Embedding, nn.EmbeddingBag)
+    found: list[nn.Module] = [m for m in model.modules() if isinstance(m, kinds)]
     get = getattr(model, "get_input_embeddings", None)
     try:
         own = get() if get is not None else None
@@ -303,10 +309,8 @@ def _ledger(done: Pass) -> Ledger:
 
 
 def _is_misplaced(collector: SourceCollector, ledger: Ledger, rules: RuleSet) -> bool:
-    """Tell whether rows of a batch were taken for another example's.
-
-    Such a ledger closes in total, but not for each example.
-    """
+    """Tell whether rows of a batch were taken for another example's."""
+    # Such a ledger closes in total, but not for each example.
     if collector.unplaced:
         return True
     tolerance = torch.finfo(ledger.output.dtype).eps ** 0.6

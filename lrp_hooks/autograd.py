@@ -18,6 +18,7 @@ __all__ = [
     "carries",
     "clear_of_zero",
     "freeze",
+    "on_gradient",
     "pass_through",
     "rescale",
     "scale_gradient",
@@ -41,6 +42,16 @@ def carries(value: object) -> bool:
         True for a tensor that is recorded by autograd.
     """
     return isinstance(value, Tensor) and value.requires_grad
+
+
+def on_gradient(x: Tensor, act: Callable[[Tensor], Tensor | None]) -> None:
+    """Call a function with a tensor's gradient when the backward pass comes by.
+
+    Args:
+        x: A tensor that carries relevance.
+        act: Called with the gradient; what it returns, if anything, takes its place.
+    """
+    x.register_hook(act)  # type: ignore[no-untyped-call]
 
 
 def freeze(x: Tensor) -> Tensor:

@@ -76,7 +76,10 @@ class Coverage:
         return tuple(row for row in self.rows if row.why == "linear")
 
     def __repr__(self) -> str:
-        table = [(r.module or "(root)", r.kind, r.rule or "-", r.why) for r in self.rows]
+        """Return a table: one line a module, then what has no rule."""
+        table = [
+            (r.module or "(root)", r.kind, r.rule or "-", r.why) for r in self.rows
+        ]
         lines = _aligned([("module", "type", "rule", "why"), *table])
         for function, module in sorted(self.unruled):
             lines.append(f"no rule: {function} called by {module or '(root)'}")

@@ -1,4 +1,4 @@
-"""NaN and infinity: found before they reach a result, and traced to where they began."""
+"""NaN and infinity: found before they reach a result, and traced to their origin."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_output(model: nn.Module, call: Call, scalar: Tensor) -> None:
             )
     where = _first_module(model, call)
     raise NonFiniteError(
-        f"the model's output is not finite: NaN or infinity appears first in the output "
+        "the model's output is not finite: NaN or infinity appears first in the output "
         f"of {where}. Check the inputs, or run in a wider dtype (model.float())."
     )
 

@@ -23,12 +23,10 @@ class Runtime(threading.local):
     """What the hooks of one instrumented model share, thread by thread.
 
     Attributes:
-        collector: Where this thread's calls enter sources, if a ledger is being written.
+        collector: Where this thread's calls enter sources while a ledger is written.
     """
 
-    def __init__(
-        self, surroundings: Surroundings, settled: Callable[[], None]
-    ) -> None:
+    def __init__(self, surroundings: Surroundings, settled: Callable[[], None]) -> None:
         """Start with nothing running.
 
         Args:
@@ -52,9 +50,6 @@ class Runtime(threading.local):
 
         Args:
             frame: The module that is about to run.
-
-        Raises:
-            InferenceModeError: Under ``torch.inference_mode()``.
         """
         scope = self.scope
         if scope is None:
@@ -62,7 +57,7 @@ class Runtime(threading.local):
                 _check_inference(frame)
                 return
             scope = Scope(self.surroundings, self.collector)
-        scope.push(frame)
+        scope.enter(frame)
 
     def leave(self, module: nn.Module) -> bool:
         """Pop the frame of a module.
@@ -76,7 +71,7 @@ class Runtime(threading.local):
         scope = self.scope
         if scope is None or scope.frames[-1].module is not module:
             return False
-        scope.pop()
+        scope.leave()
         if not scope.frames:
             self.settled()
         return not scope.in_leaf
@@ -84,7 +79,7 @@ class Runtime(threading.local):
     def abandon(self) -> None:
         """Close this model's scope after an exception that no hook has seen."""
         while (scope := self.scope) is not None:
-            scope.pop()
+            scope.leave()
 
 
 def _check_inference(frame: Frame) -> None:
@@ -159,11 +154,7 @@ class ModuleHooks:
         if x is None or y is None:
             return None
         if y is x:
-            raise RuleError(
-                f"{self.frame.name or type(module).__name__} overwrites its input in "
-                f"place, so {type(self.rule).__name__} cannot know what came in; build "
-                "it with inplace=False."
-            )
+            raise _overwritten(module, self.frame.name, self.rule)
         joined = self._join(module, args, kwargs, x, y)
         return joined if output is y else replace_first(output, y, joined)
 
@@ -192,6 +183,13 @@ class ModuleHooks:
 
         with joining(sink):
             return self.rule.join(module, x, y, again)
+
+
+def _overwritten(module: nn.Module, name: str, rule: Rule | None) -> RuleError:
+    return RuleError(
+        f"{name or type(module).__name__} overwrites its input in place, so "
+        f"{type(rule).__name__} cannot know what came in; build it with inplace=False."
+    )
 
 
 _HOLE = object()

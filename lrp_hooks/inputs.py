@@ -93,7 +93,9 @@ def bind(model: nn.Module, inputs: Any) -> Call:
 
 def _positional(model: nn.Module, values: tuple[Any, ...]) -> Call:
     names = _parameter_names(model, len(values))
-    tensors = {n: v for n, v in zip(names, values, strict=True) if isinstance(v, Tensor)}
+    tensors = {
+        n: v for n, v in zip(names, values, strict=True) if isinstance(v, Tensor)
+    }
     if not tensors:
         raise ArgumentError("inputs holds no tensor; pass at least one.")
     main = next(iter(tensors.values()))
@@ -113,8 +115,8 @@ def _keywords(model: nn.Module, values: dict[str, Any]) -> Call:
     tensors = {name: v for name, v in values.items() if isinstance(v, Tensor)}
     if not tensors:
         raise ArgumentError(
-            f"inputs holds no tensor (its keys: {', '.join(map(str, values))}); ask the "
-            'tokenizer for them with return_tensors="pt".'
+            f"inputs holds no tensor (its keys: {', '.join(map(str, values))}); ask "
+            'the tokenizer for them with return_tensors="pt".'
         )
     preferred = (getattr(model, "main_input_name", None), "input_ids", "inputs_embeds")
     known = next((name for name in preferred if name in tensors), None)
@@ -196,7 +198,8 @@ def named_module(model: nn.Module, argument: str, name: object) -> nn.Module:
             f"{argument}={name!r} is the name of no module of the model; "
             f"model.named_modules() lists them.{hint}"
         )
-    return modules[name]
+    found: nn.Module = modules[name]
+    return found
 
 
 def same_storage(a: Tensor, b: Tensor) -> bool:

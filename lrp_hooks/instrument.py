@@ -146,9 +146,11 @@ class Instrumentation:
         _claim(modules)
         self._claimed = weakref.WeakSet(modules.values())
         matches = {n: lookup(n, m, rules, overrides) for n, m in modules.items()}
-        self.coverage = Coverage(tuple(row(n, m, matches[n]) for n, m in modules.items()))
+        self.coverage = Coverage(
+            tuple(row(n, m, matches[n]) for n, m in modules.items())
+        )
         constants, storages = _addresses(model)
-        suspects = {list, tuple, *(type(p) for p in model.parameters())}
+        suspects: set[type] = {list, tuple, *map(type, model.parameters())}
         surroundings = Surroundings(
             rules.functions(), constants, suspects, storages, self._report
         )
@@ -238,6 +240,7 @@ class Instrumentation:
         self.remove()
 
     def __repr__(self) -> str:
+        """Return the rule set in force and the coverage."""
         state = "active" if self._undo else "removed"
         name = type(self.model).__name__
         return f"{name}, rules {self.rules.name!r}, {state}\n{self.coverage!r}"
@@ -285,11 +288,9 @@ def _is_own(match: Match) -> bool:
 
 
 def _needs_hooks(module: nn.Module, match: Match | None, fused: bool) -> bool:
-    """Leave out what the function scope around it serves as well.
-
-    Torch's own layers are single functions, which the scope rules; inside
-    ``nn.TransformerEncoderLayer`` hooks would cost the fused kernel too.
-    """
+    """Leave out what the function scope around it serves as well."""
+    # Torch's own layers are single functions, which the scope rules; inside
+    # nn.TransformerEncoderLayer hooks would cost the fused kernel too.
     if match is not None and match.family is None:
         return True
     plain = type(module).__module__.startswith("torch.nn.")
@@ -314,4 +315,3 @@ def _addresses(model: nn.Module) -> tuple[dict[int, str], dict[int, str]]:
         except (NotImplementedError, RuntimeError):  # sparse, meta or wrapper tensors
             continue
     return constants, storages
-

@@ -90,9 +90,6 @@ def select(
 
     Returns:
         The scalars and what they are.
-
-    Raises:
-        TargetError: If the target does not fit the output.
     """
     if callable(target) and not isinstance(target, Contrast):
         return Selected(_called(target, output, batch), target)
@@ -102,8 +99,8 @@ def select(
         second = _classes(target.b, logits, model)
         scalar = _pick(logits, first) - _pick(logits, second)
         return Selected(scalar, Contrast(first, second))
-    classes = logits.detach().argmax(1) if target is None else _classes(
-        target, logits, model
+    classes = (
+        logits.detach().argmax(1) if target is None else _classes(target, logits, model)
     )
     return Selected(_pick(logits, classes), classes)
 
@@ -134,8 +131,8 @@ def _flat_logits(logits: Tensor, batch: int, mask: Tensor | None) -> Tensor:
         logits = logits[rows, _last_position(logits, mask)]
     if logits.ndim != 2 or logits.shape[0] != batch:
         raise TargetError(
-            f"the model's logits have shape {tuple(logits.shape)} for {batch} examples; "
-            "pass target=a function from the model's output to a tensor [B]."
+            f"the model's logits have shape {tuple(logits.shape)} for {batch} "
+            "examples; pass target=a function from the model's output to a tensor [B]."
         )
     return logits
 
@@ -154,7 +151,7 @@ def _classes(target: Any, logits: Tensor, model: nn.Module) -> Tensor:
     batch, n_classes = logits.shape
     values = _values(target, model, n_classes)
     if len(values) == 1 and not isinstance(target, list | tuple | Tensor):
-        values = values * batch
+        values *= batch
     if len(values) != batch:
         raise TargetError(
             f"target has {len(values)} entries for {batch} examples; pass one class "
@@ -188,8 +185,8 @@ def _value(target: Any, model: nn.Module, n_classes: int) -> int:
     whole = hasattr(target, "__index__") and not isinstance(target, bool)
     if not whole:
         raise TargetError(
-            f"target={target!r} is a {type(target).__name__}; it must be a class from 0 "
-            f"to {n_classes - 1}, a label name, a Contrast or a function."
+            f"target={target!r} is a {type(target).__name__}; it must be a class from "
+            f"0 to {n_classes - 1}, a label name, a Contrast or a function."
         )
     return int(target)
 

@@ -180,7 +180,9 @@ def load_rules() -> None:
     Raises:
         RegistrationError: If the built-in rules are not among them.
     """
-    modules = {entry.value: entry.name for entry in entry_points(group="lrp_hooks.rules")}
+    modules = {
+        entry.value: entry.name for entry in entry_points(group="lrp_hooks.rules")
+    }
     builtin = f"{__package__}.rules"
     if builtin not in modules:
         raise RegistrationError(
@@ -299,6 +301,7 @@ class RuleSet:
         return table
 
     def __repr__(self) -> str:
+        """Return a table: one line a family."""
         lines = [f"RuleSet {self.name!r}"]
         lines += [f"  {family:<14} {getattr(self, family)!r}" for family in FAMILIES]
         return "\n".join(lines)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,7 @@ class Rule:
         return self
 
     def __repr__(self) -> str:
+        """Return the class name and its settings."""
         settings = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
         return f"{type(self).__name__}({settings})"
 
@@ -135,7 +136,7 @@ class LeafRule(Rule):
 
 
 @contextmanager
-def joining(sink: Callable[[str, Tensor], None] | None) -> Iterator[None]:
+def joining(sink: Callable[[str, Tensor], None] | None) -> Generator[None]:
     """Say where the rules that are joined meanwhile report what they keep."""
     before = getattr(_kept, "forward_sink", None)
     _kept.forward_sink = sink
@@ -146,7 +147,7 @@ def joining(sink: Callable[[str, Tensor], None] | None) -> Iterator[None]:
 
 
 @contextmanager
-def _reporting_to(sink: Callable[[str, Tensor], None] | None) -> Iterator[None]:
+def _reporting_to(sink: Callable[[str, Tensor], None] | None) -> Generator[None]:
     before = getattr(_kept, "sink", None)
     _kept.sink = sink
     try:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import types
-from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,7 +21,15 @@ from .autograd import carries
 from .rule import FunctionTable
 from .sources import Constant, SourceCollector
 
-__all__ = ["Scope", "Surroundings", "active_scope", "role", "set_role", "trainable", "watch_source"]
+__all__ = [
+    "Scope",
+    "Surroundings",
+    "active_scope",
+    "role",
+    "set_role",
+    "trainable",
+    "watch_source",
+]
 
 _MISSING = object()
 
@@ -127,7 +134,7 @@ class Scope(TorchFunctionMode):
     def __init__(
         self, surroundings: Surroundings, collector: SourceCollector | None
     ) -> None:
-        """Prepare a scope; `push` opens it.
+        """Prepare a scope; `enter` opens it.
 
         Args:
             surroundings: What the scopes of this model share.
@@ -142,34 +149,34 @@ class Scope(TorchFunctionMode):
         self.in_leaf = False
         self._opening: list[Callable[..., Any]] = []
 
-    def push(self, frame: Frame) -> None:
+    def enter(self, frame: Frame) -> None:
         """Enter a module; the first one opens the scope.
 
         Args:
             frame: The module.
         """
         if not self.frames:
-            self.__enter__()
+            self.__enter__()  # type: ignore[no-untyped-call]
             self._open.append(self)
         self.frames.append(frame)
         if frame.functions or frame.leaf:
             self._combine()
 
-    def pop(self) -> None:
+    def leave(self) -> None:
         """Leave the innermost module; the last one closes the scope."""
         frame = self.frames.pop()
         if frame.functions or frame.leaf:
             self._combine()
         if not self.frames:
             self._open.remove(self)
-            self.__exit__(None, None, None)
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
 
     def _combine(self) -> None:
         """Lay the function tables of the running modules over one another."""
-        own = [frame.functions for frame in self.frames if frame.functions]
-        self._table = dict(ChainMap(*own[::-1], self.surroundings.table)) if own else (
-            self.surroundings.table
-        )
+        table = self.surroundings.table
+        for frame in self.frames:
+            table = {**table, **frame.functions} if frame.functions else table
+        self._table = table
         self.in_leaf = any(frame.leaf for frame in self.frames)
 
     def name_source(self, of: object) -> str:
@@ -191,7 +198,7 @@ class Scope(TorchFunctionMode):
         return f"{module}.{last}" if module else last
 
     def parameter_name(self, tensor: Tensor) -> str | None:
-        """Return the name of the parameter or buffer that a tensor is, or is a view of."""
+        """Return the name of the parameter or buffer whose storage a tensor shares."""
         shared = self.surroundings
         known = getattr(tensor, "_lrp_name", None) or shared.constants.get(id(tensor))
         if known is not None:
@@ -202,7 +209,7 @@ class Scope(TorchFunctionMode):
             return None
         return shared.storages.get(address) if address else None
 
-    def __torch_function__(
+    def __torch_function__(  # noqa: PLW3201
         self,
         func: Callable[..., Any],
         types_: Any,
@@ -282,11 +289,9 @@ def _opens(func: Callable[..., Any]) -> bool:
 
 
 def _opened(func: Any) -> Callable[..., Any]:
-    """Copy a Python function of torch so that the scope sees the functions it calls.
-
-    Such a function offers itself to the scope first and would do so for ever; in the
-    copy that check answers no. The function itself is left as it is.
-    """
+    """Copy a Python function of torch so that the scope sees the functions it calls."""
+    # Such a function offers itself to the scope first and would do so for ever; in the
+    # copy that check answers no. The function itself is left as it is.
     if func not in _copies:
         names = {**func.__globals__, **dict.fromkeys(_CHECKS, _no)}
         copy = types.FunctionType(
@@ -299,4 +304,3 @@ def _opened(func: Any) -> Callable[..., Any]:
 
 def _no(*_: object) -> bool:
     return False
-

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .autograd import carries
+from .autograd import carries, on_gradient
 
 __all__ = ["SourceCollector"]
 
@@ -67,7 +67,7 @@ class SourceCollector:
             value = constant() if callable(constant) else constant
             self.add(name, _inner(grad.detach(), value))
 
-        out.register_hook(hook)
+        on_gradient(out, hook)
 
     def add(self, name: str, terms: Tensor) -> None:
         """Note relevance terms of a source.

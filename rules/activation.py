@@ -178,7 +178,9 @@ def _open_at_zero(
 def _key(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     """Identify a function that has no other arguments than numbers."""
     given = (*args, *kwargs.values())
-    plain = all(value is None or isinstance(value, int | float | str) for value in given)
+    plain = all(
+        value is None or isinstance(value, int | float | str) for value in given
+    )
     return (func, args, *kwargs.items()) if plain else None
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..autograd import carries, freeze, splice, split
+from ..autograd import carries, freeze, on_gradient, splice, split
 from ..errors import ArgumentError
 from ..functions import in_place, spellings, table
 from ..registry import register
@@ -162,10 +162,8 @@ def _shared(
     value: Tensor,
     mask: Tensor | None,
 ) -> Tensor:
-    """Weigh the gradients around the fused kernel: s/2 to q and k, 1 - s to v.
-
-    What carries no relevance leaves its share to the others.
-    """
+    """Weigh the gradients around the fused kernel: s/2 to q and k, 1 - s to v."""
+    # What carries no relevance leaves its share to the others.
     live = carries(query) or carries(key) or carries(mask)
     share = share if carries(value) else 1.0
     both = 2 if carries(query) and carries(key) else 1
@@ -177,13 +175,13 @@ def _shared(
     if absorb is None or not live:
         return out
     product, scores = out.detach(), query if carries(query) else key
-    out.register_hook(lambda g: absorb(share * (g * product).sum(-1)))
+    on_gradient(out, lambda g: absorb(share * (g * product).sum(-1)))
     if carries(scores):
         values = scores.detach()
-        scores.register_hook(lambda g: absorb(-share * (g * values).sum(-1)))
+        on_gradient(scores, lambda g: absorb(-share * (g * values).sum(-1)))
     if isinstance(mask, Tensor) and carries(mask):
         bias = mask.detach()
-        mask.register_hook(lambda g: absorb(-share * (g * bias).sum((0, -1))[None]))
+        on_gradient(mask, lambda g: absorb(-share * (g * bias).sum((0, -1))[None]))
     return out
 
 
@@ -212,63 +210,53 @@ def value_gradient(
     """Return P^T g, block by block over the queries, without keeping P.
 
     Args:
-        grad: g, the gradient for attention's output, [B, H, Q, E].
-        query: [B, H, Q, D].
-        key: [B, G, K, D] with G groups of heads, H a multiple of G.
+        grad: g, the gradient for attention's output, [B, H, Q, E] or [B, Q, E].
+        query: [B, H, Q, D] or [B, Q, D].
+        key: [B, G, K, D] with G groups of heads, H a multiple of G; or [B, K, D].
         mask: Added to the scores, or True where attention is allowed; broadcasts to
             [B, H, Q, K].
         is_causal: Whether a query sees no later key.
         scale: Of the scores; 1/sqrt(D) by default.
 
     Returns:
-        The gradient for the values, [B, G, K, E].
+        The gradient for the values, [B, G, K, E] or [B, K, E].
     """
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     if query.ndim == 3:
-        lifted = None if mask is None or mask.ndim < 3 else mask.unsqueeze(1)
-        args = (grad.unsqueeze(1), query.unsqueeze(1), key.unsqueeze(1))
-        return value_gradient(*args, lifted if lifted is not None else mask, is_causal,
-                              scale).squeeze(1)
-    batch, heads, n_queries, _ = query.shape
-    groups, n_keys = key.shape[1:3]
-    per = heads // groups
-    query = query.reshape(batch * groups, per, n_queries, -1)
-    grad = grad.reshape(batch * groups, per, n_queries, -1)
+        lifted = mask.unsqueeze(1) if mask is not None and mask.ndim == 3 else mask
+        parts = (t.unsqueeze(1) for t in (grad, query, key))
+        return value_gradient(*parts, lifted, is_causal, scale).squeeze(1)
+    batch, groups, n_keys = key.shape[:3]
+    scaled = query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
+    query, grad = (t.reshape(batch * groups, -1, *t.shape[2:]) for t in (scaled, grad))
     turned = key.reshape(batch * groups, n_keys, -1).transpose(1, 2)
     result = grad.new_zeros(batch * groups, n_keys, grad.shape[-1])
-    block = max(16, _BLOCK // (batch * heads * n_keys))
-    for start in range(0, n_queries, block):
-        stop = min(start + block, n_queries)
-        seen = min(stop, n_keys) if is_causal else n_keys
-        rows = (query[:, :, start:stop] * scale).flatten(1, 2)
-        scores = torch.bmm(rows, turned[:, :, :seen]).view(
-            batch, heads, stop - start, seen
-        )
-        _hide(scores, mask, is_causal, start, stop)
+    block = max(16, _BLOCK // (query.shape[0] * query.shape[1] * n_keys))
+    for start in range(0, query.shape[2], block):
+        rows = slice(start, min(start + block, query.shape[2]))
+        seen = min(rows.stop, n_keys) if is_causal else n_keys
+        scores = torch.bmm(query[:, :, rows].flatten(1, 2), turned[:, :, :seen])
+        view = scores.view(batch, -1, rows.stop - start, seen)
+        _hide(view, mask, is_causal, rows)
         p = torch.softmax(scores, -1)
         if mask is not None:
-            p = p.nan_to_num_(0.0)  # a query that sees no key
-        p = p.view(batch * groups, per * (stop - start), seen)
-        g = grad[:, :, start:stop].flatten(1, 2)
-        result[:, :seen].baddbmm_(p.transpose(1, 2), g)
+            p.nan_to_num_(0.0)  # a query that sees no key
+        result[:, :seen].baddbmm_(p.transpose(1, 2), grad[:, :, rows].flatten(1, 2))
     return result.view(batch, groups, n_keys, -1)
 
 
-def _hide(
-    scores: Tensor, mask: Tensor | None, is_causal: bool, start: int, stop: int
-) -> None:
+def _hide(scores: Tensor, mask: Tensor | None, is_causal: bool, rows: slice) -> None:
     """Apply the mask and causality to the scores of a block of queries, in place."""
+    seen = scores.shape[-1]
     if mask is not None:
-        rows = mask if mask.ndim < 2 or mask.shape[-2] == 1 else mask[..., start:stop, :]
-        rows = rows if rows.shape[-1] == 1 else rows[..., : scores.shape[-1]]
+        part = mask if mask.ndim < 2 or mask.shape[-2] == 1 else mask[..., rows, :]
+        part = part if part.shape[-1] == 1 else part[..., :seen]
         if mask.dtype == torch.bool:
-            scores.masked_fill_(~rows, -math.inf)
+            scores.masked_fill_(~part, -math.inf)
         else:
-            scores += rows
+            scores += part
     if is_causal:
-        seen = scores.shape[-1]
-        positions = torch.arange(start, stop, device=scores.device)
-        later = torch.arange(seen, device=scores.device) > positions[:, None]
+        queries = torch.arange(rows.start, rows.stop, device=scores.device)
+        later = torch.arange(seen, device=scores.device) > queries[:, None]
         scores.masked_fill_(later, -math.inf)
 
 

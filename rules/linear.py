@@ -174,6 +174,16 @@ def _by_sign(
     return torch.where(x >= 0, up, _transposed(layer, x, negative, s))
 
 
+def _by_agreement(
+    layer: Layer, x: Tensor, w: Tensor, b: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the sums of the positive and of the negative terms of a layer."""
+    up, down = w.clamp(min=0), w.clamp(max=0)
+    above, below = x.clamp(min=0), x.clamp(max=0)
+    agree = layer(above, up) + layer(below, down) + b.clamp(min=0)
+    return agree, layer(above, down) + layer(below, up) + b.clamp(max=0)
+
+
 class Epsilon(_Sharing):
     """R_i = sum_j x_i w_ij / (z_j + eps sign z_j) R_j."""
 
@@ -188,6 +198,7 @@ class Epsilon(_Sharing):
     def share(
         self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Share relevance by this rule."""
         s = rescale(torch.ones_like(z), r, z, self.epsilon)
         return _transposed(layer, x, w, s), b * s
 
@@ -215,18 +226,16 @@ class Gamma(_Sharing):
     def share(
         self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Share relevance by this rule."""
         up, down = w.clamp(min=0), w.clamp(max=0)
-        above, below = x.clamp(min=0), x.clamp(max=0)
-        agree = layer(above, up) + layer(below, down) + b.clamp(min=0)
-        against = layer(above, down) + layer(below, up) + b.clamp(max=0)
+        agree, against = _by_agreement(layer, x, w, b)
         boosted = z + self.gamma * torch.where(z >= 0, agree, against)
         s = rescale(torch.ones_like(z), r, boosted)
         pos, neg = torch.where(z >= 0, s, 0.0), torch.where(z >= 0, 0.0, s)
         more, less = w + self.gamma * up, w + self.gamma * down
         dx = _by_sign(layer, x, more, less, pos) + _by_sign(layer, x, less, more, neg)
-        b_more, b_less = b.clamp(min=0), b.clamp(max=0)
-        kept = pos * (b + self.gamma * b_more) + neg * (b + self.gamma * b_less)
-        return dx, kept
+        boost = pos * b.clamp(min=0) + neg * b.clamp(max=0)
+        return dx, s * b + self.gamma * boost
 
 
 class AlphaBeta(_Sharing):
@@ -253,10 +262,9 @@ class AlphaBeta(_Sharing):
     def share(
         self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Share relevance by this rule."""
         up, down = w.clamp(min=0), w.clamp(max=0)
-        above, below = x.clamp(min=0), x.clamp(max=0)
-        agree = layer(above, up) + layer(below, down) + b.clamp(min=0)
-        against = layer(above, down) + layer(below, up) + b.clamp(max=0)
+        agree, against = _by_agreement(layer, x, w, b)
         s = self.alpha * rescale(torch.ones_like(z), r, agree)
         t = -self.beta * rescale(torch.ones_like(z), r, against)
         dx = _by_sign(layer, x, up, down, s) + _by_sign(layer, x, down, up, t)
@@ -289,6 +297,7 @@ class WSquare(_FirstLayer):
     def share(
         self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Share relevance by this rule."""
         weights = self._weights(w)
         s = rescale(torch.ones_like(z), r, layer(torch.ones_like(x), weights))
         relevance = _transposed(layer, x, weights, s)
@@ -329,6 +338,7 @@ class ZBox(_FirstLayer):
     def share(
         self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Share relevance by this rule."""
         up, down = w.clamp(min=0), w.clamp(max=0)
         low, high = torch.full_like(x, self.low), torch.full_like(x, self.high)
         terms = layer(x, w) - layer(low, up) - layer(high, down)

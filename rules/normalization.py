@@ -131,7 +131,7 @@ _RMS = FrozenRMS()
 
 
 def looks_like_rms_norm(module: nn.Module) -> bool:
-    """Try a copy of a module: y/x must be the same gain in every row, whatever the size.
+    """Try a copy of a module: y/x must be one gain for every row, whatever its size.
 
     Args:
         module: Any module.
@@ -152,8 +152,10 @@ def looks_like_rms_norm(module: nn.Module) -> bool:
             y, double = function(x), function(2 * x)
     except NOT_A_FUNCTION:
         return False
-    if not isinstance(y, Tensor) or y.shape != x.shape or not torch.allclose(
-        y, double, rtol=1e-3, atol=1e-6
+    if (
+        not isinstance(y, Tensor)
+        or y.shape != x.shape
+        or not torch.allclose(y, double, rtol=1e-3, atol=1e-6)
     ):
         return False
     gain = y / x * x.square().mean(-1, keepdim=True).sqrt()
@@ -194,9 +196,8 @@ def _present(*tensors: Tensor | None) -> list[Tensor]:
 def _centred(
     dims: tuple[int, ...], grad: Tensor, scale: Tensor, weight: Tensor | None = None
 ) -> Tensor:
-    if weight is not None:
-        grad = grad * weight
-    return (grad - grad.mean(dims, keepdim=True)) * scale
+    scaled = grad if weight is None else grad * weight
+    return (scaled - scaled.mean(dims, keepdim=True)) * scale
 
 
 def _rms_norm(
@@ -276,9 +277,7 @@ def _instance_norm(
     *more: Any,
 ) -> Any:
     with torch.no_grad():
-        y = func(
-            x, weight, bias, mean, var, use_input_stats, momentum, eps, *more
-        )
+        y = func(x, weight, bias, mean, var, use_input_stats, momentum, eps, *more)
     if not carries(x):
         return y
     if use_input_stats:
@@ -332,7 +331,7 @@ def _frozen(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> A
 
 
 def _log_softmax(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """x - logsumexp(x): the shift is a normaliser, so it is frozen and a source."""
+    """Take x - logsumexp(x): the shift is a normaliser, frozen, and a source."""
     if not carries(x):
         return func(x, *args, **kwargs)
     with torch.no_grad():

@@ -32,15 +32,13 @@ LAYERS = spellings("""
     convolution
 """)
 POWERS = spellings("pow float_power")
-DEGREES = {**table(spellings("square var"), 2), **table(spellings("sqrt"), 0.5)}
+DEGREES = spellings("square var sqrt")
 FACTORIALS = spellings("prod cumprod")
 HOMOGENEOUS = spellings("norm std linalg_norm linalg_vector_norm vector_norm hypot")
 GATED = spellings("glu")
 
 
-def shared(
-    func: Callable[..., Any], args: Any, kwargs: Any, first: int = 0
-) -> Any:
+def shared(func: Callable[..., Any], args: Any, kwargs: Any, first: int = 0) -> Any:
     """Evaluate a product whose relevance is shared by the factors that carry any.
 
     A factor that came out of a softmax takes that softmax's query and key share, and
@@ -143,7 +141,7 @@ def _contract(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _summed(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """beta * summand + alpha * a @ b."""
+    """Beta * summand + alpha * a @ b."""
     out = shared(func, args, kwargs, first=1)
     return _watch_summand(out, args, kwargs)
 
@@ -160,9 +158,14 @@ def _watch_summand(out: Any, args: Any, kwargs: Any) -> Any:
 
 
 def _layer(
-    func: Callable[..., Any], x: Any, weight: Any, bias: Any = None, *args: Any, **kw: Any
+    func: Callable[..., Any],
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    *args: Any,
+    **kw: Any,
 ) -> Any:
-    """x * W + b, where W may depend on the input too."""
+    """X * W + b, where W may depend on the input too."""
     if not (carries(x) and carries(weight)):
         return _layer_plainly(func, x, weight, bias, *args, **kw)
     both = (split(x, 2), split(weight, 2))
@@ -170,7 +173,12 @@ def _layer(
 
 
 def _layer_plainly(
-    func: Callable[..., Any], x: Any, weight: Any, bias: Any = None, *args: Any, **kw: Any
+    func: Callable[..., Any],
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    *args: Any,
+    **kw: Any,
 ) -> Any:
     folds = "linear" in func.__name__ and trainable(weight) and carries(x)
     if folds and x.ndim > 2 and not x.is_contiguous():
@@ -181,10 +189,8 @@ def _layer_plainly(
 def _as_trained(
     func: Callable[..., Any], x: Tensor, weight: Tensor, bias: Tensor | None
 ) -> Tensor:
-    """Multiply as torch does where the weight requires a gradient.
-
-    It folds the leading dimensions then, which rounds differently.
-    """
+    """Multiply as torch does where the weight requires a gradient."""
+    # It folds the leading dimensions then, which rounds differently.
     with torch.enable_grad():
         y = func(x.detach(), weight.detach().requires_grad_(), bias)
     return splice(y, x, lambda grad, w: grad @ w, weight)
@@ -230,8 +236,10 @@ def _power(func: Callable[..., Any], base: Any, exponent: Any, **kwargs: Any) ->
     if isinstance(degree, Tensor) and degree.numel() == 1:
         degree = degree.item()
     if isinstance(degree, Tensor) or degree <= 0:
-        return func(freeze(base), degree, **kwargs) if carries(base) else func(
-            base, exponent, **kwargs
+        return (
+            func(freeze(base), degree, **kwargs)
+            if carries(base)
+            else func(base, exponent, **kwargs)
         )
     return scale_gradient(func(base, exponent, **kwargs), 1.0 / degree)
 
@@ -246,7 +254,7 @@ def _factorial(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> A
     dim = args[0] if args else kwargs.get("dim")
     out = func(x, *args, **kwargs)
     n = x.numel() if dim is None else x.shape[dim]
-    if func.__name__ == "prod":
+    if dim is None or func.__name__ == "prod":
         return scale_gradient(out, 1.0 / max(n, 1))
     counts = torch.arange(1, n + 1, dtype=x.dtype, device=x.device)
     shape = [1] * x.ndim
@@ -255,7 +263,7 @@ def _factorial(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> A
 
 
 def _gated_unit(func: Callable[..., Any], x: Tensor, dim: int = -1) -> Any:
-    """a * sigmoid(b): the sigmoid is a gate, so a takes it all."""
+    """A * sigmoid(b): the sigmoid is a gate, so a takes it all."""
     if not carries(x):
         return func(x, dim)
     with torch.no_grad():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..registry import RuleSet
+from ..rule import Rule
 from .activation import Activation
 from .attention import Attention
 from .embedding import Embedding
@@ -37,7 +38,14 @@ GRADIENT = CONSERVATIVE.override(
     product=Product(split=False),
     recurrence=Recurrence(unrolled=False),
 )
-AH, LN = {"attention": Attention(0.0)}, {"normalization": Normalization()}
-for name, families in {"gradient": {}, "ah": AH, "ln": LN, "ah+ln": AH | LN}.items():
+AH: dict[str, Rule] = {"attention": Attention(0.0)}
+LN: dict[str, Rule] = {"normalization": Normalization()}
+PUBLISHED: dict[str, dict[str, Rule]] = {
+    "gradient": {},
+    "ah": AH,
+    "ln": LN,
+    "ah+ln": AH | LN,
+}
+for name, families in PUBLISHED.items():
     rules = replace(GRADIENT.override(**families), complete=False)
     replace(rules, registered=name != "gradient").save_as(name)

@@ -87,18 +87,6 @@ def zeroed(value: Any) -> Any:
     return value
 
 
-def _constants(values: Any) -> list[Any]:
-    """List the tensors and numbers among nested arguments that carry no relevance."""
-    found = []
-    for value in values:
-        if isinstance(value, list | tuple):
-            found += _constants(value)
-        elif isinstance(value, Tensor):
-            if value.is_floating_point() and not carries(value):
-                found.append(value)
-    return found
-
-
 def affine(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Call a function that adds or puts in constants, and enter them in the ledger.
 
@@ -170,7 +158,7 @@ def _origin(constants: list[Any], func: Callable[..., Any]) -> Any:
 
 
 def _add(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """a + b and a - b: the hot case of `affine`, without a second evaluation."""
+    """A + b and a - b: the hot case of `affine`, without a second evaluation."""
     values = [*args[:2], *(kwargs[k] for k in ("input", "other") if k in kwargs)]
     if in_place(func) and not carries(values[0]):
         return affine(func, *args, **kwargs)
