@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .errors import ArgumentError, InferenceModeError
+from .errors import InferenceModeError
 from .finite import check_output, check_relevance
-from .hooks import Runtime, first_tensor, replace_first
-from .inputs import Call, bind, named_module, same_storage
+from .hooks import Runtime
+from .inputs import Call, bind
+from .reader import Reader
 from .readout import Selected, select
 from .registry import RuleSet
 from .relevance import Ledger, Relevance
 from .sources import SourceCollector
+from .subject import Subject
 
 __all__ = ["Request", "attribute"]
 
@@ -53,12 +54,12 @@ class Pass:
 
 
 def attribute(
-    model: nn.Module, runtime: Runtime, rules: RuleSet, request: Request
+    subject: Subject, runtime: Runtime, rules: RuleSet, request: Request
 ) -> Relevance:
     """Explain a model's outputs; see `Instrumentation.attribute`.
 
     Args:
-        model: The instrumented model.
+        subject: The instrumented model.
         runtime: What its hooks share.
         rules: The rule set in force.
         request: The arguments.
@@ -74,20 +75,20 @@ def attribute(
             "attribute() was called under torch.inference_mode(), which records no "
             "graph; call it outside, torch.no_grad() is fine."
         )
-    call = bind(model, request.inputs)
-    with torch.enable_grad(), _eval_mode(model):
-        done = _run(model, runtime, call, request, seeds=None)
+    call = bind(subject, request.inputs)
+    with torch.enable_grad(), _eval_mode(subject):
+        done = _run(subject, runtime, call, request, seeds=None)
         ledger = _ledger(done)
         if call.batch > 1 and _is_misplaced(done.collector, ledger, rules):
-            done = _run(model, runtime, call, request, seeds=call.batch)
+            done = _run(subject, runtime, call, request, seeds=call.batch)
             ledger = _ledger(done)
-        check_relevance(model, done.grads)
-    return _result(model, rules, call, done, ledger)
+        check_relevance(subject, done.grads)
+    return _result(subject, rules, call, done, ledger)
 
 
 @contextmanager
-def _eval_mode(model: nn.Module) -> Generator[None]:
-    training = [module for module in model.modules() if module.training]
+def _eval_mode(subject: Subject) -> Generator[None]:
+    training = [module for module in subject.modules.values() if module.training]
     for module in training:
         module.training = False
     try:
@@ -98,21 +99,25 @@ def _eval_mode(model: nn.Module) -> Generator[None]:
 
 
 def _run(
-    model: nn.Module, runtime: Runtime, call: Call, request: Request, seeds: int | None
+    subject: Subject,
+    runtime: Runtime,
+    call: Call,
+    request: Request,
+    seeds: int | None,
 ) -> Pass:
     """Run forward, then backward: at once, or example by example with ``seeds``."""
     length = call.main.shape[1] if _has_positions(call) else None
     collector = SourceCollector(call.batch, length)
-    reader = _Reader(model, call, request)
+    reader = Reader(subject, call, request.wrt, request.layers)
     runtime.collector = collector
     try:
         output = reader.forward()
     finally:
         runtime.collector = None
     mask = call.output_mask
-    selected = select(output, request.target, model, call.batch, mask)
+    selected = select(output, request.target, subject.model, call.batch, mask)
     del output
-    check_output(model, call, selected.scalar)
+    check_output(subject, call, selected.scalar)
     wanted = {**reader.reads, **reader.seen}
     if seeds is None:
         grads = _gradients(selected.scalar, wanted, None)
@@ -174,117 +179,6 @@ def _one_by_one(
     return total
 
 
-class _Reader:
-    """Puts leaves where relevance is read, and watches the layers asked for."""
-
-    def __init__(self, model: nn.Module, call: Call, request: Request) -> None:
-        self.model = model
-        self.call = call
-        self.reads: dict[str, Tensor] = {}
-        self.seen: dict[str, Tensor] = {}
-        self.thread = threading.get_ident()
-        self.layers = {n: named_module(model, "layers", n) for n in request.layers}
-        names = request.wrt
-        if names is not None:
-            names = [names] if isinstance(names, str) else list(names)
-            self.modules = {n: named_module(model, "wrt", n) for n in names}
-        self.names = names
-
-    def forward(self) -> Any:
-        """Run the model with the leaves in place."""
-        if self.names is not None:
-            output = self._with_hooks(self.modules, self._reads_module, self.call)
-            missing = [name for name in self.modules if name not in self.reads]
-            if missing:
-                raise ArgumentError(
-                    f"wrt={missing[0]!r} names a module that did not run, or returned "
-                    "no float tensor, in this call; name one that does."
-                )
-            return output
-        if self.call.floats:
-            for name, value in self.call.floats.items():
-                self.reads[name] = value.detach().clone().requires_grad_()
-            given = {name: leaf.clone() for name, leaf in self.reads.items()}
-            return self._with_hooks({}, None, self.call.with_floats(given))
-        return self._embedded()
-
-    def _embedded(self) -> Any:
-        """Read the first embedding that looks up the ids themselves."""
-        tables = _embeddings(self.model)
-        for accept in (self._reads_ids, self._reads_shape):
-            output = self._with_hooks(tables, accept, self.call)
-            if self.reads:
-                return output
-        raise ArgumentError(
-            "inputs are integers, but no embedding module of the model looks them up; "
-            "name the module whose output to read with wrt=."
-        )
-
-    def _with_hooks(
-        self, modules: dict[str, nn.Module], read: Callable[..., Any] | None, call: Call
-    ) -> Any:
-        with ExitStack() as stack:
-            for name, module in modules.items():
-                hook = self._hook(name, read)
-                handle = module.register_forward_hook(hook, with_kwargs=True)
-                stack.callback(handle.remove)
-            for name, module in self.layers.items():
-                hook = self._hook(name, self._watches)
-                handle = module.register_forward_hook(hook, with_kwargs=True)
-                stack.callback(handle.remove)
-            return self.model(*call.args, **call.kwargs)
-
-    def _hook(self, name: str, act: Callable[..., Any] | None) -> Callable[..., Any]:
-        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-            value = first_tensor(output, torch.Tensor.is_floating_point)
-            if act is None or value is None or threading.get_ident() != self.thread:
-                return None
-            fresh = act(name, (args, kwargs), value)
-            return None if fresh is None else replace_first(output, value, fresh)
-
-        return hook
-
-    def _reads_module(self, name: str, given: Any, value: Tensor) -> Tensor | None:
-        if name in self.reads:
-            return None
-        # A clone is handed on, since a model may overwrite it and a leaf must stay.
-        self.reads[name] = value.detach().clone().requires_grad_()
-        return self.reads[name].clone()
-
-    def _reads_ids(self, name: str, given: Any, value: Tensor) -> Tensor | None:
-        ids = first_tensor(given)
-        ours = ids is not None and same_storage(ids, self.call.main)
-        return (
-            self._reads_module(name, given, value) if ours and not self.reads else None
-        )
-
-    def _reads_shape(self, name: str, given: Any, value: Tensor) -> Tensor | None:
-        ids = first_tensor(given)
-        ours = ids is not None and ids.shape == self.call.main.shape
-        return (
-            self._reads_module(name, given, value) if ours and not self.reads else None
-        )
-
-    def _watches(self, name: str, given: Any, value: Tensor) -> Tensor:
-        self.seen[name] = value.clone()
-        return self.seen[name]
-
-
-def _embeddings(model: nn.Module) -> dict[str, nn.Module]:
-    """List the modules that look up ids, the one the model names itself first."""
-    named = {m: name for name, m in model.named_modules()}
-    kinds = (nn.Embedding, nn.EmbeddingBag)
-    found: list[nn.Module] = [m for m in model.modules() if isinstance(m, kinds)]
-    get = getattr(model, "get_input_embeddings", None)
-    try:
-        own = get() if get is not None else None
-    except (NotImplementedError, AttributeError):  # a model without such a module
-        own = None
-    if isinstance(own, nn.Module) and own in named:
-        found = [own, *(m for m in found if m is not own)]
-    return {named[m]: m for m in found}
-
-
 def _values(read: Tensor, grad: Tensor) -> Tensor:
     return read.detach() * grad
 
@@ -321,7 +215,7 @@ def _is_misplaced(collector: SourceCollector, ledger: Ledger, rules: RuleSet) ->
 
 
 def _result(
-    model: nn.Module, rules: RuleSet, call: Call, done: Pass, ledger: Ledger
+    subject: Subject, rules: RuleSet, call: Call, done: Pass, ledger: Ledger
 ) -> Relevance:
     values = {name: _values(t, done.grads[name]) for name, t in done.reads.items()}
     scores = {name: _scores(v) for name, v in values.items()}
@@ -339,6 +233,6 @@ def _result(
         meta={
             "rules": rules.name,
             "read": list(done.reads),
-            "model": type(model).__name__,
+            "model": type(subject.model).__name__,
         },
     )

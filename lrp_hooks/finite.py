@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from .errors import NonFiniteError
 from .hooks import first_tensor
 from .inputs import Call
+from .subject import Subject
 
 __all__ = ["check_output", "check_relevance"]
 
 
-def check_output(model: nn.Module, call: Call, scalar: Tensor) -> None:
+def check_output(subject: Subject, call: Call, scalar: Tensor) -> None:
     """Refuse an explained scalar that is not finite, and say where that began.
 
     Args:
-        model: The model.
+        subject: The model.
         call: The call that brought the scalar.
         scalar: [B].
 
@@ -29,20 +30,23 @@ def check_output(model: nn.Module, call: Call, scalar: Tensor) -> None:
     """
     if bool(scalar.isfinite().all()):
         return
-    for name, value in (*model.named_parameters(), *model.named_buffers()):
+    for name, value in (
+        *subject.model.named_parameters(),
+        *subject.model.named_buffers(),
+    ):
         if value.is_floating_point() and bool(value.isnan().any()):
             raise NonFiniteError(
                 f"the model's output is not finite: NaN stands in its weights, first "
                 f"in {name!r}. Load the weights again."
             )
-    where = _first_module(model, call)
+    where = _first_module(subject, call)
     raise NonFiniteError(
         "the model's output is not finite: NaN or infinity appears first in the output "
         f"of {where}. Check the inputs, or run in a wider dtype (model.float())."
     )
 
 
-def _first_module(model: nn.Module, call: Call) -> str:
+def _first_module(subject: Subject, call: Call) -> str:
     """Run the model once more and name the first module whose output is not finite."""
     if call.main.is_floating_point() and not bool(call.main.isfinite().all()):
         return "nothing: the inputs themselves are not finite"
@@ -57,17 +61,17 @@ def _first_module(model: nn.Module, call: Call) -> str:
         return hook
 
     with ExitStack() as stack, torch.no_grad():
-        for name, module in model.named_modules():
+        for name, module in subject.modules.items():
             stack.callback(module.register_forward_hook(watch(name)).remove)
-        model(*call.args, **call.kwargs)
+        subject.model(*call.args, **call.kwargs)
     return bad[0] if bad else "the model's last step"
 
 
-def check_relevance(model: nn.Module, grads: Mapping[str, Tensor]) -> None:
+def check_relevance(subject: Subject, grads: Mapping[str, Tensor]) -> None:
     """Refuse relevance that is not finite.
 
     Args:
-        model: The model.
+        subject: The model.
         grads: ``{name: gradient}`` of what was read.
 
     Raises:
@@ -75,7 +79,7 @@ def check_relevance(model: nn.Module, grads: Mapping[str, Tensor]) -> None:
     """
     for name, grad in grads.items():
         if not bool(grad.isfinite().all()):
-            dtype = next((p.dtype for p in model.parameters()), grad.dtype)
+            dtype = next((p.dtype for p in subject.model.parameters()), grad.dtype)
             raise NonFiniteError(
                 f"the relevance of {name!r} is not finite although the output is; the "
                 f"backward pass overflowed in {dtype}. Run in a wider dtype "

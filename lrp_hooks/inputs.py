@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .errors import ArgumentError, TextError
+from .subject import Subject
 
-__all__ = ["Call", "bind", "named_module"]
+__all__ = ["Call", "bind", "same_storage"]
 
 
 @dataclass
@@ -57,11 +57,11 @@ class Call:
         return Call(args, kwargs, self.main, self.floats, self.mask, self.output_mask)
 
 
-def bind(model: nn.Module, inputs: Any) -> Call:
+def bind(subject: Subject, inputs: Any) -> Call:
     """Understand the inputs of `Instrumentation.attribute`.
 
     Args:
-        model: The model.
+        subject: The model.
         inputs: A tensor, a tuple of tensors, or a mapping of keyword arguments.
 
     Returns:
@@ -70,6 +70,7 @@ def bind(model: nn.Module, inputs: Any) -> Call:
     Raises:
         ArgumentError: If there is no tensor in them, or they do not fit the model.
     """
+    model = subject.model
     if isinstance(inputs, Mapping):
         call = _keywords(model, dict(inputs))
     elif isinstance(inputs, Tensor):
@@ -87,7 +88,7 @@ def bind(model: nn.Module, inputs: Any) -> Call:
             f"inputs has shape {tuple(call.main.shape)}; it must start with the number "
             "of examples and hold at least one element."
         )
-    _check_ids(model, call)
+    _check_ids(subject, call)
     return call
 
 
@@ -144,62 +145,23 @@ def _is_encoder_decoder(model: nn.Module) -> bool:
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 
-def _check_ids(model: nn.Module, call: Call) -> None:
+def _check_ids(subject: Subject, call: Call) -> None:
     """Refuse token ids that the model's tables cannot hold, before torch does."""
-    ids, config = call.main, getattr(model, "config", None)
-    get = getattr(model, "get_input_embeddings", None)
-    if ids.is_floating_point() or get is None:
+    ids = call.main
+    if ids.is_floating_point():
         return
-    try:
-        table = get()
-    except (NotImplementedError, AttributeError):  # a model without such a module
-        return
-    rows = getattr(table, "num_embeddings", None)
+    rows = getattr(subject.input_embedding, "num_embeddings", None)
     if rows is not None and not 0 <= int(ids.min()) <= int(ids.max()) < rows:
         raise ArgumentError(
             f"inputs holds the token ids {int(ids.min())} to {int(ids.max())}, but the "
             f"model's vocabulary has {rows}; use the tokenizer it was trained with."
         )
-    limit = getattr(config, "max_position_embeddings", None)
-    too_long = isinstance(limit, int) and ids.ndim > 1 and ids.shape[1] > limit
-    if too_long and _has_table(model, int(limit or 0)):
+    limit = subject.n_positions
+    if limit is not None and ids.ndim > 1 and ids.shape[1] > limit:
         raise TextError(
             f"inputs has {ids.shape[1]} tokens, but the model has {limit} positions; "
             "shorten the text (truncation=True in the tokenizer)."
         )
-
-
-def _has_table(model: nn.Module, rows: int) -> bool:
-    return any(
-        isinstance(m, nn.Embedding) and rows <= m.num_embeddings <= rows + 2
-        for m in model.modules()
-    )
-
-
-def named_module(model: nn.Module, argument: str, name: object) -> nn.Module:
-    """Find a module by its qualified name.
-
-    Args:
-        model: The model.
-        argument: The argument that named it, for the message.
-        name: The name.
-
-    Returns:
-        The module.
-
-    Raises:
-        ArgumentError: If there is none of that name.
-    """
-    modules = dict(model.named_modules())
-    if not isinstance(name, str) or name not in modules:
-        close = difflib.get_close_matches(str(name), modules, n=3)
-        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-        raise ArgumentError(
-            f"{argument}={name!r} is the name of no module of the model; "
-            f"model.named_modules() lists them.{hint}"
-        )
-    found: nn.Module = modules[name]
-    return found
 
 
 def same_storage(a: Tensor, b: Tensor) -> bool:

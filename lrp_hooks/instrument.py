@@ -26,6 +26,7 @@ from .registry import Match, RuleSet, as_rule, load_rules, lookup
 from .relevance import Relevance
 from .rule import LeafRule, Rule
 from .scope import Surroundings
+from .subject import Subject
 
 __all__ = ["Instrumentation", "instrument"]
 
@@ -142,7 +143,8 @@ class Instrumentation:
         self._lock = threading.RLock()
         self._undo: list[Callable[[], None]] = []
         self._warned: set[tuple[str, str]] = set()
-        modules = dict(model.named_modules())
+        self._subject = Subject(model)
+        modules = self._subject.modules
         _claim(modules)
         self._claimed = weakref.WeakSet(modules.values())
         matches = {n: lookup(n, m, rules, overrides) for n, m in modules.items()}
@@ -213,7 +215,7 @@ class Instrumentation:
         with self._lock:
             try:
                 return _attribute.attribute(
-                    self.model, self.runtime, self.rules, request
+                    self._subject, self.runtime, self.rules, request
                 )
             finally:
                 self.runtime.abandon()

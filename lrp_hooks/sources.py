@@ -65,7 +65,7 @@ class SourceCollector:
 
         def hook(grad: Tensor) -> None:
             value = constant() if callable(constant) else constant
-            self.add(name, _inner(grad.detach(), value))
+            self._noted.append((name, _inner(grad, value)))
 
         on_gradient(out, hook)
 
@@ -128,10 +128,9 @@ def _inner(grad: Tensor, constant: Tensor | float) -> Tensor:
     if grad.dtype in _HALF:
         grad = grad.float()
     if isinstance(constant, Tensor):
-        constant = constant.detach()
         if constant.dtype != grad.dtype:
             constant = constant.to(grad.dtype)
-        if grad.ndim > 1 and constant.ndim == 1 and len(constant) == grad.shape[-1]:
+        if constant.ndim == 1 < grad.ndim and len(constant) == grad.shape[-1]:
             return grad @ constant
     terms = torch.where(grad == 0, 0.0, grad * constant)
     return terms.sum(-1) if grad.ndim > 1 else terms

@@ -12,6 +12,7 @@ import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -115,7 +116,7 @@ class Activation(LeafRule):
         if not self.unchanged:
             return y
         with torch.no_grad():
-            if _open_at_zero(again, x):
+            if _open_at_zero(again, x, module):
                 return set_role(freeze(y), "gate")
         return set_role(pass_through(again, x, y), "activated")
 
@@ -157,21 +158,23 @@ def _overwritten(
 
 
 _known_open: dict[Any, bool] = {}
+_known_modules: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 def _open_at_zero(
     function: Callable[[Tensor], Tensor], x: Tensor, key: Any = None
 ) -> bool:
     """Tell whether f(0) is not 0; ``key`` remembers the answer."""
-    if key is not None and key in _known_open:
-        return _known_open[key]
+    known: Any = _known_modules if isinstance(key, nn.Module) else _known_open
+    if key is not None and key in known:
+        return bool(known[key])
     try:
         at_zero = function(x.new_zeros(1))
     except RuntimeError:  # a parameter per channel needs the whole shape
         at_zero = function(torch.zeros_like(x))
     is_open = not bool((at_zero.abs() <= _ZERO).all())
     if key is not None:
-        _known_open[key] = is_open
+        known[key] = is_open
     return is_open
 
 

@@ -235,8 +235,7 @@ def value_gradient(
         rows = slice(start, min(start + block, query.shape[2]))
         seen = min(rows.stop, n_keys) if is_causal else n_keys
         scores = torch.bmm(query[:, :, rows].flatten(1, 2), turned[:, :, :seen])
-        view = scores.view(batch, -1, rows.stop - start, seen)
-        _hide(view, mask, is_causal, rows)
+        _hide(scores.view(batch, -1, rows.stop - start, seen), mask, is_causal, rows)
         p = torch.softmax(scores, -1)
         if mask is not None:
             p.nan_to_num_(0.0)  # a query that sees no key
