@@ -4,6 +4,7 @@
 relevance conservatively (layer-wise relevance propagation as a modified gradient).
 """
 
+from .audit import Audit
 from .autograd import freeze, rescale, secant, slope, split
 from .coverage import Coverage
 from .errors import (
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AlreadyInstrumentedError",
     "ArgumentError",
+    "Audit",
     "CompiledModelError",
     "Contrast",
     "Coverage",

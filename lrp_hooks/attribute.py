@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from .sources import SourceCollector
 from .subject import Subject
 
 __all__ = ["Request", "attribute"]
+
+Collect = Callable[[int, int | None], SourceCollector]
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,11 @@ class Pass:
 
 
 def attribute(
-    subject: Subject, runtime: Runtime, rules: RuleSet, request: Request
+    subject: Subject,
+    runtime: Runtime,
+    rules: RuleSet,
+    request: Request,
+    collect: Collect = SourceCollector,
 ) -> Relevance:
     """Explain a model's outputs; see `Instrumentation.attribute`.
 
@@ -63,6 +70,7 @@ def attribute(
         runtime: What its hooks share.
         rules: The rule set in force.
         request: The arguments.
+        collect: Makes the collector of sources from B and T.
 
     Returns:
         The relevance and its ledger.
@@ -77,10 +85,11 @@ def attribute(
         )
     call = bind(subject, request.inputs)
     with torch.enable_grad(), _eval_mode(subject):
-        done = _run(subject, runtime, call, request, seeds=None)
+        run = partial(_run, subject, runtime, call, request, collect)
+        done = run(one_by_one=False)
         ledger = _ledger(done)
         if call.batch > 1 and _is_misplaced(done.collector, ledger, rules):
-            done = _run(subject, runtime, call, request, seeds=call.batch)
+            done = run(one_by_one=True)
             ledger = _ledger(done)
         check_relevance(subject, done.grads)
     return _result(subject, rules, call, done, ledger)
@@ -103,11 +112,12 @@ def _run(
     runtime: Runtime,
     call: Call,
     request: Request,
-    seeds: int | None,
+    collect: Collect,
+    one_by_one: bool,
 ) -> Pass:
-    """Run forward, then backward: at once, or example by example with ``seeds``."""
+    """Run forward, then backward: at once, or example by example."""
     length = call.main.shape[1] if _has_positions(call) else None
-    collector = SourceCollector(call.batch, length)
+    collector = collect(call.batch, length)
     reader = Reader(subject, call, request.wrt, request.layers)
     runtime.collector = collector
     try:
@@ -119,11 +129,11 @@ def _run(
     del output
     check_output(subject, call, selected.scalar)
     wanted = {**reader.reads, **reader.seen}
-    if seeds is None:
+    if one_by_one:
+        grads = _one_by_one(selected.scalar, wanted, collector)
+    else:
         grads = _gradients(selected.scalar, wanted, None)
         collector.settle()
-    else:
-        grads = _one_by_one(selected.scalar, wanted, collector)
     return Pass(selected, reader.reads, reader.seen, grads, collector)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from .registry import Match
 
-__all__ = ["Coverage", "Row"]
+__all__ = ["Coverage", "Row", "aligned", "row"]
 
 LINEAR = (
     nn.Identity,
@@ -80,7 +80,7 @@ class Coverage:
         table = [
             (r.module or "(root)", r.kind, r.rule or "-", r.why) for r in self.rows
         ]
-        lines = _aligned([("module", "type", "rule", "why"), *table])
+        lines = aligned([("module", "type", "rule", "why"), *table])
         for function, module in sorted(self.unruled):
             lines.append(f"no rule: {function} called by {module or '(root)'}")
         return "\n".join(lines)
@@ -107,7 +107,15 @@ def row(name: str, module: nn.Module, match: Match | None) -> Row:
     return Row(name, kind, "", "the functions it calls")
 
 
-def _aligned(table: Iterable[tuple[str, ...]]) -> list[str]:
+def aligned(table: Iterable[tuple[str, ...]]) -> list[str]:
+    """Lay out a table of text.
+
+    Args:
+        table: Rows of equally many cells, the head first.
+
+    Returns:
+        One line a row, columns aligned.
+    """
     rows = list(table)
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from . import attribute as _attribute
+from . import audit as _audit
+from .audit import Audit
 from .coverage import LINEAR, Coverage, row
 from .errors import (
     AlreadyInstrumentedError,
@@ -140,6 +143,7 @@ class Instrumentation:
         self.model = model
         self.rules = rules
         self._strict = strict
+        self._active = True
         self._lock = threading.RLock()
         self._undo: list[Callable[[], None]] = []
         self._warned: set[tuple[str, str]] = set()
@@ -204,24 +208,47 @@ class Instrumentation:
         Returns:
             The relevance and its ledger.
 
-        Raises:
-            ArgumentError: If an argument does not fit the model.
         """
-        if not self._undo:
-            raise ArgumentError(
-                "attribute() was called after remove(); instrument the model again."
-            )
         request = _attribute.Request(inputs, target, wrt, tuple(layers))
+        with self._running("attribute"):
+            return _attribute.attribute(
+                self._subject, self.runtime, self.rules, request
+            )
+
+    def audit(
+        self, inputs: Tensor | Sequence[Tensor] | Mapping[str, Any], target: Any = None
+    ) -> Audit:
+        """Find where relevance leaks: one forward pass, one backward pass.
+
+        Args:
+            inputs: See `attribute`.
+            target: See `attribute`.
+
+        Returns:
+            Relevance entering and leaving every module, its bias share and its leak;
+            the first row is the module that needs a rule.
+        """
+        request = _attribute.Request(inputs, target, None, ())
+        with self._running("audit"):
+            return _audit.audit(
+                self._subject, self.runtime, self.rules, self.coverage, request
+            )
+
+    @contextmanager
+    def _running(self, method: str) -> Generator[None]:
+        if not self._active:
+            raise ArgumentError(
+                f"{method}() was called after remove(); instrument the model again."
+            )
         with self._lock:
             try:
-                return _attribute.attribute(
-                    self._subject, self.runtime, self.rules, request
-                )
+                yield
             finally:
                 self.runtime.abandon()
 
     def remove(self) -> None:
         """Leave the model exactly as it was; may be called twice."""
+        self._active = False
         self.runtime.abandon()
         while self._undo:
             self._undo.pop()()
@@ -243,7 +270,7 @@ class Instrumentation:
 
     def __repr__(self) -> str:
         """Return the rule set in force and the coverage."""
-        state = "active" if self._undo else "removed"
+        state = "active" if self._active else "removed"
         name = type(self.model).__name__
         return f"{name}, rules {self.rules.name!r}, {state}\n{self.coverage!r}"
 

@@ -145,7 +145,7 @@ def _constants(func: Callable[..., Any], values: tuple[Any, ...]) -> list[Any]:
         if isinstance(value, list | tuple):
             found += _constants(func, tuple(value))
         elif isinstance(value, Tensor):
-            if value.is_floating_point() and not carries(value):
+            if value.is_floating_point() and value.numel() and not carries(value):
                 found.append(value)
         elif isinstance(value, int | float) and func.__name__.strip("_") in _NUMERIC:
             found += [value] if value and not isinstance(value, bool) else []

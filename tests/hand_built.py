@@ -31,7 +31,7 @@ HOSTILE = (
     "\ud800lone\udfff",
     "\ufffe\uffff",
     "javascript:alert(1)",
-    "$x^2$ \\frac{",
+    "$\\frac{$",
     "映画",
     "👩‍👩‍👧",
     "{0} %s {{}}",

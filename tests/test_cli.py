@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -224,9 +225,13 @@ def test_old_files_survive_bad_input(run, tmp_path):
 
 
 def test_warnings_of_this_library_are_told_after_success(run, monkeypatch):
+    logger = logging.getLogger("chatty")
+    logger.addHandler(logging.StreamHandler(sys.stderr))
+
     def warn_and_predict(*arguments):
         warnings.warn("without a rule: frobnicate", UnruledWarning, stacklevel=1)
         warnings.warn("chatter", UserWarning, stacklevel=1)
+        logger.error("chatter")
 
     monkeypatch.setattr(explain_command, "predict", warn_and_predict)
     code, _, err = run("explain", "a")

@@ -1,0 +1,48 @@
+"""What every test gets: one hypothesis profile, a clean registry, no hook left over."""
+
+import gc
+import sys
+import weakref
+
+import pytest
+import torch
+from hypothesis import settings
+
+import lrp_hooks
+from lrp_hooks import registry
+from lrp_hooks.scope import active_scope
+
+settings.register_profile("lrp_hooks", deadline=None, max_examples=25)
+settings.load_profile("lrp_hooks")
+torch.set_num_threads(1)  # the tensors are small, and other processes need cores too
+
+# The package's attribute of that name is the function.
+_instrumented = sys.modules["lrp_hooks.instrument"]._instrumented
+
+
+@pytest.fixture(autouse=True)
+def isolated_registry():
+    """Undo what a test registers."""
+    registry.load_rules()
+    tables = (registry._entries, registry._functions, lrp_hooks.RuleSet._named)
+    before = [dict(table) for table in tables]
+    shapes = list(registry._shapes)
+    yield
+    for table, kept in zip(tables, before, strict=True):
+        table.clear()
+        table.update(kept)
+    registry._shapes[:] = shapes
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_over():
+    """Verify that a test closes every scope and takes its hooks off again."""
+    before = weakref.WeakSet(_instrumented)
+    yield
+    assert active_scope() is None
+    assert not torch.overrides._get_current_function_mode_stack()
+    assert torch.is_grad_enabled()
+    if len(_instrumented) > len(before):
+        gc.collect()
+    left = {type(module).__name__ for module in _instrumented if module not in before}
+    assert not left, f"still instrumented: {left}"

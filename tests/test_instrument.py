@@ -1,0 +1,309 @@
+"""Identity and removal: an instrumented model computes the same, and is given back."""
+
+import copy
+import gc
+import weakref
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.testing import assert_close
+
+from lrp_hooks import ArgumentError, Instrumentation, instrument
+from lrp_hooks.scope import active_scope
+from small_models import MODELS, encoder, hugging_face, logits, make
+from strategies import Spec, build, noise, seeds, specs, tokens
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+SETS = ("conservative", "attnlrp", "cp-lrp", "ah+ln", "gradient")
+
+
+def run(model, inputs, grad=True, autocast=False):
+    """Call a model with one state of the random numbers."""
+    with (
+        torch.random.fork_rng(),
+        torch.set_grad_enabled(grad),
+        torch.autocast("cpu", torch.bfloat16, enabled=autocast),
+    ):
+        torch.manual_seed(7)
+        return logits(model(**inputs))
+
+
+def gradients(model, inputs):
+    model.zero_grad()
+    run(model, inputs).float().square().sum().backward()
+    found = [p.grad for p in model.parameters()]
+    model.zero_grad()
+    return [None if grad is None else grad.clone() for grad in found]
+
+
+def state(model):
+    """Record all that a module is made of: attributes, by identity, hooks included."""
+    found = {}
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            inner = list(value.items()) if isinstance(value, dict) else None
+            found[name, key] = (id(value), inner and [(k, id(v)) for k, v in inner])
+        found[name, "class"] = type(module)
+        found[name, "training"] = module.training
+    for name, parameter in model.named_parameters():
+        found[name] = (parameter.requires_grad, parameter._version, id(parameter.grad))
+        found[name, "hooks"] = (parameter._backward_hooks, dict(vars(parameter)))
+    return found
+
+
+def equal(first, second):
+    return all(
+        a is b is None or torch.equal(a, b)
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("trainable", [False, True], ids=["frozen", "trainable"])
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_outputs_are_bit_identical(name, dtype, training, trainable):
+    model, inputs = make(name, dtype)
+    model.train(training).requires_grad_(trainable)
+    modes = [{"grad": True}, {"grad": False}]
+    if dtype == torch.float32:
+        modes += [{**mode, "autocast": True} for mode in modes]
+    plain = [run(model, inputs, **mode) for mode in modes]
+    with instrument(model):
+        hooked = [run(model, inputs, **mode) for mode in modes]
+    for mode, found, expected in zip(modes, hooked, plain, strict=True):
+        assert torch.equal(found, expected), mode
+
+
+@pytest.mark.parametrize("rules", SETS[1:])
+@pytest.mark.parametrize("name", MODELS)
+def test_no_rule_set_moves_an_output(name, rules):
+    model, inputs = make(name)
+    plain = run(model, inputs)
+    with instrument(model, rules):
+        assert torch.equal(run(model, inputs), plain)
+
+
+@pytest.mark.parametrize("name", ["encoder", "encoder inside"])
+def test_the_fused_kernel_of_the_encoder_stays(name, monkeypatch):
+    model, inputs = make(name)
+    calls = []
+    fused = torch._transformer_encoder_layer_fwd
+    monkeypatch.setattr(
+        torch, "_transformer_encoder_layer_fwd", lambda *a: calls.append(1) or fused(*a)
+    )
+    run(model, inputs, grad=False)
+    plain = len(calls)
+    with instrument(model):
+        run(model, inputs, grad=False)
+    assert plain == 2
+    assert len(calls) == 2 * plain
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_a_padded_encoder_is_bit_identical(grad):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=True).eval()
+    hidden = torch.tensor([[False] * 4, [False, False, True, True]])
+    inputs = {"src": noise(2, 4, 8, dtype=torch.float32), "src_key_padding_mask": hidden}
+    plain = run(model, inputs, grad)
+    with instrument(model):
+        assert torch.equal(run(model, inputs, grad), plain)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_removal_restores_everything(name, trainable):
+    model, inputs = make(name)
+    model.train().requires_grad_(trainable)
+    next(model.parameters()).requires_grad_(not trainable)
+    before, output = state(model), run(model, inputs)
+    plain = gradients(model, inputs) if trainable else []
+    before = state(model)
+    lrp = instrument(model)
+    run(model, inputs)
+    lrp.attribute(inputs, target=lambda out: logits(out).flatten(1)[:, 0])
+    lrp.remove()
+    lrp.remove()
+    assert state(model) == before
+    assert torch.equal(run(model, inputs), output)
+    if trainable:
+        assert equal(gradients(model, inputs), plain)
+
+
+def test_rules_hold_from_the_call_on_and_the_with_only_removes():
+    model, x = build(), noise(2, 3, 8).requires_grad_()
+
+    def pulled():
+        return torch.autograd.grad(model(inputs_embeds=x)[:, 0].sum(), x)[0]
+
+    plain = pulled()
+    lrp = instrument(model)
+    active = pulled()
+    with lrp as entered:
+        assert entered is lrp
+        assert torch.equal(pulled(), active)
+    assert not torch.allclose(active, plain)
+    assert torch.equal(pulled(), plain)
+    with pytest.raises(ArgumentError, match=r"remove\(\)"):
+        lrp.attribute(tokens(1, 2))
+    with instrument(model) as again:
+        assert isinstance(again, Instrumentation)
+        assert torch.equal(pulled(), active)
+
+
+class Interrupted(nn.Module):
+    """Passes its input on, until it is told to raise."""
+
+    error = None
+
+    def forward(self, x):
+        if self.error is not None:
+            raise self.error
+        return x * 2
+
+
+ERRORS = (ValueError("broken"), KeyboardInterrupt("stop"), SystemExit(3))
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("how", ["attribute", "forward"])
+@pytest.mark.parametrize("inside", ["sequence", "encoder"])
+def test_an_exception_in_forward_leaves_nothing_open(error, how, inside):
+    bad = Interrupted()
+    body = nn.Sequential(nn.Linear(8, 8), bad)
+    if inside == "encoder":
+        body = encoder()
+        body.layers[0].dropout1 = bad
+    model, x = nn.Sequential(nn.LayerNorm(8), body), noise(1, 2, 8, dtype=torch.float32)
+    other, leaf = build(), noise(1, 2, 8).requires_grad_()
+
+    def pulled():
+        return torch.autograd.grad(other(inputs_embeds=leaf).sum(), leaf)[0]
+
+    plain, before, good = pulled(), state(model), model(x)
+    with instrument(model) as lrp:
+        bad.error = error
+        with pytest.raises(type(error)):
+            lrp.attribute(x) if how == "attribute" else model(x)
+        bad.error = None
+        assert active_scope() is None
+        assert torch.equal(pulled(), plain)
+        assert torch.equal(model(x), good)
+        sums = lrp.attribute(x, target=lambda out: out.flatten(1).sum(1)).ledger
+        assert (sums.error < 1e-5).all()
+        bad.error = error
+        with pytest.raises(type(error)):
+            model(x)
+    del bad.error
+    assert state(model) == before
+    assert torch.equal(pulled(), plain)
+
+
+def test_an_exception_in_the_with_block_removes():
+    model = build()
+    before = state(model)
+    with pytest.raises(KeyboardInterrupt), instrument(model):
+        raise KeyboardInterrupt
+    assert state(model) == before
+
+
+@given(specs(), seeds, st.permutations(range(3)))
+def test_models_are_removed_in_any_order(spec, seed, order):
+    models = [build(spec, seed + i) for i in range(3)]
+    before = [state(model) for model in models]
+    ids = tokens(2, 3, seed)
+    plain = [gradients(model, {"input_ids": ids}) for model in models]
+    runs = [instrument(model) for model in models]
+    for i in order:
+        runs[i].attribute(ids)
+        runs[i].remove()
+        assert state(models[i]) == before[i]
+        assert equal(gradients(models[i], {"input_ids": ids}), plain[i])
+
+
+@pytest.mark.parametrize("removed", [True, False])
+@pytest.mark.parametrize("name", ["grammar", "encoder", "bert sdpa"])
+def test_nothing_is_kept_alive(name, removed):
+    model, inputs = make(name)
+    lrp = instrument(model)
+    found = lrp.attribute(inputs, target=lambda out: logits(out).flatten(1)[:, 0])
+    if removed:
+        lrp.remove()
+    dead = [weakref.ref(model), weakref.ref(lrp), weakref.ref(next(model.parameters()))]
+    del model, lrp
+    gc.collect()
+    assert [ref() is None for ref in dead] == [True] * 3
+    assert not found.scores.requires_grad
+
+
+def test_a_removed_instrumentation_lets_go_of_its_model():
+    model = build()
+    with instrument(model) as lrp:
+        lrp.attribute(tokens(1, 3))
+    dead = weakref.ref(model)
+    del model
+    gc.collect()
+    assert dead() is None
+    assert "removed" in repr(lrp)
+
+
+def test_removal_frees_the_instrumentation_while_the_model_lives():
+    model = build()
+    with instrument(model) as lrp:
+        lrp.attribute(tokens(1, 3))
+    dead = weakref.ref(lrp)
+    del lrp
+    gc.collect()
+    assert dead() is None
+    assert model is not None
+
+
+def test_hooks_of_others_survive_and_see_the_same():
+    model, seen = build(), []
+    block = model.blocks[0]
+    first = block.register_forward_hook(lambda *a: seen.append("before"))
+    with instrument(model):
+        second = block.register_forward_hook(lambda *a: seen.append("during"))
+        model(tokens(1, 2))
+    model(tokens(1, 2))
+    assert seen == ["before", "during"] * 2
+    first.remove()
+    second.remove()
+
+
+def test_a_forward_of_the_instance_is_put_back():
+    model = encoder()
+    layer = model.layers[0]
+    own = copy.copy(layer.forward)
+    layer.forward = own
+    x = noise(1, 2, 8, dtype=torch.float32)
+    plain = model(x)
+    with instrument(model):
+        assert torch.equal(model(x), plain)
+    assert vars(layer)["forward"] is own
+
+
+def test_state_dict_and_repr_do_not_change():
+    model = hugging_face("bert")
+    keys, text = list(model.state_dict()), repr(model)
+    with instrument(model):
+        assert list(model.state_dict()) == keys
+        assert repr(model) == text
+        model.load_state_dict(model.state_dict())
+
+
+def test_a_weight_that_training_moved_is_followed():
+    model, ids = build(), tokens(2, 3)
+    with instrument(model) as lrp:
+        lrp.attribute(ids)
+        with torch.no_grad():
+            model.head.weight *= 2
+            model.head.bias.zero_()
+        found = lrp.attribute(ids, target=0)
+    assert_close(found.output, model(ids)[:, 0].detach())
+    assert (found.ledger.error < 1e-10).all()
