@@ -117,7 +117,7 @@ class _Book:
         return _aliased(output, partial(_add, call, "leaving"))
 
     def read(self, name: str, total: float) -> None:
-        """Enter relevance that was read at a module's output: there the graph begins."""
+        """Enter relevance that was read at a module's output: there it all begins."""
         seen = set()
         for call in self.calls:
             around = call.name in {"", name} or name.startswith(f"{call.name}.")

@@ -226,7 +226,9 @@ def _limit(x: Tensor, y: Tensor, near: Tensor) -> Tensor:
     (limit,) = torch.autograd.grad(
         y, x, near.to(y.dtype), retain_graph=True, allow_unused=True
     )
-    return torch.zeros_like(x) if limit is None else limit.detach().to(y.dtype)
+    if limit is None:
+        return torch.zeros_like(x)
+    return limit.detach().to(y.dtype).nan_to_num(0.0, 0.0, 0.0)  # overflow in halves
 
 
 def secant(x: Tensor, y: Tensor) -> Tensor:

@@ -19,6 +19,10 @@ from .sources import SourceCollector
 __all__ = ["ModuleHooks", "Runtime", "first_tensor", "replace_first"]
 
 
+FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
+"""Modules that look for function modes before they take their fused kernels."""
+
+
 class Runtime(threading.local):
     """What the hooks of one instrumented model share, thread by thread.
 
@@ -45,19 +49,20 @@ class Runtime(threading.local):
             return None
         return scope
 
-    def enter(self, frame: Frame) -> None:
+    def enter(self, frame: Frame, given: Any) -> None:
         """Push the frame of a module; open a scope if it is the outermost one.
 
         Args:
             frame: The module that is about to run.
+            given: Its arguments.
         """
         scope = self.scope
         if scope is None:
-            if not torch.is_grad_enabled():
+            if not torch.is_grad_enabled() or _is_idle(frame, given):
                 _check_inference(frame)
                 return
             scope = Scope(self.surroundings, self.collector)
-        scope.enter(frame)
+        scope.enter(frame, idle=frame.fused and _is_idle(frame, given))
 
     def leave(self, module: nn.Module) -> bool:
         """Pop the frame of a module.
@@ -69,9 +74,11 @@ class Runtime(threading.local):
             Whether rules hold where it was called.
         """
         scope = self.scope
-        if scope is None or scope.frames[-1].module is not module:
+        if scope is None or all(frame.module is not module for frame in scope.frames):
             return False
-        scope.leave()
+        # After an interrupt, modules inside have left their frames behind.
+        while scope.leave().module is not module:
+            continue
         if not scope.frames:
             self.settled()
         return not scope.in_leaf
@@ -80,6 +87,13 @@ class Runtime(threading.local):
         """Close this model's scope after an exception that no hook has seen."""
         while (scope := self.scope) is not None:
             scope.leave()
+
+
+def _is_idle(frame: Frame, given: Any) -> bool:
+    """Tell whether nothing in a module's call can carry relevance."""
+    return first_tensor(given, carries) is None and not any(
+        parameter.requires_grad for parameter in frame.module.parameters()
+    )
 
 
 def _check_inference(frame: Frame) -> None:
@@ -116,7 +130,7 @@ class ModuleHooks:
         self.rule = rule
         leaf = isinstance(rule, LeafRule)
         functions = {} if leaf or rule is None else rule.functions(module)
-        self.frame = Frame(module, name, functions, leaf)
+        self.frame = Frame(module, name, functions, leaf, isinstance(module, FUSED))
 
     def __reduce__(self) -> Any:
         """Copy and pickle as hooks that do nothing."""
@@ -131,7 +145,7 @@ class ModuleHooks:
         Returns:
             Functions that take them off again.
         """
-        if isinstance(module, nn.TransformerEncoderLayer):
+        if not self.frame.name or isinstance(module, nn.TransformerEncoderLayer):
             return [_wrap_forward(self, module)]
         before = module.register_forward_pre_hook(self.enter, with_kwargs=True)
         after = module.register_forward_hook(
@@ -142,7 +156,7 @@ class ModuleHooks:
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Open the module's scope."""
         if self.runtime is not None:
-            self.runtime.enter(self.frame)
+            self.runtime.enter(self.frame, (args, kwargs))
 
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """Close the module's scope and give a leaf's output its backward."""
@@ -196,10 +210,11 @@ _HOLE = object()
 
 
 class _WrappedForward:
-    """Runs a module's forward between its hooks.
+    """Runs a module's forward between its hooks, whatever happens inside.
 
-    ``nn.TransformerEncoderLayer`` refuses its fused kernel to a module with hooks, so
-    it gets its scope in this way, and its outputs stay what they are.
+    For the model itself, since torch calls no hook when Ctrl-C interrupts a forward;
+    and for ``nn.TransformerEncoderLayer``, which refuses its fused kernel to a module
+    with hooks.
     """
 
     def __init__(self, hooks: ModuleHooks, module: nn.Module) -> None:

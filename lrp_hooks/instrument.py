@@ -28,7 +28,7 @@ from .hooks import ModuleHooks, Runtime
 from .registry import Match, RuleSet, as_rule, load_rules, lookup
 from .relevance import Relevance
 from .rule import LeafRule, Rule
-from .scope import Surroundings
+from .scope import Surroundings, storage_address
 from .subject import Subject
 
 __all__ = ["Instrumentation", "instrument"]
@@ -120,7 +120,6 @@ class Instrumentation:
     """An instrumented model: attribute, inspect, remove.
 
     Attributes:
-        model: The model.
         rules: The rule set in force.
         coverage: Which module got which rule, and what has none.
     """
@@ -140,14 +139,12 @@ class Instrumentation:
             overrides: See `instrument`.
             strict: See `instrument`.
         """
-        self.model = model
         self.rules = rules
         self._strict = strict
-        self._active = True
         self._lock = threading.RLock()
         self._undo: list[Callable[[], None]] = []
         self._warned: set[tuple[str, str]] = set()
-        self._subject = Subject(model)
+        self._subject: Subject | None = Subject(model)
         modules = self._subject.modules
         _claim(modules)
         self._claimed = weakref.WeakSet(modules.values())
@@ -157,8 +154,9 @@ class Instrumentation:
         )
         constants, storages = _addresses(model)
         suspects: set[type] = {list, tuple, *map(type, model.parameters())}
+        trained = {storage_address(p) for p in model.parameters() if p.requires_grad}
         surroundings = Surroundings(
-            rules.functions(), constants, suspects, storages, self._report
+            rules.functions(), constants, suspects, storages, trained, self._report
         )
         self.runtime = Runtime(surroundings, self._warn)
         self._attach(modules, matches)
@@ -175,10 +173,15 @@ class Instrumentation:
         }
         for name, module in modules.items():
             match = matches[name]
-            if _needs_hooks(module, match, id(module) in fused):
-                own = match.rule if match is not None and _is_own(match) else None
+            if not name or _needs_hooks(module, match, id(module) in fused):
+                own = match.rule if match and _is_own(module, match) else None
                 hooks = ModuleHooks(self.runtime, module, name, own)
                 self._undo += hooks.attach(module)
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The model; None after `remove`, which keeps nothing alive."""
+        return None if self._subject is None else self._subject.model
 
     def attribute(
         self,
@@ -210,10 +213,8 @@ class Instrumentation:
 
         """
         request = _attribute.Request(inputs, target, wrt, tuple(layers))
-        with self._running("attribute"):
-            return _attribute.attribute(
-                self._subject, self.runtime, self.rules, request
-            )
+        with self._running("attribute") as subject:
+            return _attribute.attribute(subject, self.runtime, self.rules, request)
 
     def audit(
         self, inputs: Tensor | Sequence[Tensor] | Mapping[str, Any], target: Any = None
@@ -229,26 +230,27 @@ class Instrumentation:
             the first row is the module that needs a rule.
         """
         request = _attribute.Request(inputs, target, None, ())
-        with self._running("audit"):
+        with self._running("audit") as subject:
             return _audit.audit(
-                self._subject, self.runtime, self.rules, self.coverage, request
+                subject, self.runtime, self.rules, self.coverage, request
             )
 
     @contextmanager
-    def _running(self, method: str) -> Generator[None]:
-        if not self._active:
+    def _running(self, method: str) -> Generator[Subject]:
+        subject = self._subject
+        if subject is None:
             raise ArgumentError(
                 f"{method}() was called after remove(); instrument the model again."
             )
         with self._lock:
             try:
-                yield
+                yield subject
             finally:
                 self.runtime.abandon()
 
     def remove(self) -> None:
         """Leave the model exactly as it was; may be called twice."""
-        self._active = False
+        self._subject = None
         self.runtime.abandon()
         while self._undo:
             self._undo.pop()()
@@ -270,9 +272,9 @@ class Instrumentation:
 
     def __repr__(self) -> str:
         """Return the rule set in force and the coverage."""
-        state = "active" if self._active else "removed"
-        name = type(self.model).__name__
-        return f"{name}, rules {self.rules.name!r}, {state}\n{self.coverage!r}"
+        state = "active" if self._subject else "removed"
+        kind = self.coverage.rows[0].kind
+        return f"{kind}, rules {self.rules.name!r}, {state}\n{self.coverage!r}"
 
     def _report(self, func: Callable[..., Any], module: str) -> None:
         label = getattr(func, "__qualname__", None) or repr(func)
@@ -311,22 +313,25 @@ def _claim(modules: Mapping[str, nn.Module]) -> None:
     _instrumented.update(modules.values())
 
 
-def _is_own(match: Match) -> bool:
+def _is_own(module: nn.Module, match: Match) -> bool:
     """Tell a module's own rule from its family's, which holds in the whole scope."""
-    return match.family is None or isinstance(match.rule, LeafRule)
+    plain = type(module).__module__.startswith("torch.nn.")
+    return match.family is None or (isinstance(match.rule, LeafRule) and not plain)
+
+
+_SERVED = {"linear", "pooling", "embedding"}
+"""Families of single functions whose own gradient is a rule already."""
 
 
 def _needs_hooks(module: nn.Module, match: Match | None, fused: bool) -> bool:
-    """Leave out what the function scope around it serves as well."""
-    # Torch's own layers are single functions, which the scope rules; inside
-    # nn.TransformerEncoderLayer hooks would cost the fused kernel too.
+    """Leave out what needs no scope of its own when it is called by itself."""
     if match is not None and match.family is None:
         return True
-    plain = type(module).__module__.startswith("torch.nn.")
-    if fused:
-        return not plain
+    if fused and type(module).__module__.startswith("torch.nn."):
+        return False  # hooks would cost nn.TransformerEncoderLayer its fused kernel
+    family = None if match is None else match.family
     alone = next(module.children(), None) is None
-    return not (plain and alone and (match is not None or isinstance(module, LINEAR)))
+    return not (alone and (family in _SERVED or isinstance(module, LINEAR)))
 
 
 def _addresses(model: nn.Module) -> tuple[dict[int, str], dict[int, str]]:
@@ -339,8 +344,6 @@ def _addresses(model: nn.Module) -> tuple[dict[int, str], dict[int, str]]:
         dot = f"{prefix}." if prefix else ""
         tensors += [(dot + key, value) for key, value in attributes]
     for name, tensor in [*tensors, *model.named_buffers(), *model.named_parameters()]:
-        try:
-            storages[tensor.untyped_storage().data_ptr()] = name
-        except (NotImplementedError, RuntimeError):  # sparse, meta or wrapper tensors
-            continue
+        storages[storage_address(tensor)] = name
+    storages.pop(0, None)
     return constants, storages

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -90,7 +91,27 @@ def trainable(value: object) -> bool:
     Returns:
         True for such a parameter's values.
     """
-    return getattr(value, "_lrp_trainable", False)
+    if getattr(value, "_lrp_trainable", False):
+        return True
+    scope = active_scope()
+    if scope is None or not isinstance(value, Tensor):
+        return False
+    return storage_address(value) in scope.surroundings.trainable
+
+
+def storage_address(tensor: Tensor) -> int:
+    """Return where a tensor's memory begins.
+
+    Args:
+        tensor: Any tensor.
+
+    Returns:
+        The address of its storage; 0 where it has none.
+    """
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):  # sparse, meta or wrapper tensors
+        return 0
 
 
 class Frame(NamedTuple):
@@ -101,12 +122,14 @@ class Frame(NamedTuple):
         name: Its qualified name.
         functions: Its own function table, laid over those of the modules around it.
         leaf: Whether a `LeafRule` stands for everything inside.
+        fused: Whether it has a fused kernel that it does not take in a scope.
     """
 
-    module: object
+    module: Any
     name: str
     functions: FunctionTable
     leaf: bool
+    fused: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +141,7 @@ class Surroundings:
         constants: ``{id: name}`` of parameters, which carry no relevance.
         suspects: The types of arguments that are, or may hold, parameters.
         storages: ``{storage address: name}`` of parameters and buffers.
+        trainable: The storage addresses of parameters that require a gradient.
         report: Called as ``report(function, module name)`` for a function without rule.
     """
 
@@ -125,6 +149,7 @@ class Surroundings:
     constants: dict[int, str]
     suspects: set[type]
     storages: dict[int, str]
+    trainable: set[int]
     report: Callable[[Callable[..., Any], str], None]
 
 
@@ -147,29 +172,42 @@ class Scope(TorchFunctionMode):
         self._open = _thread.scopes
         self._table: FunctionTable = surroundings.table
         self.in_leaf = False
+        self._idle: dict[int, Any] = {}
         self._opening: list[Callable[..., Any]] = []
 
-    def enter(self, frame: Frame) -> None:
+    def enter(self, frame: Frame, idle: bool = False) -> None:
         """Enter a module; the first one opens the scope.
 
         Args:
             frame: The module.
+            idle: Nothing carries relevance in this call, so functions go by unseen.
         """
         if not self.frames:
             self.__enter__()  # type: ignore[no-untyped-call]
             self._open.append(self)
         self.frames.append(frame)
+        if idle:
+            self._idle[len(self.frames)] = guard = torch._C.DisableTorchFunction()
+            guard.__enter__()
         if frame.functions or frame.leaf:
             self._combine()
 
-    def leave(self) -> None:
-        """Leave the innermost module; the last one closes the scope."""
+    def leave(self) -> Frame:
+        """Leave the innermost module; the last one closes the scope.
+
+        Returns:
+            Its frame.
+        """
+        guard = self._idle.pop(len(self.frames), None)
+        if guard is not None:
+            guard.__exit__(None, None, None)
         frame = self.frames.pop()
         if frame.functions or frame.leaf:
             self._combine()
         if not self.frames:
             self._open.remove(self)
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        return frame
 
     def _combine(self) -> None:
         """Lay the function tables of the running modules over one another."""
@@ -203,11 +241,7 @@ class Scope(TorchFunctionMode):
         known = getattr(tensor, "_lrp_name", None) or shared.constants.get(id(tensor))
         if known is not None:
             return str(known)
-        try:
-            address = tensor.untyped_storage().data_ptr()
-        except (NotImplementedError, RuntimeError):  # sparse, meta or wrapper tensors
-            return None
-        return shared.storages.get(address) if address else None
+        return shared.storages.get(storage_address(tensor))
 
     def __torch_function__(  # noqa: PLW3201
         self,
@@ -230,6 +264,8 @@ class Scope(TorchFunctionMode):
                 break
         if kwargs:
             kwargs = {key: self._constant(value) for key, value in kwargs.items()}
+            if not args and "input" in kwargs:  # replacements take it by position
+                args = (kwargs.pop("input"),)
         handler = None if self.in_leaf else self._table.get(func, _MISSING)
         if handler is None:
             return func(*args, **kwargs)

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..autograd import carries, freeze, pass_through, secant_backward, splice
 from ..functions import in_place, spellings, table
@@ -25,14 +26,17 @@ from ..scope import set_role
 
 __all__ = ["NOT_A_FUNCTION", "Activation"]
 
-FUNCTIONS = spellings("""
+FUNCTIONS = spellings(
+    """
     relu relu6 gelu silu mish tanh elu selu celu leaky_relu rrelu hardtanh hardswish
     hardshrink softshrink threshold prelu sigmoid hardsigmoid softplus log_sigmoid logit
     exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan arctan sinh cosh
     asinh acosh atanh erf erfc erfinv expit sinc lgamma digamma abs absolute clamp clip
     clamp_min clamp_max round floor ceil trunc fix frac sign sgn nan_to_num deg2rad
     rad2deg fake_quantize_per_tensor_affine
-""")
+    """,
+    F.softsign,
+)
 MODULES = (
     nn.CELU,
     nn.ELU,

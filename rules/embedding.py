@@ -17,7 +17,7 @@ from ..autograd import carries, splice
 from ..functions import spellings, table
 from ..registry import register
 from ..rule import FunctionTable, ScopeRule
-from ..scope import active_scope
+from ..scope import active_scope, trainable
 
 __all__ = ["Embedding"]
 
@@ -47,7 +47,7 @@ def _look_up(
     if scope is None or carries(weight) or not isinstance(out, Tensor):
         return out
     name = scope.parameter_name(weight)
-    if scope.collector is None and name is not None and torch.is_grad_enabled():
+    if scope.collector is None and trainable(weight) and torch.is_grad_enabled():
         root = torch.zeros((), requires_grad=True)
         return splice(out, root, lambda grad: None)
     out._lrp_name = name  # type: ignore[attr-defined]

@@ -34,6 +34,7 @@ GROUP = spellings("group_norm")
 BATCH, INSTANCE = spellings("batch_norm"), spellings("instance_norm")
 DIVISIONS = spellings("div divide true_divide")
 RECIPROCALS = spellings("rsqrt reciprocal")
+POWERS = spellings("pow float_power")
 SHIFTS = spellings("log_softmax")
 
 
@@ -69,7 +70,7 @@ class Normalization(ScopeRule):
             The function table.
         """
         if not self.freeze_scale:
-            free = [*DIVISIONS, *RECIPROCALS, *RMS]
+            free = [*DIVISIONS, *RECIPROCALS, *POWERS, *RMS]
             return {
                 **table(free, None),
                 **table(SHIFTS, None),
@@ -84,6 +85,7 @@ class Normalization(ScopeRule):
             **table(INSTANCE, _instance_norm),
             **table(DIVISIONS, _divide),
             **table(RECIPROCALS, _frozen),
+            **table(POWERS, _power),
             **table(SHIFTS, _log_softmax),
         }
 
@@ -172,17 +174,17 @@ def _takes_one(module: nn.Module) -> bool:
 def _layer_norm(
     func: Callable[..., Any],
     x: Tensor,
-    shape: Any,
+    normalized_shape: Any,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
     *more: Any,
 ) -> Any:
     if not carries(x):
-        return func(x, shape, weight, bias, eps, *more)
-    dims = tuple(range(-len(shape), 0))
+        return func(x, normalized_shape, weight, bias, eps, *more)
+    dims = tuple(range(-len(normalized_shape), 0))
     with torch.no_grad():
-        y, _, scale = torch.native_layer_norm(x, shape, weight, bias, eps)
+        y, _, scale = torch.native_layer_norm(x, normalized_shape, weight, bias, eps)
     y = splice(y, x, partial(_centred, dims), *_present(scale, weight))
     if bias is not None:
         watch_source(y, bias)
@@ -203,15 +205,15 @@ def _centred(
 def _rms_norm(
     func: Callable[..., Any],
     x: Tensor,
-    shape: Any,
+    normalized_shape: Any,
     weight: Tensor | None = None,
     eps: float | None = None,
 ) -> Any:
     if not carries(x):
-        return func(x, shape, weight, eps)
-    dims = tuple(range(-len(shape), 0))
+        return func(x, normalized_shape, weight, eps)
+    dims = tuple(range(-len(normalized_shape), 0))
     with torch.no_grad():
-        y = func(x, shape, weight, eps)
+        y = func(x, normalized_shape, weight, eps)
         small = torch.finfo(x.dtype).eps if eps is None else eps
         scale = (x.square().mean(dims, keepdim=True) + small).rsqrt()
 
@@ -330,6 +332,12 @@ def _frozen(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> A
     return func(freeze(x), *args, **kwargs)
 
 
+def _power(func: Callable[..., Any], base: Any, exponent: Any, **kwargs: Any) -> Any:
+    """x^-p has a pole at 0: it is a scale, and frozen."""
+    is_scale = isinstance(exponent, int | float) and exponent < 0 and carries(base)
+    return func(freeze(base) if is_scale else base, exponent, **kwargs)
+
+
 def _log_softmax(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
     """Take x - logsumexp(x): the shift is a normaliser, frozen, and a source."""
     if not carries(x):
@@ -345,13 +353,13 @@ def _log_softmax(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any)
 def _plain_layer_norm(
     func: Callable[..., Any],
     x: Tensor,
-    shape: Any,
+    normalized_shape: Any,
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     eps: float = 1e-5,
     *more: Any,
 ) -> Any:
-    y = func(x, shape, weight, bias, eps, *more)
+    y = func(x, normalized_shape, weight, bias, eps, *more)
     if bias is not None:
         watch_source(y, bias)
     return y

@@ -13,16 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..autograd import carries, freeze, scale_gradient, splice, split
+from ..autograd import carries, freeze, pass_through, scale_gradient, splice, split
 from ..functions import spellings, table
 from ..rule import FunctionTable, ScopeRule
 from ..scope import role, set_role, trainable, watch_source
+from .normalization import POWERS
 
 __all__ = ["Product", "shared"]
 
 ELEMENTWISE = spellings("mul multiply")
 CONTRACTIONS = spellings(
-    "matmul __matmul__ mm bmm mv dot inner outer ger vdot kron cross bilinear",
+    "matmul __matmul__ mm bmm mv dot inner outer ger vdot kron cross",
     torch.functional.einsum,
     torch.einsum,
 )
@@ -31,8 +32,9 @@ LAYERS = spellings("""
     linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
     convolution
 """)
-POWERS = spellings("pow float_power")
-DEGREES = spellings("square var sqrt")
+DEGREES = {**dict.fromkeys(spellings("square var"), 2.0)}
+DEGREES |= dict.fromkeys(spellings("sqrt"), 0.5)
+BILINEAR = spellings("bilinear")
 FACTORIALS = spellings("prod cumprod")
 HOMOGENEOUS = spellings("norm std linalg_norm linalg_vector_norm vector_norm hypot")
 GATED = spellings("glu")
@@ -104,12 +106,13 @@ class Product(ScopeRule):
             **table(LAYERS, _layer_plainly),
         }
         if not self.split:
-            known = [*ELEMENTWISE, *CONTRACTIONS, *POWERS, *DEGREES, *FACTORIALS]
+            known = [*ELEMENTWISE, *CONTRACTIONS, *BILINEAR, *DEGREES, *FACTORIALS]
             return {**plain, **table([*known, *GATED], None)}
         return {
             **plain,
             **table(ELEMENTWISE, self._multiply),
             **table(CONTRACTIONS, _contract),
+            **table(BILINEAR, _bilinear),
             **table(WITH_SUMMAND, _summed),
             **table(LAYERS, _layer),
             **table(POWERS, _power),
@@ -180,8 +183,8 @@ def _layer_plainly(
     *args: Any,
     **kw: Any,
 ) -> Any:
-    folds = "linear" in func.__name__ and trainable(weight) and carries(x)
-    if folds and x.ndim > 2 and not x.is_contiguous():
+    folds = "linear" in func.__name__ and x.ndim > 2 and not x.is_contiguous()
+    if folds and trainable(weight):
         return watch_bias(func, _as_trained(func, x, weight, bias), bias)
     return watch_bias(func, func(x, weight, bias, *args, **kw), bias)
 
@@ -193,6 +196,8 @@ def _as_trained(
     # It folds the leading dimensions then, which rounds differently.
     with torch.enable_grad():
         y = func(x.detach(), weight.detach().requires_grad_(), bias)
+    if not carries(x):
+        return y.detach()
     return splice(y, x, lambda grad, w: grad @ w, weight)
 
 
@@ -228,38 +233,46 @@ def per_channel(func: Callable[..., Any], values: Tensor, out: Tensor) -> Tensor
     return values.view(-1, *(1,) * (out.ndim - 2)) if out.ndim > 2 else values
 
 
+def _bilinear(
+    func: Callable[..., Any], a: Any, b: Any, weight: Any, bias: Any = None
+) -> Any:
+    """A W b + c."""
+    live = carries(a) and carries(b)
+    out = func(split(a, 2) if live else a, split(b, 2) if live else b, weight, bias)
+    if bias is not None and carries(out):
+        watch_source(out, bias)
+    return out
+
+
 def _power(func: Callable[..., Any], base: Any, exponent: Any, **kwargs: Any) -> Any:
     """x^p passes relevance unchanged (gradient / p); what has a pole at 0 is frozen."""
-    if carries(exponent):
-        return func(base, freeze(exponent), **kwargs)
-    degree = exponent.detach() if isinstance(exponent, Tensor) else exponent
-    if isinstance(degree, Tensor) and degree.numel() == 1:
-        degree = degree.item()
-    if isinstance(degree, Tensor) or degree <= 0:
-        return (
-            func(freeze(base), degree, **kwargs)
-            if carries(base)
-            else func(base, exponent, **kwargs)
-        )
-    return scale_gradient(func(base, exponent, **kwargs), 1.0 / degree)
+    exponent = freeze(exponent) if carries(exponent) else exponent
+    if not carries(base):
+        return func(base, exponent, **kwargs)
+    degree = torch.as_tensor(exponent)
+    if not bool((degree > 0).all()):
+        return func(freeze(base), exponent, **kwargs)
+    if degree.ndim == 0:
+        return func(split(base, float(degree)), exponent, **kwargs)
+    with torch.no_grad():
+        y = func(base, exponent, **kwargs)
+    return pass_through(lambda x: func(x, exponent, **kwargs), base, y)
 
 
-def _homogeneous(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    name = func.__name__.strip("_")
-    degree = 0.5 if name == "sqrt" else 2
-    return scale_gradient(func(*args, **kwargs), 1.0 / degree)
+def _homogeneous(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
+    return func(split(x, DEGREES[func]), *args, **kwargs)
 
 
 def _factorial(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
     dim = args[0] if args else kwargs.get("dim")
-    out = func(x, *args, **kwargs)
     n = x.numel() if dim is None else x.shape[dim]
-    if dim is None or func.__name__ == "prod":
-        return scale_gradient(out, 1.0 / max(n, 1))
+    if func.__name__ == "prod":
+        return func(split(x, max(n, 1)), *args, **kwargs)
+    out = func(x, *args, **kwargs)
     counts = torch.arange(1, n + 1, dtype=x.dtype, device=x.device)
     shape = [1] * x.ndim
-    shape[dim] = n
-    return splice(out.detach(), out, lambda grad: grad / counts.view(shape))
+    shape[dim or 0] = n
+    return splice(out.clone(), out, lambda grad: grad / counts.view(shape))
 
 
 def _gated_unit(func: Callable[..., Any], x: Tensor, dim: int = -1) -> Any:

@@ -27,6 +27,8 @@ class Calls(nn.Module):
         """Take parts: modules, parameters, and tensors, which become buffers."""
         super().__init__()
         self.function = function
+        # With a state of its own it is not tried and taken for a layer as a whole.
+        self.register_buffer("state", torch.zeros(1))
         for name, part in parts.items():
             if isinstance(part, Tensor) and not isinstance(part, nn.Parameter):
                 self.register_buffer(name, part)
@@ -40,6 +42,11 @@ class Calls(nn.Module):
 def of(function: Callable[..., Any], **parts: Any) -> Calls:
     """Make a module of a function of the inputs alone."""
     return Calls(lambda _, *inputs: function(*inputs), **parts).double()
+
+
+def inside(layer: nn.Module) -> nn.Module:
+    """Make a layer the part of a model."""
+    return nn.Sequential(layer)
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -67,6 +74,11 @@ def without_biases(module: nn.Module) -> nn.Module:
             if name.split(".")[-1].endswith("bias"):
                 value.zero_()
     return module
+
+
+def half(x: Tensor, n: float = 2) -> Tensor:
+    """The value of x with 1/n of its gradient."""
+    return x / n + (1 - 1 / n) * x.detach()
 
 
 def passed(
@@ -130,7 +142,7 @@ def explained(
 
     def target(output: Any) -> Tensor:
         y = output if isinstance(output, Tensor) else output[0]
-        return (y * seed_like(y)).flatten(1).sum(1)
+        return (y * seed_like(y)).reshape(len(y), -1).sum(1)
 
     with instrument(model, rules, strict=True, **options) as lrp:
         return lrp.attribute(tuple(inputs), target=target)

@@ -91,9 +91,13 @@ class Attention(nn.Module):
                 scores = scores.masked_fill(~mask, -torch.inf)
             mixed = scores.softmax(-1) @ parts[2]
         else:
-            causal = self.kind == "causal" and mask is None
+            causal = self.kind == "causal"
+            if causal and mask is not None:
+                seen = torch.ones(length, length, dtype=torch.bool).tril()
+                # A padded query sees at least itself.
+                mask = (mask & seen) | torch.eye(length, dtype=torch.bool)
             mixed = F.scaled_dot_product_attention(
-                *parts, attn_mask=mask, is_causal=causal
+                *parts, attn_mask=mask, is_causal=causal and mask is None
             )
         return self.out(mixed.transpose(1, 2).reshape(hidden.shape)), None
 
@@ -243,4 +247,4 @@ def tokens(batch: int, length: int, seed: int = 0) -> Tensor:
 def noise(*shape: int, seed: int = 0, dtype=torch.float64) -> Tensor:
     """Return normal numbers."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)

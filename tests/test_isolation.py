@@ -56,7 +56,7 @@ def test_another_thread_does_not_notice_while_a_forward_runs():
         lrp.attribute(tokens(2, 3))
         model(tokens(2, 3))
         handle.remove()
-    assert len(found) == 2
+    assert len(found) >= 2
     assert all(torch.equal(gradient, plain) for gradient, _ in found)
     assert all(scope is None for _, scope in found)
 

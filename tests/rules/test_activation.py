@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from transformers.activations import ACT2CLS, ACT2FN
 
 from lrp_hooks import instrument
-from oracles import closes, exact, of, passed, random, seed_like
+from oracles import closes, exact, inside, of, passed, random, seed_like
 
 MODULES = {
     **{
@@ -78,7 +78,7 @@ def case(name: str, table: dict, dtype: torch.dtype = torch.float64) -> nn.Modul
     made = table[name]
     if table is MODULES:
         made = made()
-    model = made if isinstance(made, nn.Module) else of(made)
+    model = inside(made if isinstance(made, nn.Module) else of(made))
     return model.to(dtype).eval()
 
 
@@ -165,16 +165,22 @@ def test_at_zero_the_slope_is_the_derivative(name, dtype):
         y = model(leaf.clone())
     (grad,) = torch.autograd.grad(y.sum(), leaf)
     assert grad.isfinite().all()
-    exact(grad * x, y.detach(), rtol=1e-2, atol=1e-12)
+    # xIELU jumps by 8e-7 at zero.
+    jump = 2e-6 if "xielu" in name else 1e-12
+    exact(grad * x, y.detach(), rtol=1e-2, atol=jump)
     at_zero = x[0] == 0
     exact(
-        grad[0][at_zero].double(), right[at_zero], rtol=torch.finfo(dtype).eps * 8, atol=0.01 if dtype in {torch.bfloat16} else 1e-3
+        grad[0][at_zero].double(),
+        right[at_zero],
+        rtol=torch.finfo(dtype).eps * 8,
+        atol=0.01 if dtype in {torch.bfloat16} else 1e-3,
     )
-    table[name] if table is FUNCTIONS else model.double()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("name", ["nn.GELU", "nn.SiLU", "nn.Tanh", "nn.ReLU", "nn.Mish"])
+@pytest.mark.parametrize(
+    "name", ["nn.GELU", "nn.SiLU", "nn.Tanh", "nn.ReLU", "nn.Mish"]
+)
 def test_random_halves_are_finite(name, dtype):
     model = case(name, MODULES, dtype)
     x = torch.cat([random(40).mul(k) for k in (0, 1e-7, 1e-4, 1, 30)]).to(dtype)[None]
@@ -204,9 +210,10 @@ def test_unknown_element_wise_modules_are_recognised():
 
 
 def test_a_gate_is_a_source():
-    found = closes(of(lambda x: torch.sigmoid(x) + x), random(2, 5))
+    x = random(2, 5)
+    found = closes(of(lambda x: torch.sigmoid(x) + x), x)
     assert found.ledger.sources
-    exact(found.values, random(2, 5) * seed_like(random(2, 5)))
+    exact(found.values, x * seed_like(x))
 
 
 def test_every_activation_of_transformers_is_covered():

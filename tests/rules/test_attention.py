@@ -1,4 +1,4 @@
-"""Attention: closed forms of frozen, shared and plain probabilities, in any spelling."""
+"""Attention: closed forms of frozen, shared and plain probabilities."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from lrp_hooks.rules import Attention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lrp_hooks import ArgumentError, RuleSet
-from lrp_hooks.rules import Attention
 from oracles import (
     brute_force,
     check,
@@ -59,7 +59,9 @@ def dense(q, k, v, mask=None, causal=False, scale=None) -> Tensor:
 def shared(share, **settings):
     """The closed form: one multiplication of each gradient in front of the kernel."""
     w, u = weights(share)
-    return lambda q, k, v: dense(weighed(q, w), weighed(k, w), weighed(v, u), **settings)
+    return lambda q, k, v: dense(
+        weighed(q, w), weighed(k, w), weighed(v, u), **settings
+    )
 
 
 def qkv(lead=(2, 2), queries=4, keys=4, groups=None, width=3, seed=0):
@@ -223,58 +225,6 @@ def _by_hand(inner: nn.MultiheadAttention, share, mask):
         return out if inner.batch_first else out.transpose(0, 1)
 
     return replica
-
-
-SHAPES = [(1, 1, 1, 1), (2, 3, 7, 7), (1, 2, 40, 33), (2, 2, 19, 64), (3, 1, 64, 17)]
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("mask", ["none", "causal", "padding", "float", "row"])
-@pytest.mark.parametrize("block", [None, 1])
-def test_values_only_backward_equals_stock_autograd(shape, mask, block, monkeypatch):
-    batch, heads, queries, keys = shape
-    if block is not None:  # blocks of the least number of queries
-        monkeypatch.setattr("lrp_hooks.rules.attention._BLOCK", block)
-    q, k, v = qkv((batch, heads), queries, keys, width=5)
-    visible = torch.arange(keys) < torch.arange(keys, keys - batch, -1)[:, None]
-    options = {
-        "none": {},
-        "causal": {"is_causal": True},
-        "padding": {"attn_mask": visible[:, None, None]},
-        "float": {"attn_mask": random(queries, keys, seed=5)},
-        "row": {"attn_mask": random(batch, 1, 1, keys, seed=5)},
-    }[mask]
-    if mask == "padding" and keys < batch:
-        options = {}
-    grads = passed(
-        of(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, **options)), q, k, v
-    )
-    leaf = v.clone().requires_grad_()
-    y = F.scaled_dot_product_attention(q, k, leaf, **options)
-    (stock,) = torch.autograd.grad(y, leaf, seed_like(y))
-    exact(grads[2], stock)
-    assert not grads[0].any() and not grads[1].any()
-
-
-def test_long_sequences_cross_the_block_size():
-    q, k, v = qkv((1, 2), 700, 700, width=4)
-    model = of(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True))
-    grads = passed(model, q, k, v)
-    leaf = v.clone().requires_grad_()
-    y = F.scaled_dot_product_attention(q, k, leaf, is_causal=True)
-    (stock,) = torch.autograd.grad(y, leaf, seed_like(y))
-    exact(grads[2], stock)
-
-
-def test_a_query_that_sees_nothing_passes_nothing():
-    q, k, v = qkv()
-    mask = BOOL.clone()
-    mask[1] = False
-    model = of(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
-    for share in (0.0, 0.5):
-        grads = passed(model, q, k, v, rules=sharing(share))
-        assert all(g.isfinite().all() for g in grads)
-        assert not grads[0][:, :, 1].any()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])

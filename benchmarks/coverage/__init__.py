@@ -1,0 +1,1 @@
+"""Which of transformers' architectures are covered, and where the others leak."""

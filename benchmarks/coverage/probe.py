@@ -1,0 +1,207 @@
+"""Checks one architecture in this process; `run` calls it in a process of its own."""
+
+from __future__ import annotations
+
+import re
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from lrp_hooks import Instrumentation, Relevance, UnruledWarning, instrument
+
+from .architectures import Architecture, build
+from .inputs import Inputs, random_inputs
+from .leak import leaks
+
+TOLERANCE = 1e-5
+ADDITIVE = re.compile(
+    r"(^|[._])(bias|beta|biases)$|bias$|position|token_type|segment|cls_token"
+    r"|running_mean|absolute_pos|pos_embed"
+)
+Record = dict[str, Any]
+
+
+def probe(architecture: Architecture) -> Record:
+    """Build a tiny model and check it.
+
+    Args:
+        architecture: What to check.
+
+    Returns:
+        What was found; its ``status`` is "covered", "leak", "not identical",
+        "fails" (an exception while instrumented) or "not buildable".
+    """
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    try:
+        model, inputs = prepare(architecture)
+    except Exception as error:
+        return {"status": "not buildable", "reason": _first_line(error)}
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    record: Record = {"dtype": dtype}
+    try:
+        record |= check(model, inputs)
+    except Exception as error:
+        record |= {"status": "fails", "reason": _first_line(error), "at": _place(error)}
+    return record | {"seconds": round(time.perf_counter() - start, 2)}
+
+
+def prepare(architecture: Architecture) -> tuple[nn.Module, Inputs]:
+    """Build a model that runs: in float64, or float32 where it insists.
+
+    Args:
+        architecture: What to build.
+
+    Returns:
+        The model and its inputs.
+
+    Raises:
+        ValueError: If its output is not finite.
+    """
+    model = build(architecture)
+    inputs = random_inputs(model, architecture.task)
+    try:
+        output = forward(model, inputs)
+    except (RuntimeError, NotImplementedError):
+        model = model.float()
+        inputs = random_inputs(model, architecture.task)
+        output = forward(model, inputs)
+    if not bool(torch.isfinite(output).all()):
+        raise ValueError("the output of the plain model is not finite")
+    return model, inputs
+
+
+def forward(model: nn.Module, inputs: Inputs, grad: bool = False) -> Tensor:
+    """Run the model with fixed random numbers, for those that draw any in eval mode."""
+    torch.manual_seed(0)
+    with torch.set_grad_enabled(grad):
+        output = model(**inputs)
+    return logits_of(output).detach()
+
+
+def logits_of(output: Any) -> Tensor:
+    """Return the logits, or the first tensor."""
+    if isinstance(output, Tensor):
+        return output
+    for name in ("logits", "prediction_logits", "cls_logits", "last_hidden_state"):
+        value = getattr(output, name, None)
+        if isinstance(value, Tensor):
+            return value
+    return next(v for v in output.values() if isinstance(v, Tensor))
+
+
+def check(model: nn.Module, inputs: Inputs) -> Record:
+    """Run every check.
+
+    Args:
+        model: A model with random weights.
+        inputs: Its keyword arguments.
+
+    Returns:
+        The record, with a ``status``.
+    """
+    plain, recorded = forward(model, inputs), forward(model, inputs, grad=True)
+    with instrumented(model) as lrp:
+        silent, ruled = forward(model, inputs), forward(model, inputs, grad=True)
+        relevance = attribute(lrp, inputs)
+        error = float(relevance.ledger.error.max())
+        unruled = sorted(map(list, lrp.coverage.unruled))
+        read = float(sum(v.abs().sum() for v in _tensors(relevance.scores)))
+        where = [] if error <= TOLERANCE else leaks(lrp, _one_example(inputs))
+    identical = torch.equal(silent, plain) and (
+        torch.equal(ruled, recorded) or torch.equal(ruled, plain)
+    )
+    bare = without_constants(model, inputs, set(relevance.ledger.sources))
+    status = "leak" if not error <= TOLERANCE else "covered"
+    if status == "covered" and read == 0:
+        status, where = "leak", [{"module": "", "type": "nothing was read", "leak": 1}]
+    elif status == "covered" and not identical:
+        status = "not identical"
+    return {
+        "status": status,
+        "ledger": _short(error),
+        **bare,
+        "identical": identical,
+        "unruled": unruled,
+        "where": where,
+    }
+
+
+@contextmanager
+def instrumented(model: nn.Module) -> Iterator[Instrumentation]:
+    """Instrument with the default rules; what has no rule is in the coverage."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnruledWarning)
+        with instrument(model, rules="conservative") as lrp:
+            yield lrp
+
+
+def attribute(lrp: Instrumentation, inputs: Inputs) -> Relevance:
+    """Explain the default target with fixed random numbers."""
+    torch.manual_seed(0)
+    return lrp.attribute(inputs)
+
+
+def without_constants(model: nn.Module, inputs: Inputs, sources: set[str]) -> Record:
+    """Zero what is added, as far as it is a parameter or a buffer, and explain again.
+
+    Args:
+        model: The model; it is changed.
+        inputs: Its keyword arguments.
+        sources: Names that the ledger knows.
+
+    Returns:
+        The error of the sum of scores, and what is added all the same.
+    """
+    with torch.no_grad():
+        for name, value in (*model.named_parameters(), *model.named_buffers()):
+            added = name in sources or ADDITIVE.search(name)
+            if added and value.is_floating_point():
+                value.zero_()
+    try:
+        with instrumented(model) as lrp:
+            ledger = attribute(lrp, inputs).ledger
+    except Exception as error:
+        return {"conservation": None, "remaining": [_first_line(error)]}
+    gap = (ledger.inputs - ledger.output).abs()
+    scale = torch.maximum(ledger.output.abs(), ledger.inputs.abs())
+    remaining = [n for n, v in ledger.sources.items() if bool(v.abs().max() > 1e-9)]
+    return {
+        "conservation": _short(float((gap / scale.clamp(min=1e-30)).max())),
+        "remaining": sorted(remaining)[:5],
+    }
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return list(value.values()) if isinstance(value, dict) else [value]
+
+
+def _one_example(inputs: Inputs) -> Inputs:
+    return {k: v[:1] if isinstance(v, Tensor) else v for k, v in inputs.items()}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.2e}")
+
+
+def _first_line(error: Exception) -> str:
+    text = re.sub(r"0x[0-9a-f]+", "0x", " ".join(str(error).split()))
+    return f"{type(error).__name__}: {text}"[:240]
+
+
+def _place(error: Exception) -> str:
+    trace, places = error.__traceback__, []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        file = code.co_filename.replace("\\", "/").rsplit("/", 1)[-1]
+        places.append(f"{file}:{code.co_name}")
+        trace = trace.tb_next
+    return " > ".join(places[-4:])

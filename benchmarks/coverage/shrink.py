@@ -1,0 +1,164 @@
+"""Shrinks a configuration of any architecture to a tiny one, by attribute names.
+
+The names and their values are data, in ``shrink.json``; so are the few settings that an
+architecture needs to be built at all. Nothing here says how a model is explained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import PretrainedConfig
+
+TABLE = Path(__file__).with_name("shrink.json")
+N_LAYERS = 2
+MAX_LAYERS = 4
+SMALL_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+FIRST_TOKEN_ID = 5
+
+
+@cache
+def table() -> dict[str, Any]:
+    """Read the tables of names."""
+    found: dict[str, Any] = json.loads(TABLE.read_text(encoding="utf-8"))
+    return found
+
+
+def tiny_config(model_type: str) -> PretrainedConfig:
+    """Build the tiny configuration of an architecture.
+
+    Args:
+        model_type: A key of transformers' configuration mapping.
+
+    Returns:
+        The configuration.
+    """
+    kind = transformers.CONFIG_MAPPING[model_type]
+    extra = table()["architectures"].get(model_type, {})
+    try:
+        default = kind(**extra.get("default", {}))
+    except Exception:  # its own defaults do not fit one another
+        default = kind(**extra["default"]) if "default" in extra else None
+        if default is None:
+            raise
+    return shrink(default, extra)
+
+
+def shrink(default: PretrainedConfig, extra: dict[str, Any]) -> PretrainedConfig:
+    """Rebuild a configuration with small numbers in place of its own.
+
+    Args:
+        default: Any configuration.
+        extra: Further settings; a nested configuration's are a mapping under its name.
+
+    Returns:
+        A configuration of the same type.
+    """
+    values = {k: v for k, v in vars(default).items() if not k.startswith("_")}
+    settings: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, PretrainedConfig):
+            own = extra.get(name, {})
+            nested = table()["architectures"].get(value.model_type, {}) | own
+            settings[name] = shrink(value, nested)
+        else:
+            small = small_value(name, value)
+            if small is not None:
+                settings[name] = small
+    settings |= small_layers(values) | small_groups(values)
+    given = {k: v for k, v in extra.items() if not isinstance(values.get(k), PretrainedConfig)}
+    given.pop("default", None)
+    return type(default)(**settings | given)
+
+
+def small_value(name: str, value: Any) -> Any:
+    """Return the small value of one setting, or None where it stays.
+
+    Args:
+        name: The setting's name.
+        value: Its default.
+
+    Returns:
+        A value of the same kind.
+    """
+    if isinstance(value, bool):
+        return None
+    if name in SMALL_IDS:
+        return SMALL_IDS[name] if isinstance(value, int) or value is None else None
+    if name.endswith(("_token_id", "_token_index")) and isinstance(value, int):
+        return 3 if value >= FIRST_TOKEN_ID else None
+    if isinstance(value, list | tuple):
+        return _stages(name, value)
+    if name in table()["layers"] and isinstance(value, int):
+        return min(value, N_LAYERS)
+    small = table()["names"].get(name)
+    if isinstance(value, int) and isinstance(small, int):
+        return small if small > value or small < value else None
+    return None
+
+
+def _stages(name: str, value: Sequence[Any]) -> Any:
+    small = table()["stages"].get(name)
+    if small is None or not value or not isinstance(value[0], int):
+        return None
+    filled = small if isinstance(small, list) else [small] * len(value)
+    return type(value)(filled[: len(value)])
+
+
+def small_layers(values: dict[str, Any]) -> dict[str, Any]:
+    """Keep one layer of each kind, so that lists with an entry a layer stay as long.
+
+    Args:
+        values: The settings of a configuration.
+
+    Returns:
+        The number of layers and the lists.
+    """
+    counts = {k: v for k, v in values.items() if k in table()["layers"]}
+    settings: dict[str, Any] = {}
+    for name, count in counts.items():
+        lists = {
+            k: v
+            for k, v in values.items()
+            if isinstance(v, list | tuple | str) and len(v) == count > N_LAYERS
+        }
+        lists = {k: v for k, v in lists.items() if k not in table()["stages"]}
+        if not isinstance(count, int) or not lists:
+            continue
+        kept = _one_of_each(list(zip(*lists.values(), strict=True)))
+        settings[name] = len(kept)
+        for key, value in lists.items():
+            picked = [value[i] for i in kept]
+            settings[key] = "".join(picked) if isinstance(value, str) else type(value)(picked)
+    return settings
+
+
+def small_groups(values: dict[str, Any]) -> dict[str, Any]:
+    """Keep as many heads for keys as for queries where the architecture does.
+
+    Args:
+        values: The settings of a configuration.
+
+    Returns:
+        The number of heads for keys, where it is not grouped.
+    """
+    pairs = (
+        ("num_key_value_heads", "num_attention_heads"),
+        ("swa_num_key_value_heads", "swa_num_attention_heads"),
+        ("num_query_groups", "num_attention_heads"),
+    )
+    small = table()["names"]
+    same = [p for p in pairs if values.get(p[0]) and values[p[0]] == values.get(p[1])]
+    return {keys: small[queries] for keys, queries in same}
+
+
+def _one_of_each(kinds: list[Any]) -> list[int]:
+    first = {repr(kind): i for i, kind in reversed(list(enumerate(kinds)))}
+    kept = sorted(first.values())[:MAX_LAYERS]
+    rest = [i for i in range(len(kinds)) if i not in kept]
+    return sorted(kept + rest[: max(0, N_LAYERS - len(kept))])

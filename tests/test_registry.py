@@ -1,0 +1,297 @@
+"""Registration, lookup and rule sets."""
+
+import subprocess
+import sys
+import textwrap
+from dataclasses import FrozenInstanceError
+
+import pytest
+import torch
+from torch import nn
+
+from lrp_hooks import (
+    ArgumentError,
+    LeafRule,
+    RegistrationError,
+    RuleSet,
+    ScopeRule,
+    instrument,
+    register,
+)
+from lrp_hooks.registry import FAMILIES, load_rules, lookup
+from lrp_hooks.rules import Activation, Attention, Embedding, Gamma, Normalization
+from strategies import RMSNorm, build
+
+CONSERVATIVE = "conservative"
+
+
+class Layer(nn.Module):
+    """Not element-wise, so that nothing matches it by its looks."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.map(x)
+
+
+class Child(Layer):
+    pass
+
+
+class One(LeafRule):
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def relevance(self, module, x, y, grad):
+        return grad * self.factor
+
+
+class Two(ScopeRule):
+    pass
+
+
+def found(module, rules=CONSERVATIVE, overrides=None, name="a.b"):
+    return lookup(name, module, RuleSet.named(rules), overrides or {})
+
+
+def test_the_order_of_lookup():
+    module, base = Child(), type("Base", (Layer,), {})
+    assert found(module) is None
+    register(f"{__name__}.Layer")(Two)
+    assert isinstance(found(module).rule, Two)
+    register(Layer)(type("ForBase", (One,), {}))
+    assert type(found(module).rule).__name__ == "ForBase"
+    assert "Layer" in found(module).why
+    register(Child)(type("ForChild", (One,), {}))
+    assert type(found(module).rule).__name__ == "ForChild"
+    assert type(found(base()).rule).__name__ == "ForBase"
+    overrides = {Layer: One(1)}
+    for key, factor in [(Child, 2), ("a.*", 3), (module, 4)]:
+        overrides = {**overrides, key: One(factor)}
+        assert found(module, overrides=overrides).rule.factor == factor
+        backwards = dict(reversed(overrides.items()))
+        assert found(module, overrides=backwards).rule.factor == factor
+
+
+@pytest.mark.parametrize(
+    ("glob", "hits"),
+    [
+        ("blocks.0.norm", {"blocks.0.norm"}),
+        ("blocks.*.norm", {f"blocks.{i}.norm" for i in range(7)}),
+        ("*norm", {f"blocks.{i}.norm" for i in range(7)}),
+        ("blocks.[01].norm", {"blocks.0.norm", "blocks.1.norm"}),
+    ],
+)
+def test_globs_over_qualified_names(glob, hits):
+    rule = Normalization()
+    with instrument(build(), overrides={glob: rule}) as lrp:
+        rows = {row.module for row in lrp.coverage.rows if glob in row.why}
+    assert rows == hits
+
+
+def test_an_override_holds_for_this_call_only():
+    model, x = build(), torch.ones(1, 2, 8).double()
+    with instrument(model) as lrp:
+        before = lrp.attribute({"inputs_embeds": x}, 0)
+    with instrument(model, overrides={nn.Linear: Gamma(0.5)}) as lrp:
+        other = lrp.attribute({"inputs_embeds": x}, 0)
+    with instrument(model) as lrp:
+        after = lrp.attribute({"inputs_embeds": x}, 0)
+    assert torch.equal(before.values, after.values)
+    assert not torch.allclose(before.values, other.values)
+    assert (other.ledger.error < 1e-10).all()
+
+
+def test_what_a_module_looks_like():
+    assert found(RMSNorm()).family == "normalization"
+
+    class Wavy(nn.Module):
+        def forward(self, x):
+            return torch.sin(x)
+
+    class Mixing(nn.Module):
+        def forward(self, x):
+            return x.cumsum(-1)
+
+    assert found(Wavy()).family == "activation"
+    assert found(Mixing()) is None
+
+
+def test_register_keys():
+    register(Layer, "some.package.Name")(One)
+    assert isinstance(found(Layer()).rule, One)
+    assert register(Child)(Two) is Two
+    assert found(Layer(), "gradient") is None
+    assert isinstance(found(Layer(), "ah").rule, One)
+
+
+def test_register_a_family():
+    register(Layer, family="normalization")
+    for rules in RuleSet.names():
+        match = found(Layer(), rules)
+        assert match.family == "normalization"
+        assert match.rule is RuleSet.named(rules).normalization
+    with pytest.raises(RegistrationError, match="takes no rule.*One"):
+        register(Child, family="activation")(One)
+
+
+@pytest.mark.parametrize("key", [Layer, "some.package.Layer", nn.LayerNorm])
+def test_a_duplicate_needs_overwrite(key):
+    if key is not nn.LayerNorm:
+        register(key)(One)
+    with pytest.raises(RegistrationError, match="already.*overwrite=True"):
+        register(key)(Two)
+    with pytest.raises(RegistrationError, match="already.*overwrite=True"):
+        register(key, family="linear")
+    register(key, overwrite=True)(Two)
+    if isinstance(key, type):
+        module = key(2) if key is nn.LayerNorm else key()
+        assert isinstance(found(module).rule, Two)
+    register(key, family="linear", overwrite=True)
+
+
+def test_a_refused_registration_registers_nothing():
+    with pytest.raises(RegistrationError):
+        register(Layer, nn.LayerNorm)(One)
+    assert found(Layer()) is None
+    with pytest.raises(RegistrationError):
+        register(Layer)(object)
+    assert found(Layer()) is None
+    with pytest.raises(RegistrationError):
+        register(Layer, family="norm")
+    assert found(Layer()) is None
+
+
+@pytest.mark.parametrize("key", [None, 3, dict, "Layer", "a b.C", "", nn.Linear(1, 1)])
+def test_a_key_that_names_nothing(key):
+    with pytest.raises(RegistrationError, match="nn.Module type.*package.module"):
+        register(key)
+
+
+def test_register_without_a_key_or_family():
+    with pytest.raises(RegistrationError, match="@register"):
+        register()
+    with pytest.raises(RegistrationError, match="'norm'.*normalization"):
+        register(Layer, family="norm")
+    for rule in (object, 3, None, lambda x: x):
+        with pytest.raises(RegistrationError, match="no rule"):
+            register(Layer)(rule)
+
+
+@pytest.mark.parametrize("name", RuleSet.names())
+def test_rule_sets_are_immutable_and_print(name):
+    rules = RuleSet.named(name)
+    assert RuleSet.named(name) is rules
+    with pytest.raises(FrozenInstanceError):
+        rules.attention = Attention(0.2)
+    lines = repr(rules).splitlines()
+    assert name in lines[0]
+    assert [line.split()[0] for line in lines[1:]] == list(FAMILIES)
+
+
+def test_the_names_of_the_interface():
+    expected = {"gradient", "ah", "ln", "ah+ln", CONSERVATIVE, "cp-lrp", "attnlrp"}
+    assert set(RuleSet.names()) == expected
+
+
+def test_override_derives_another_set():
+    base = RuleSet.named(CONSERVATIVE)
+    derived = base.override(attention=Attention(query_key_share=0.25), linear=Gamma(0.1))
+    assert derived.attention.query_key_share == 0.25
+    assert repr(derived.linear) in repr(derived)
+    assert derived.normalization is base.normalization
+    assert base.attention.query_key_share == 0.0
+    assert isinstance(base.override(embedding=Embedding).embedding, Embedding)
+    with pytest.raises(ArgumentError, match="attenton.*attention"):
+        base.override(attenton=Attention())
+    with pytest.raises(ArgumentError, match="no rule"):
+        base.override(attention=0.25)
+
+
+def test_a_set_can_be_named():
+    RuleSet.named(CONSERVATIVE).override(activation=Activation(False)).save_as("mine")
+    with instrument(build(), "mine") as lrp:
+        assert lrp.rules.name == "mine"
+    with pytest.raises(RegistrationError, match="'mine' exists"):
+        RuleSet.named("ah").save_as("mine")
+    with pytest.raises(ArgumentError, match="'yours'.*'mine'"):
+        RuleSet.named("yours")
+
+
+def test_coverage_says_which_rule_and_why():
+    model = build()
+    module = model.blocks[0].norm
+    with instrument(model, overrides={module: Normalization()}) as lrp:
+        rows = {row.module: row for row in lrp.coverage.rows}
+        text = repr(lrp)
+    assert rows.keys() == dict(model.named_modules()).keys()
+    assert "instance" in rows["blocks.0.norm"].why
+    assert rows["head"].kind == "Linear"
+    assert all(name in text for name in rows)
+    assert {row.module for row in lrp.coverage.ruled} >= {"head", "blocks.0.norm"}
+
+
+PLUGIN = """
+    import torch
+    from lrp_hooks import LeafRule, register
+
+    class Doubling(torch.nn.Module):
+        def forward(self, x):
+            return torch.stack([x.flip(-1)] * 2).sum(0)
+
+    @register(Doubling)
+    class DoublingRule(LeafRule):
+        def relevance(self, module, x, y, grad):
+            return 7 * grad
+"""
+USE = """
+    import sys, torch, lrp_hooks
+    assert "their_rules" not in sys.modules
+    from torch import nn
+    names = lrp_hooks.RuleSet.names()
+    assert "conservative" in names
+    import their_rules
+    model = nn.Sequential(their_rules.Doubling(), nn.Linear(3, 1, bias=False))
+    x = torch.ones(1, 3)
+    with lrp_hooks.instrument(model) as lrp:
+        assert torch.allclose(lrp.attribute(x).values, 7 * model[1].weight)
+        print(lrp)
+"""
+
+
+def _package(folder, name, code, entry):
+    (folder / f"{name}.py").write_text(textwrap.dedent(code))
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[lrp_hooks.rules]\nmine = {entry}\n")
+
+
+def _run(folder, code):
+    program = f"import sys; sys.path.insert(0, {str(folder)!r})\n" + textwrap.dedent(code)
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+
+def test_a_third_party_ships_rules(tmp_path):
+    _package(tmp_path, "their_rules", PLUGIN, "their_rules")
+    done = _run(tmp_path, USE)
+    assert done.returncode == 0, done.stderr
+    assert "DoublingRule" in done.stdout
+
+
+def test_a_third_party_that_cannot_be_imported_is_named_and_left_out(tmp_path):
+    _package(tmp_path, "broken_rules", "import no_such_module", "broken_rules")
+    done = _run(tmp_path, "import lrp_hooks; print(lrp_hooks.RuleSet.names())")
+    assert done.returncode == 0, done.stderr
+    assert "broken_rules" in done.stderr
+    assert "no_such_module" in done.stderr
+    assert "conservative" in done.stdout
+
+
+def test_rules_are_loaded_once():
+    load_rules()
+    load_rules()
