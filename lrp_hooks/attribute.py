@@ -46,6 +46,7 @@ class Pass:
         reads: ``{name: leaf}``, the tensors that relevance is read at.
         seen: ``{name: output}`` of the layers asked for.
         grads: Gradients of the reads, then of the layers.
+        inputs: The sum of scores of each example, [B].
         collector: The sources.
     """
 
@@ -53,6 +54,7 @@ class Pass:
     reads: dict[str, Tensor]
     seen: dict[str, Tensor]
     grads: dict[str, Tensor]
+    inputs: Tensor
     collector: SourceCollector
 
 
@@ -122,6 +124,7 @@ def _run(
     runtime.collector = collector
     try:
         output = reader.forward()
+        reader.check_layers()
     finally:
         runtime.collector = None
     mask = call.output_mask
@@ -129,12 +132,14 @@ def _run(
     del output
     check_output(subject, call, selected.scalar)
     wanted = {**reader.reads, **reader.seen}
-    if one_by_one:
-        grads = _one_by_one(selected.scalar, wanted, collector)
+    shared = any(len(read) != call.batch for read in reader.reads.values())
+    if one_by_one or shared:  # a table of positions is read for all examples at once
+        grads, inputs = _one_by_one(selected.scalar, wanted, reader.reads, collector)
     else:
         grads = _gradients(selected.scalar, wanted, None)
+        inputs = _sum_rows(reader.reads, grads)
         collector.settle()
-    return Pass(selected, reader.reads, reader.seen, grads, collector)
+    return Pass(selected, reader.reads, reader.seen, grads, inputs, collector)
 
 
 def _has_positions(call: Call) -> bool:
@@ -163,18 +168,25 @@ def _gradients(
 
 
 def _one_by_one(
-    scalar: Tensor, wanted: dict[str, Tensor], collector: SourceCollector
-) -> dict[str, Tensor]:
+    scalar: Tensor,
+    wanted: dict[str, Tensor],
+    reads: dict[str, Tensor],
+    collector: SourceCollector,
+) -> tuple[dict[str, Tensor], Tensor]:
     """Run one backward pass an example: then every term is that example's own."""
     batch = collector.batch
     total = {name: torch.zeros_like(t) for name, t in wanted.items()}
     sources: dict[str, list[Tensor]] = {}
     positions: dict[str, Tensor] = {}
+    inputs = torch.zeros(batch, dtype=torch.float64, device=scalar.device)
     for row in range(batch):
         collector.clear()
+        collector.row = row
         seed = torch.zeros_like(scalar)
         seed[row] = 1.0
-        for name, grad in _gradients(scalar, wanted, seed).items():
+        grads = _gradients(scalar, wanted, seed)
+        inputs[row] = sum(_values(t, grads[n]).double().sum() for n, t in reads.items())
+        for name, grad in grads.items():
             total[name] += grad
         collector.settle()
         for name, values in collector.sources.items():
@@ -186,7 +198,15 @@ def _one_by_one(
     collector.clear()
     collector.sources = {name: torch.stack(rows) for name, rows in sources.items()}
     collector.positions = positions
-    return total
+    return total, inputs
+
+
+def _sum_rows(reads: dict[str, Tensor], grads: dict[str, Tensor]) -> Tensor:
+    rows = [
+        _values(read, grads[name]).double().reshape(len(read), -1).sum(1)
+        for name, read in reads.items()
+    ]
+    return torch.stack(rows).sum(0)
 
 
 def _values(read: Tensor, grad: Tensor) -> Tensor:
@@ -201,15 +221,11 @@ def _scores(values: Tensor) -> Tensor:
 
 def _ledger(done: Pass) -> Ledger:
     output = done.selected.scalar.detach()
-    inputs = torch.zeros_like(output, dtype=torch.float64)
-    for name, read in done.reads.items():
-        terms = _values(read, done.grads[name]).double()
-        inputs += terms.reshape(len(output), -1).sum(1)
     sources = {n: v.to(output.device) for n, v in done.collector.sources.items()}
     if not done.selected.scalar.requires_grad:
         sources["constant output"] = output.double()
     positions = dict(done.collector.positions)
-    return Ledger(inputs.to(output.dtype), sources, positions, output)
+    return Ledger(done.inputs.to(output), sources, positions, output)
 
 
 def _is_misplaced(collector: SourceCollector, ledger: Ledger, rules: RuleSet) -> bool:
@@ -217,8 +233,10 @@ def _is_misplaced(collector: SourceCollector, ledger: Ledger, rules: RuleSet) ->
     # Such a ledger closes in total, but not for each example.
     if collector.unplaced:
         return True
+    if not rules.complete:
+        return collector.ambiguous
     tolerance = torch.finfo(ledger.output.dtype).eps ** 0.6
-    if not rules.complete or bool((ledger.error < tolerance).all()):
+    if bool((ledger.error < tolerance).all()):
         return False
     gaps = ledger.output.double() - ledger.total.double()
     return bool(gaps.sum().abs() < 0.01 * gaps.abs().sum())

@@ -58,11 +58,17 @@ class Runtime(threading.local):
         """
         scope = self.scope
         if scope is None:
-            if not torch.is_grad_enabled() or _is_idle(frame, given):
+            if not torch.is_grad_enabled() or self._is_idle(frame, given):
                 _check_inference(frame)
                 return
             scope = Scope(self.surroundings, self.collector)
-        scope.enter(frame, idle=frame.fused and _is_idle(frame, given))
+        scope.enter(frame, idle=frame.fused and self._is_idle(frame, given))
+
+    def _is_idle(self, frame: Frame, given: Any) -> bool:
+        """Tell whether nothing in a module's call can carry relevance."""
+        if self.collector is not None or first_tensor(given, carries) is not None:
+            return False
+        return not any(p.requires_grad for p in frame.module.parameters())
 
     def leave(self, module: nn.Module) -> bool:
         """Pop the frame of a module.
@@ -87,13 +93,6 @@ class Runtime(threading.local):
         """Close this model's scope after an exception that no hook has seen."""
         while (scope := self.scope) is not None:
             scope.leave()
-
-
-def _is_idle(frame: Frame, given: Any) -> bool:
-    """Tell whether nothing in a module's call can carry relevance."""
-    return first_tensor(given, carries) is None and not any(
-        parameter.requires_grad for parameter in frame.module.parameters()
-    )
 
 
 def _check_inference(frame: Frame) -> None:

@@ -62,12 +62,18 @@ class Reader:
             return self._with_hooks({}, None, self.call.with_floats(given))
         return self._embedded()
 
+    def check_layers(self) -> None:
+        """Refuse layers that did not run."""
+        for name in self.layers:
+            if name not in self.seen:
+                raise _unread("layers", name)
+
     def _after_modules(self, modules: dict[str, nn.Module]) -> Any:
         """Read the outputs of named modules."""
         output = self._with_hooks(modules, self._reads_module, self.call)
         missing = [name for name in modules if name not in self.reads]
         if missing:
-            raise _unread(missing[0])
+            raise _unread("wrt", missing[0])
         return output
 
     def _embedded(self) -> Any:
@@ -77,7 +83,7 @@ class Reader:
             output = self._with_hooks(tables, accept, self.call)
             if self.reads:
                 return output
-        raise _unread(None)
+        raise _unread("wrt", None)
 
     def _with_hooks(
         self, modules: dict[str, nn.Module], read: Callable[..., Any] | None, call: Call
@@ -129,13 +135,13 @@ class Reader:
         return self.seen[name]
 
 
-def _unread(name: str | None) -> ArgumentError:
+def _unread(argument: str, name: str | None) -> ArgumentError:
     if name is None:
         return ArgumentError(
             "inputs are integers, but no embedding module of the model looks them up; "
             "name the module whose output to read with wrt=."
         )
     return ArgumentError(
-        f"wrt={name!r} names a module that did not run, or returned no float tensor, "
-        "in this call; name one that does."
+        f"{argument}={name!r} names a module that did not run, or returned no float "
+        "tensor, in this call; name one that does."
     )

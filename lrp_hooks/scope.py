@@ -264,7 +264,8 @@ class Scope(TorchFunctionMode):
                 break
         if kwargs:
             kwargs = {key: self._constant(value) for key, value in kwargs.items()}
-            if not args and "input" in kwargs:  # replacements take it by position
+            # Replacements take the input by position; `where` has its condition first.
+            if not args and "input" in kwargs and "condition" not in kwargs:
                 args = (kwargs.pop("input"),)
         handler = None if self.in_leaf else self._table.get(func, _MISSING)
         if handler is None:
@@ -298,9 +299,16 @@ class Scope(TorchFunctionMode):
             finally:
                 self._opening.pop()
         result = func(*args, **kwargs)
-        if _any_carries(result) and _any_carries((args, tuple(kwargs.values()))):
+        if _is_signal(result) and _any_carries((args, tuple(kwargs.values()))):
             self.surroundings.report(func, self.frames[-1].name)
         return result
+
+
+def _is_signal(value: object) -> bool:
+    """Tell floats from masks and indices; some functions have no derivative at all."""
+    if isinstance(value, list | tuple):
+        return any(_is_signal(item) for item in value)
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _any_carries(value: object) -> bool:

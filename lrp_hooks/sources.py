@@ -30,6 +30,8 @@ class SourceCollector:
         positions: ``{name: [B, T]}`` for sources added at token positions.
         unplaced: Names of sources whose layout does not show which row belongs to which
             example.
+        ambiguous: Whether a layout could be read in two ways.
+        row: The one example that the backward pass is for, if it is for one.
     """
 
     def __init__(self, batch: int, length: int | None) -> None:
@@ -45,6 +47,8 @@ class SourceCollector:
         self.sources: dict[str, Tensor] = {}
         self.positions: dict[str, Tensor] = {}
         self.unplaced: set[str] = set()
+        self.ambiguous = False
+        self.row: int | None = None
 
     def clear(self) -> None:
         """Forget what a backward pass brought; what the forward recorded stays."""
@@ -63,11 +67,13 @@ class SourceCollector:
         if not carries(out):
             return
 
+        shape = out.shape
+
         def hook(grad: Tensor) -> None:
             value = constant() if callable(constant) else constant
-            self._noted.append((name, _inner(grad, value)))
+            self._noted.append((name, _inner(grad.view(shape), value)))
 
-        on_gradient(out, hook)
+        on_gradient(_whole(out), hook)
 
     def add(self, name: str, terms: Tensor) -> None:
         """Note relevance terms of a source.
@@ -90,33 +96,50 @@ class SourceCollector:
             self._enter(names, torch.stack([terms for _, terms in group]).double())
 
     def _enter(self, names: list[str], terms: Tensor) -> None:
-        rows = self._rows(terms)
-        if rows is None:
+        readings = self._readings(terms)
+        if not readings:
             self.unplaced.update(names)
-            rows = terms.flatten(1).sum(1, keepdim=True) / self.batch
-            rows = rows.expand(-1, self.batch)
-        elif rows.ndim == 3:
-            for name, values in zip(names, rows, strict=True):
-                _accumulate(self.positions, name, values)
-            rows = rows.sum(2)
-        for name, values in zip(names, rows, strict=True):
-            _accumulate(self.sources, name, values)
+            total = terms.flatten(1).sum(1, keepdim=True) / self.batch
+            readings = [total.expand(-1, self.batch)]
+        for i, name in enumerate(names):
+            rows = self._choose([reading[i] for reading in readings])
+            if rows.ndim == 2:
+                _accumulate(self.positions, name, rows)
+                rows = rows.sum(1)
+            _accumulate(self.sources, name, rows)
 
-    def _rows(self, terms: Tensor) -> Tensor | None:
-        """Return terms [N, ...] of N sources as [N, B, T] or [N, B].
+    def _choose(self, readings: list[Tensor]) -> Tensor:
+        """Take the first reading, or the one in which all is the one example's."""
+        if self.row is None or len(readings) == 1:
+            return readings[0]
+        return max(readings, key=lambda rows: float(rows[self.row].abs().sum()))
 
-        None where the layout does not say which rows are whose.
-        """
+    def _readings(self, terms: Tensor) -> list[Tensor]:
+        """Read the terms [N, ...] of N sources as [N, B, T], or else as [N, B]."""
+        # There may be two ways to read them, or none.
         batch, length, n = self.batch, self.length, len(terms)
         shape = tuple(terms.shape[1:])
+        found = []
         if length is not None:
-            if shape[:2] == (batch, length) or shape[:1] == (batch * length,):
-                return terms.reshape(n, batch, length, -1).sum(-1)
-            if shape[:2] == (length, batch):
-                return terms.transpose(1, 2).reshape(n, batch, length, -1).sum(-1)
-        if shape[:1] == (batch,):
-            return terms.reshape(n, batch, -1).sum(-1)
-        return terms.reshape(n, 1, -1).sum(-1) if batch == 1 else None
+            flat = shape[:1] == (batch * length,)
+            if flat or shape[:2] == (batch, length):
+                found.append(terms.reshape(n, batch, length, -1).sum(-1))
+            if flat or shape[:2] == (length, batch):
+                turned = terms.reshape(n, length, batch, -1).sum(-1)
+                found.append(turned.transpose(1, 2))
+        self.ambiguous |= batch > 1 < len(found)
+        if not found and shape[:1] == (batch,):
+            found.append(terms.reshape(n, batch, -1).sum(-1))
+        if not found and batch == 1:
+            found.append(terms.reshape(n, 1, -1).sum(-1))
+        return found
+
+
+def _whole(out: Tensor) -> Tensor:
+    """Return the tensor that keeps its hooks when ``out`` is overwritten in place."""
+    # F.linear returns a view of a product; writing to a view gives it a new history.
+    base = out._base if out._is_view() else None
+    return base if base is not None and base.numel() == out.numel() else out
 
 
 def _accumulate(table: dict[str, Tensor], name: str, rows: Tensor) -> None:

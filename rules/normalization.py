@@ -324,8 +324,8 @@ def _fixed_scale(
     return y
 
 
-def _divide(func: Callable[..., Any], a: Any, b: Any, **kwargs: Any) -> Any:
-    return func(a, freeze(b) if carries(b) else b, **kwargs)
+def _divide(func: Callable[..., Any], a: Any, other: Any, **kwargs: Any) -> Any:
+    return func(a, freeze(other) if carries(other) else other, **kwargs)
 
 
 def _frozen(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:

@@ -107,7 +107,7 @@ def affine(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if in_place(func):
         return _overwrite(func, *args, **kwargs)
     out = func(*args, **kwargs)
-    constants = _constants(func, (*args, *kwargs.values()))
+    constants = _constants((args, *kwargs.values())) + _numbers(func, args, kwargs)
     if carries(out) and constants:
         given, named = zeroed(args), {key: zeroed(v) for key, v in kwargs.items()}
         watch_source(out, lambda: func(*given, **named), _origin(constants, func))
@@ -117,39 +117,50 @@ def affine(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def _overwrite(
     func: Callable[..., Any], base: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
-    """`affine` for functions that overwrite their first argument."""
+    """`affine` for functions that overwrite their first argument, or a view's base."""
     values = (*args, *kwargs.values())
-    constants = _constants(func, values)
-    if not carries(base):
-        if not any(carries(value) for value in values):
+    owner = base._base if base._is_view() and base._base is not None else base
+    constants = _constants(values) + _numbers(func, (base, *args), kwargs)
+    if not carries(owner):
+        if not _any_carries(values):
             return func(base, *args, **kwargs)
-        constants += [base] if bool(base.any()) else []
-    blank = zeroed(base) if carries(base) else base.detach().clone()
+        constants += [owner] if bool(owner.any()) else []
+    blank = torch.zeros_like(owner) if carries(owner) else owner.detach().clone()
     out = func(base, *args, **kwargs)
-    if carries(base) and constants:
+    if carries(owner) and constants:
         given, named = zeroed(args), {key: zeroed(v) for key, v in kwargs.items()}
+        part = (base.shape, base.stride(), base.storage_offset())
 
         def constant() -> Tensor:
-            target: Tensor = blank.clone()
-            func(target, *given, **named)
+            target = blank.clone()
+            func(target.as_strided(*part), *given, **named)
             return target
 
-        watch_source(base, constant, _origin(constants, func))
+        watch_source(owner, constant, _origin(constants, func))
     return out
 
 
-def _constants(func: Callable[..., Any], values: tuple[Any, ...]) -> list[Any]:
-    """List the constants among arguments: tensors, and numbers that are put in."""
-    found: list[Any] = []
-    for value in values:
-        if isinstance(value, list | tuple):
-            found += _constants(func, tuple(value))
-        elif isinstance(value, Tensor):
-            if value.is_floating_point() and value.numel() and not carries(value):
-                found.append(value)
-        elif isinstance(value, int | float) and func.__name__.strip("_") in _NUMERIC:
-            found += [value] if value and not isinstance(value, bool) else []
-    return found
+def _any_carries(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_any_carries(item) for item in value)
+    return carries(value)
+
+
+def _constants(value: Any) -> list[Any]:
+    """List the float tensors among nested arguments that carry no relevance."""
+    if isinstance(value, list | tuple):
+        return [constant for item in value for constant in _constants(item)]
+    constant = isinstance(value, Tensor) and value.is_floating_point()
+    return [value] if constant and value.numel() and not carries(value) else []
+
+
+def _numbers(func: Callable[..., Any], args: Any, kwargs: Any) -> list[float]:
+    """List the numbers other than 0 that a function puts in."""
+    first = _NUMBERS_FROM.get(func.__name__.strip("_"))
+    if first is None:
+        return []
+    given = (*args[first:], kwargs.get("value", 0), kwargs.get("other", 0))
+    return [v for v in given if isinstance(v, int | float) and v != 0]
 
 
 def _origin(constants: list[Any], func: Callable[..., Any]) -> Any:
@@ -184,7 +195,17 @@ def _sign(func: Callable[..., Any]) -> int:
 
 
 SHAPES = spellings(SHAPE, torch.Tensor.unflatten)
-_NUMERIC = {"masked_fill", "where", "index_fill", "fill", "pad", "setitem"}
+_NUMBERS_FROM = {
+    "masked_fill": 2,
+    "where": 1,
+    "index_fill": 3,
+    "fill": 1,
+    "pad": 3,
+    "constant_pad_nd": 2,
+    "setitem": 2,
+    "scatter": 3,
+}
+"""The place of the first argument that may be a number to put in."""
 
 add_functions(table(spellings(LINEAR, torch.Tensor.backward), None))
 add_functions(table(SHAPES, None))

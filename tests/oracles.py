@@ -6,6 +6,7 @@ its Jacobian is taken by brute force and contracted with a random gradient.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -76,9 +77,28 @@ def without_biases(module: nn.Module) -> nn.Module:
     return module
 
 
+def weighed(x: Tensor, w: float) -> Tensor:
+    """The value of x with w times its gradient."""
+    return w * x + (1 - w) * x.detach()
+
+
 def half(x: Tensor, n: float = 2) -> Tensor:
     """The value of x with 1/n of its gradient."""
-    return x / n + (1 - 1 / n) * x.detach()
+    return weighed(x, 1 / n)
+
+
+def dense(q, k, v, mask=None, causal=False, scale=None) -> Tensor:
+    """Attention written out; heads of keys and values repeat where there are fewer."""
+    if q.ndim == 4 and k.shape[1] != q.shape[1]:
+        k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
+    scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
+    if causal:
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+        scores = scores.masked_fill(~seen, -math.inf)
+    if mask is not None:
+        hidden = mask.dtype == torch.bool
+        scores = scores.masked_fill(~mask, -math.inf) if hidden else scores + mask
+    return scores.softmax(-1) @ v
 
 
 def passed(

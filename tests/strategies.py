@@ -34,6 +34,7 @@ class Spec:
         class_token: Whether a trained token is put first.
         pre: Whether a block normalises its input, or its output.
         activation: The function of the multilayer perceptrons.
+        overwrite: Whether the residual is added to a layer's own output in place.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -44,10 +45,14 @@ class Spec:
     class_token: bool = False
     pre: bool = True
     activation: str = "gelu"
+    overwrite: bool = False
+
+
+either = st.booleans()
 
 
 @st.composite
-def specs(draw, bias=st.booleans(), class_token=st.booleans()) -> Spec:
+def specs(draw, bias=either, class_token=either) -> Spec:
     parts = draw(st.lists(st.sampled_from(PARTS), min_size=1, max_size=3))
     return Spec(
         parts=tuple(parts),
@@ -58,6 +63,7 @@ def specs(draw, bias=st.booleans(), class_token=st.booleans()) -> Spec:
         class_token=draw(class_token),
         pre=draw(st.booleans()),
         activation=draw(st.sampled_from(["gelu", "relu", "silu", "tanh"])),
+        overwrite=draw(st.booleans()),
     )
 
 
@@ -129,11 +135,12 @@ class Perceptron(nn.Module):
 
 
 class Block(nn.Module):
-    """x + part(norm(x)), or norm(x + part(x)); the addition is in place."""
+    """x + part(norm(x)), or norm(x + part(x))."""
 
     def __init__(self, part: str, norm: str, spec: Spec) -> None:
         super().__init__()
         self.part, self.layout, self.pre = part, spec.layout, spec.pre
+        self.overwrite = spec.overwrite
         self.norm = _norm(norm, spec.bias)
         if part == "torch_attention":
             first = spec.layout == "batch_first"
@@ -149,8 +156,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         given = self.norm(x) if self.pre else x
-        made = self._mix(given, mask).clone()
-        made += x
+        made = self._mix(given, mask)
+        made = made.add_(x) if self.overwrite else made + x
         return made if self.pre else self.norm(made)
 
     def _mix(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -206,7 +213,8 @@ class Network(nn.Module):
         mask = None if attention_mask is None else attention_mask.bool()
         x = self.embedding(input_ids) if inputs_embeds is None else inputs_embeds
         if self.spec.bias:
-            x = x + self.position(torch.arange(x.shape[1], device=x.device))
+            places = torch.arange(x.shape[1], device=x.device)
+            x = self.position(places) + x
         if self.spec.class_token:
             x = torch.cat([self.class_token.expand(len(x), -1, -1), x], 1)
             mask = None if mask is None else F.pad(mask, (1, 0), value=True)
@@ -239,9 +247,10 @@ def build(spec: Spec = Spec(), seed: int = 0, dtype=torch.float64) -> Network:
 
 
 def tokens(batch: int, length: int, seed: int = 0) -> Tensor:
-    """Return ids ``[B, T]``."""
+    """Return ids ``[B, T]``, distinct in a row: a tie has no winner in a maximum."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, VOCABULARY, (batch, length), generator=generator)
+    places = torch.rand(batch, max(length, VOCABULARY), generator=generator)
+    return places.argsort(1)[:, :length] % VOCABULARY
 
 
 def noise(*shape: int, seed: int = 0, dtype=torch.float64) -> Tensor:

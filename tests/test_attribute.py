@@ -46,9 +46,7 @@ def test_a_tensor_a_tuple_and_a_mapping_are_one_call():
     mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
     for same in ((ids, mask), [ids, mask]):
         found = explain(model, same, target=1)
-        named = explain(
-            model, {"input_ids": ids, "attention_mask": mask}, target=1
-        )
+        named = explain(model, {"input_ids": ids, "attention_mask": mask}, target=1)
         assert_close(found.values, named.values)
     assert_close(explain(model, ids).values, explain(model, {"input_ids": ids}).values)
 
@@ -133,9 +131,7 @@ def test_inputs_embeds_are_the_input():
     found = explain(model, {"inputs_embeds": embeds}, target=1)
     assert_close(found.values, explain(model, ids, target=1).values)
     mask = torch.ones(2, 3)
-    masked = explain(
-        model, {"inputs_embeds": embeds, "attention_mask": mask}, target=1
-    )
+    masked = explain(model, {"inputs_embeds": embeds, "attention_mask": mask}, target=1)
     assert_close(masked.values, found.values)
 
 

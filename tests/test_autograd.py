@@ -117,8 +117,12 @@ def test_splice_joins_any_value_with_any_backward():
 
 def test_splice_hands_the_value_on_and_frees_the_graph():
     x, seen = leaf(2.0), []
-    y = splice(torch.tensor([5.0]), x, lambda g, v: seen.append(v) or g.double() * v,
-               keep_value=True)
+    y = splice(
+        torch.tensor([5.0]),
+        x,
+        lambda g, v: seen.append(v) or g.double() * v,
+        keep_value=True,
+    )
     assert_close(torch.autograd.grad(y, x)[0], torch.tensor([5.0]).double())
     assert torch.equal(seen[0], torch.tensor([5.0]))
 

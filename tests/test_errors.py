@@ -1,9 +1,8 @@
 """Bad input: one clear error that names what came, and an untouched model."""
 
-import warnings
-
 import pytest
 import torch
+from lrp_hooks.rules import Activation, Attention
 from torch import nn
 
 import lrp_hooks
@@ -14,13 +13,10 @@ from lrp_hooks import (
     InferenceModeError,
     LrpHooksError,
     NonFiniteError,
-    RuleSet,
     TextError,
-    UnruledError,
     UnruledWarning,
     instrument,
 )
-from lrp_hooks.rules import Activation, Attention
 from small_models import hugging_face
 from strategies import Spec, build, noise, tokens
 from test_instrument import state
@@ -68,7 +64,10 @@ INSTRUMENT = {
     ),
     "a key of no kind": ({"overrides": {3: Attention()}}, "overrides has the key 3"),
     "a type of no module": ({"overrides": {dict: Attention()}}, "overrides.*dict"),
-    "an override that is no rule": ({"overrides": {"head": "zero"}}, "'zero' is no rule"),
+    "an override that is no rule": (
+        {"overrides": {"head": "zero"}},
+        "'zero' is no rule",
+    ),
 }
 
 
@@ -267,62 +266,6 @@ def test_nan_in_one_example_alone_is_not_hidden():
     x[1, 0] = -1.0
     with instrument(Late()) as lrp, pytest.raises(NonFiniteError, match="first"):
         lrp.attribute(x)
-
-
-class Bent(nn.Module):
-    """No leaf, so that the function does not pass for an activation module."""
-
-    def __init__(self, function):
-        super().__init__()
-        self.function, self.map = function, nn.Linear(4, 4)
-
-    def forward(self, x):
-        return self.function(self.map(x))
-
-
-UNKNOWN = {
-    "i0": torch.special.i0,
-    "cdist": lambda x: torch.cdist(x, x + 1)[:, :1].expand(-1, 4),
-    "bessel_j0": torch.special.bessel_j0,
-    "renorm": lambda x: torch.renorm(x, 2, 0, 0.5),
-}
-
-
-@pytest.mark.parametrize("name", UNKNOWN)
-def test_what_has_no_rule_is_never_silent(name):
-    model = vector(Bent(UNKNOWN[name]))
-    x = noise(2, 4)
-    with instrument(model, strict=True) as lrp:
-        with pytest.raises(UnruledError, match=f"{name}.*called by 1.*register"):
-            lrp.attribute(x)
-        with pytest.raises(UnruledError):
-            model(x.clone().requires_grad_())
-    with instrument(model) as lrp:
-        with pytest.warns(UnruledWarning, match=rf"{name}.*\(in 1\)") as caught:
-            lrp.attribute(x)
-            lrp.attribute(x)
-        assert len([w for w in caught if w.category is UnruledWarning]) == 1
-        assert {(f, m) for f, m in lrp.coverage.unruled if name in f and m == "1"}
-        assert name in repr(lrp)
-
-
-def test_one_warning_names_all():
-    model = vector(Bent(torch.special.i0), Bent(torch.special.bessel_j0))
-    with instrument(model) as lrp:
-        with pytest.warns(UnruledWarning, match=r"bessel_j0 \(in 2\), .*i0 \(in 1\)|"
-                          r"i0 \(in 1\), .*bessel_j0 \(in 2\)") as caught:
-            lrp.attribute(noise(2, 4))
-    assert len(caught) == 1
-
-
-@pytest.mark.parametrize("rules", RuleSet.names())
-def test_what_has_a_rule_passes_strictly(rules):
-    parts = Spec(class_token=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with instrument(build(parts), rules, strict=True) as lrp:
-            lrp.attribute(IDS)
-    assert not lrp.coverage.unruled
 
 
 def test_a_share_out_of_range():

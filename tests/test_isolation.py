@@ -160,7 +160,9 @@ def test_a_copy_of_an_instrumented_model_is_a_plain_model(name, how):
         fused = logits(model(**inputs))
     model.zero_grad()
     lrp = instrument(model)
-    values = lrp.attribute(inputs, target=0).values if name != "encoder inside" else None
+    values = (
+        lrp.attribute(inputs, target=0).values if name != "encoder inside" else None
+    )
     copied = _copies(model)[how]()
     for _ in range(2):  # while the original is instrumented, and after
         assert torch.equal(logits(copied(**inputs)), output)

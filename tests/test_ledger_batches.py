@@ -29,7 +29,8 @@ def check(model, inputs, rules="conservative", tolerance=1e-10, **options):
             alone = [getattr(row.ledger, kind).get(name) for row in rows]
             alone = [terms[:1] * 0 if part is None else part for part in alone]
             close = {"rtol": 1e-6, "atol": tolerance, "check_dtype": False}
-            assert_close(terms, torch.cat(alone), **close, msg=lambda t: f"{kind} {name}: {t}")
+            where = f"{kind} of {name} are another example's or position's"
+            assert_close(terms, torch.cat(alone), **close, msg=where)
     assert_close(found.complete("equal").flatten(1).sum(1), found.ledger.total)
     return found
 
@@ -193,7 +194,11 @@ def test_a_rules_own_source(turned, batch, length):
             self.shift, self.head = Shift(), nn.Linear(8, 2)
 
         def forward(self, x):
-            x = self.shift(x.transpose(0, 1)).transpose(0, 1) if turned else self.shift(x)
+            x = (
+                self.shift(x.transpose(0, 1)).transpose(0, 1)
+                if turned
+                else self.shift(x)
+            )
             return self.head(x.mean(1))
 
     model = Model().double()

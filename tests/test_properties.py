@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lrp_hooks.rules import Attention
 from torch.testing import assert_close
 
 from lrp_hooks import RuleSet, instrument
-from lrp_hooks.rules import Attention
 from strategies import EPSILON, POOLS, Spec, build, dtypes, noise, seeds, specs, tokens
 
 COMPLETE = ("conservative", "cp-lrp", "attnlrp")
@@ -106,14 +106,16 @@ def test_padding_is_zero_and_changes_nothing(spec, seed, left):
     parts = (pads, ids) if left else (ids, pads)
     masks = (0 * mask[:, :2], mask) if left else (mask, 0 * mask[:, :2])
     with instrument(model) as lrp:
-        bare = lrp.attribute(
-            {"input_ids": ids, "attention_mask": mask}, target=[0, 1]
-        )
-        inputs = {"input_ids": torch.cat(parts, 1), "attention_mask": torch.cat(masks, 1)}
+        bare = lrp.attribute({"input_ids": ids, "attention_mask": mask}, target=[0, 1])
+        inputs = {
+            "input_ids": torch.cat(parts, 1),
+            "attention_mask": torch.cat(masks, 1),
+        }
         padded = lrp.attribute(inputs, target=[0, 1])
     assert (padded.values[inputs["attention_mask"] == 0] == 0).all()
-    assert_close(padded.values[inputs["attention_mask"] == 1].view_as(bare.values),
-                 bare.values)
+    assert_close(
+        padded.values[inputs["attention_mask"] == 1].view_as(bare.values), bare.values
+    )
     assert (padded.complete()[inputs["attention_mask"] == 0] == 0).all()
     assert_close(padded.output, bare.output)
 

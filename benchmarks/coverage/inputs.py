@@ -30,7 +30,7 @@ def random_inputs(model: nn.Module, task: str, seed: int = 0) -> Inputs:
     """
     generator = torch.Generator().manual_seed(seed)
     names = list(inspect.signature(model.forward).parameters)
-    if task == "image-classification":
+    if task == "image-classification" and "input_ids" not in names[:1]:
         return _images(model, names, generator)
     main = getattr(model, "main_input_name", "input_ids")
     main = main if main in {"inputs", "input_ids"} else "input_ids"
@@ -66,14 +66,29 @@ def _ids(model: nn.Module, length: int, generator: torch.Generator) -> Tensor:
 
 def _images(model: nn.Module, names: list[str], generator: torch.Generator) -> Inputs:
     config = getattr(model.config, "vision_config", model.config)
-    size = getattr(config, "image_size", None) or 64
+    size = getattr(config, "image_size", None) or 32
     height, width = (size, size) if isinstance(size, int) else tuple(size)[-2:]
     channels = getattr(config, "num_channels", None) or 3
     shape = (BATCH, channels, height, width)
     dtype = next(model.parameters()).dtype
     image = torch.randn(shape, generator=generator, dtype=dtype)
     name = "pixel_values" if "pixel_values" in names else model.main_input_name
+    if "spatial_shapes" in names:
+        return _patches(image, config.patch_size)
     return {name: image}
+
+
+def _patches(image: Tensor, size: int) -> Inputs:
+    """Cut an image as models do that take patches of any aspect ratio."""
+    rows, columns = image.shape[2] // size, image.shape[3] // size
+    cut = image[..., : rows * size, : columns * size].unfold(2, size, size)
+    flat = cut.unfold(3, size, size).permute(0, 2, 3, 4, 5, 1)
+    values = flat.reshape(BATCH, rows * columns, -1)
+    return {
+        "pixel_values": values,
+        "pixel_attention_mask": torch.ones(values.shape[:2], dtype=torch.long),
+        "spatial_shapes": torch.tensor([[rows, columns]] * BATCH),
+    }
 
 
 def _needs_image(model: nn.Module) -> bool:

@@ -69,13 +69,14 @@ def prepare(architecture: Architecture) -> tuple[nn.Module, Inputs]:
     model = build(architecture)
     inputs = random_inputs(model, architecture.task)
     try:
-        output = forward(model, inputs)
+        fine = bool(torch.isfinite(forward(model, inputs)).all())
     except (RuntimeError, NotImplementedError):
+        fine = False
+    if not fine:
         model = model.float()
         inputs = random_inputs(model, architecture.task)
-        output = forward(model, inputs)
-    if not bool(torch.isfinite(output).all()):
-        raise ValueError("the output of the plain model is not finite")
+        if not bool(torch.isfinite(forward(model, inputs)).all()):
+            raise ValueError("the output of the plain model is not finite")
     return model, inputs
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from lrp_hooks.rules import Attention
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from lrp_hooks import ArgumentError, RuleSet
@@ -15,12 +13,14 @@ from oracles import (
     brute_force,
     check,
     closes,
+    dense,
     exact,
     of,
     passed,
     random,
     randomised,
     seed_like,
+    weighed,
 )
 
 SHARES = (None, 0.0, 0.1, 0.25, 0.5)
@@ -35,25 +35,6 @@ def sharing(share: float | None) -> RuleSet:
 def weights(share: float | None) -> tuple[float, float]:
     """What the gradients of query and key, and of the value, are multiplied with."""
     return (1.0, 1.0) if share is None else (share / 2, 1 - share)
-
-
-def weighed(x: Tensor, w: float) -> Tensor:
-    """The value of x with w times its gradient."""
-    return w * x + (1 - w) * x.detach()
-
-
-def dense(q, k, v, mask=None, causal=False, scale=None) -> Tensor:
-    """Attention written out; heads of keys and values repeat where there are fewer."""
-    if q.ndim == 4 and k.shape[1] != q.shape[1]:
-        k, v = (t.repeat_interleave(q.shape[1] // t.shape[1], 1) for t in (k, v))
-    scores = q @ k.mT * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
-    if causal:
-        seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-        scores = scores.masked_fill(~seen, -math.inf)
-    if mask is not None:
-        hidden = mask.dtype == torch.bool
-        scores = scores.masked_fill(~mask, -math.inf) if hidden else scores + mask
-    return scores.softmax(-1) @ v
 
 
 def shared(share, **settings):
@@ -105,7 +86,18 @@ FUSED = {
         {"enable_gqa": True, "is_causal": True},
         {"causal": True},
     ),
-    "without heads": ({"lead": (2,)}, {}, {}),
+    "mask without heads": (
+        {"lead": (2,)},
+        {"attn_mask": random(2, 4, 4, seed=6)},
+        {"mask": random(2, 4, 4, seed=6)},
+    ),
+    "grouped, padded": (
+        {"lead": (2, 4), "groups": 2},
+        {"enable_gqa": True, "attn_mask": PADS},
+        {"mask": PADS},
+    ),
+    "five dimensions": ({"lead": (2, 1, 2)}, {}, {}),
+    "without heads or causality": ({"lead": (2,)}, {}, {}),
     "causal without heads": ({"lead": (2,)}, {"is_causal": True}, {"causal": True}),
 }
 
@@ -263,6 +255,42 @@ def test_kernels_agree_whatever_the_other_families_do(share):
     fused = passed(of(F.scaled_dot_product_attention), *qkv(), rules=rules)
     for a, b in zip(eager, fused, strict=True):
         exact(a, b)
+
+
+FIXED = {  # what takes the gradient of q, k and v, where some of them are constants
+    "query": lambda s: (0, s, 1 - s),
+    "key": lambda s: (s, 0, 1 - s),
+    "value": lambda s: (0.5, 0.5, 0),
+    "query and value": lambda s: (0, 1, 0),
+    "query and key": lambda s: (0, 0, 1),
+}
+
+
+@pytest.mark.parametrize("fixed", FIXED)
+@pytest.mark.parametrize("spelling", ["fused", "eager"])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_what_is_constant_leaves_its_share_to_the_others(fixed, spelling, share):
+    functions = {"fused": F.scaled_dot_product_attention, "eager": EAGER["matmul"]}
+    tensors = dict(zip(("query", "key", "value"), qkv(), strict=True))
+    live = [name for name in tensors if name not in fixed]
+    parts = FIXED[fixed](share)
+
+    def given(function, parts):
+        def call(*inputs):
+            every = tensors | dict(zip(live, inputs, strict=True))
+            return function(
+                *(weighed(x, w) for x, w in zip(every.values(), parts, strict=True))
+            )
+
+        return call
+
+    def call(*inputs):
+        every = tensors | dict(zip(live, inputs, strict=True))
+        return functions[spelling](*every.values())
+
+    inputs = [tensors[name] for name in live]
+    check(of(call), given(dense, parts), *inputs, rules=sharing(share))
+    closes(of(call), *inputs, rules=sharing(share))
 
 
 @pytest.mark.parametrize("share", [-0.1, 0.51, 1.0, float("nan")])

@@ -37,7 +37,7 @@ class Embeds(nn.Module):
     def forward(self, ids, types=None):
         x = self.words(ids)
         if types is not None:
-            x += self.types(types)
+            x = torch.add(x, self.types(types))
         x = torch.cat([self.first.expand(len(ids), -1, -1), x], 1)
         x = x + self.places(torch.arange(x.shape[1])) + self.waves[: x.shape[1]]
         return self.out(x).mean(1)

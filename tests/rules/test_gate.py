@@ -109,3 +109,33 @@ def test_what_is_open_at_zero_is_a_gate(name, rules):
     args = random(2, 3), random(2, 3, seed=1)
     check(of(function), lambda a, b: function(a, b.detach()), *args, rules=rules)
     closes(of(function), *args, rules=rules)
+
+
+BY_HAND = {
+    "gelu": lambda x: 0.5 * x * (1.0 + torch.erf(x / 2**0.5)),
+    "gelu, tanh": lambda x: (
+        0.5 * x * (1 + torch.tanh(0.8 * (x + 0.044715 * torch.pow(x, 3.0))))
+    ),
+    "quick gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "silu": lambda x: x * x.sigmoid(),
+    "swish, divided": lambda x: x / (1 + torch.exp(-x)),
+    "mish": lambda x: x * torch.tanh(F.softplus(x)),
+    "relu, squared": lambda x: torch.square(F.relu(x)),
+    "relu, masked": lambda x: x * (x > 0),
+    "leaky": lambda x: torch.where(x > 0, x, 0.1 * x),
+    "tanh shrink": lambda x: x - torch.tanh(x),
+    "soft sign": lambda x: x / (1 + x.abs()),
+    "maximum": lambda x: torch.maximum(x, torch.zeros_like(x)),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+@pytest.mark.parametrize("rules", ["conservative", "cp-lrp"])
+def test_activations_spelled_out_pass_relevance_unchanged(name, rules):
+    function = BY_HAND[name]
+
+    def replica(x):
+        return x * (function(x) / x).detach()
+
+    check(of(function), replica, random(2, 5), rules=rules)
+    closes(of(function), random(2, 5), rules=rules)

@@ -35,8 +35,8 @@ def affine(y: Tensor, norm: nn.Module, channels: bool = False) -> Tensor:
         return y
     shape = (-1, *(1,) * (y.ndim - 2)) if channels else norm.weight.shape
     bias = getattr(norm, "bias", None)
-    y = y * norm.weight.view(shape)
-    return y if bias is None else y + bias.view(shape)
+    scaled = y * norm.weight.view(shape)
+    return scaled if bias is None else scaled + bias.view(shape)
 
 
 def grouped(x: Tensor, groups: int, eps: float, frozen: bool = True) -> Tensor:

@@ -49,7 +49,7 @@ CONTRACTIONS = {
     "mm": lambda a, b: torch.mm(a[0], b[1]),
     "mv": lambda a, b: torch.mv(a[0], b[1, 0]),
     "dot": lambda a, b: torch.dot(a[0, 0], b[1, 0]).view(1),
-    "inner": lambda a, b: torch.inner(a, b),
+    "inner": torch.inner,
     "outer": lambda a, b: torch.outer(a[0, 0], b[1, 0]),
     "kron": lambda a, b: torch.kron(a[0], b[0]),
     "einsum": lambda a, b: torch.einsum("bij,bjk->bik", a, b),

@@ -45,8 +45,8 @@ class LlamaStyle(nn.Module):
     def forward(self, x):
         dtype = x.dtype
         y = x if dtype == torch.float64 else x.float()
-        y = y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + self.eps)
-        return self.weight * y.to(dtype)
+        scale = torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * (y * scale).to(dtype)
 
 
 class T5Style(LlamaStyle):
