@@ -41,7 +41,7 @@ class Attention(ScopeRule):
 
         Args:
             query_key_share: s, between 0 (frozen probabilities) and 0.5 (evenly split);
-                None for the plain gradient.
+                None for the plain gradient, in rule sets whose products are plain too.
 
         Raises:
             ArgumentError: If it is out of range.
@@ -170,7 +170,9 @@ def _shared(
     query, key = (split(t, both / share) for t in (query, key))
     if isinstance(mask, Tensor):
         mask = split(mask, 1 / share)
-    out = fused(query, key, split(value, 1 / (1 - share)) if live else value, mask)
+    if live and carries(value):
+        value = split(value, 1 / (1 - share))
+    out = fused(query, key, value, mask)
     absorb = _absorber()
     if absorb is None or not live:
         return out

@@ -31,7 +31,7 @@ from ..functions import spellings, table
 from ..registry import register
 from ..rule import FunctionTable, ScopeRule
 from ..scope import active_scope
-from .product import LAYERS, per_channel, shared
+from .product import LAYERS, per_channel, plain_value, shared
 
 __all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "WSquare", "ZBox", "ZPlus", "Zero"]
 
@@ -94,8 +94,7 @@ class _Sharing(ScopeRule):
             result: Tensor = func(x, w, *none, **kwargs)
             return result
 
-        with torch.no_grad():
-            z = func(x, weight, bias, *args, **kwargs)
+        z = plain_value(func, x, weight, bias, *args, **kwargs)
         shift = None if bias is None else per_channel(func, bias, z)
         return self._splice(layer, x, weight, shift, z)
 

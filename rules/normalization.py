@@ -36,6 +36,8 @@ DIVISIONS = spellings("div divide true_divide")
 RECIPROCALS = spellings("rsqrt reciprocal")
 POWERS = spellings("pow float_power")
 SHIFTS = spellings("log_softmax")
+SOFT_MAXIMA = spellings("logsumexp")
+SIMILARITIES = spellings("cosine_similarity")
 
 
 class Normalization(ScopeRule):
@@ -73,7 +75,7 @@ class Normalization(ScopeRule):
             free = [*DIVISIONS, *RECIPROCALS, *POWERS, *RMS]
             return {
                 **table(free, None),
-                **table(SHIFTS, None),
+                **table([*SHIFTS, *SOFT_MAXIMA, *SIMILARITIES], None),
                 **table(LAYER, _plain_layer_norm),
                 **table([*GROUP, *BATCH, *INSTANCE], _plain_channel_norm),
             }
@@ -87,6 +89,8 @@ class Normalization(ScopeRule):
             **table(RECIPROCALS, _frozen),
             **table(POWERS, _power),
             **table(SHIFTS, _log_softmax),
+            **table(SOFT_MAXIMA, _logsumexp),
+            **table(SIMILARITIES, _cosine_similarity),
         }
 
 
@@ -348,6 +352,32 @@ def _log_softmax(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any)
     y = splice(y, x, lambda grad: grad)
     watch_source(y, shift, "log_softmax")
     return y
+
+
+def _logsumexp(
+    func: Callable[..., Any], x: Tensor, dim: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """Sum p x - sum p log p, p = softmax(x) frozen: its own gradient and a source."""
+    y = func(x, dim, *args, **kwargs)
+    if carries(y):
+        keep = args[0] if args else kwargs.get("keepdim", False)
+        with torch.no_grad():
+            p = (x - torch.logsumexp(x, dim, keepdim=True)).exp()
+            entropy = y - torch.where(p == 0, 0.0, p * x).sum(dim, keepdim=keep)
+        watch_source(y, entropy, "logsumexp")
+    return y
+
+
+def _cosine_similarity(
+    func: Callable[..., Any], a: Tensor, b: Tensor, dim: int = 1, eps: float = 1e-8
+) -> Any:
+    """A b / (|a| |b|): the lengths are scales, and the product is shared."""
+    with torch.no_grad():
+        y = func(a, b, dim, eps)
+        scale = a.norm(dim=dim).clamp(min=eps) * b.norm(dim=dim).clamp(min=eps)
+    live = [t for t in (a, b) if carries(t)]
+    twin = (a * b).sum(dim) / (scale * max(len(live), 1))
+    return splice(y, twin, lambda grad: grad) if live else y
 
 
 def _plain_layer_norm(

@@ -19,7 +19,7 @@ from ..rule import FunctionTable, ScopeRule
 from ..scope import role, set_role, trainable, watch_source
 from .normalization import POWERS
 
-__all__ = ["Product", "shared"]
+__all__ = ["Product", "plain_value", "shared"]
 
 ELEMENTWISE = spellings("mul multiply")
 CONTRACTIONS = spellings(
@@ -183,22 +183,42 @@ def _layer_plainly(
     *args: Any,
     **kw: Any,
 ) -> Any:
-    folds = "linear" in func.__name__ and x.ndim > 2 and not x.is_contiguous()
-    if folds and trainable(weight):
-        return watch_bias(func, _as_trained(func, x, weight, bias), bias)
+    if _folds(func, x, weight):
+        y = plain_value(func, x, weight, bias)
+        y = splice(y, x, lambda grad, w: grad @ w, weight) if carries(x) else y
+        return watch_bias(func, y, bias)
     return watch_bias(func, func(x, weight, bias, *args, **kw), bias)
 
 
-def _as_trained(
-    func: Callable[..., Any], x: Tensor, weight: Tensor, bias: Tensor | None
+def _folds(func: Callable[..., Any], x: Tensor, weight: Tensor) -> bool:
+    """Tell whether torch multiplies otherwise if the weight requires a gradient."""
+    linear = "linear" in func.__name__ and x.ndim > 2 and not x.is_contiguous()
+    return linear and trainable(weight)
+
+
+def plain_value(
+    func: Callable[..., Any], x: Tensor, weight: Tensor, *args: Any, **kwargs: Any
 ) -> Tensor:
-    """Multiply as torch does where the weight requires a gradient."""
+    """Evaluate a layer as torch does outside a scope, bit for bit.
+
+    Args:
+        func: The layer's function.
+        x: Its input.
+        weight: Its weight, detached if it is a parameter.
+        *args: Its other arguments.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        The output, without a graph.
+    """
+    if not _folds(func, x, weight):
+        with torch.no_grad():
+            result: Tensor = func(x, weight, *args, **kwargs)
+            return result
     # It folds the leading dimensions then, which rounds differently.
     with torch.enable_grad():
-        y = func(x.detach(), weight.detach().requires_grad_(), bias)
-    if not carries(x):
-        return y.detach()
-    return splice(y, x, lambda grad, w: grad @ w, weight)
+        y: Tensor = func(x.detach(), weight.detach().requires_grad_(), *args, **kwargs)
+    return y.detach()
 
 
 def watch_bias(func: Callable[..., Any], out: Tensor, bias: Tensor | None) -> Tensor:

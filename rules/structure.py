@@ -46,7 +46,7 @@ LINEAR = """
     real imag view_as_real view_as_complex complex conj conj_physical resolve_conj
     resolve_neg fft ifft rfft irfft fft2 ifft2 rfft2 irfft2 fftn ifftn rfftn irfftn
     hfft ihfft fftshift ifftshift stft istft
-    sort topk kthvalue max min amax amin aminmax median nanmedian mode
+    sort topk kthvalue cummax cummin max min amax amin aminmax median nanmedian mode
     unsqueeze_copy segment_reduce sparse_mask to_dense values coalesce
     detach item tolist numpy register_hook retain_grad backward zeros_like ones_like
     full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty
@@ -190,6 +190,15 @@ def _add(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return out
 
 
+def _choose(func: Callable[..., Any], a: Any, other: Any, **kwargs: Any) -> Any:
+    """max(a, b) element by element: the winner takes all."""
+    out = func(a, other, **kwargs)
+    for value in (a, other):
+        if carries(out) and isinstance(value, Tensor) and not carries(value):
+            watch_source(out, torch.where(out == value, out.detach(), 0.0), value)
+    return out
+
+
 def _sign(func: Callable[..., Any]) -> int:
     return 1 if func.__name__.startswith("add") else -1
 
@@ -212,3 +221,4 @@ add_functions(table(SHAPES, None))
 add_functions(table(spellings(SAME, F.dropout), keeps_role))
 add_functions(table(spellings(PUTTING), affine))
 add_functions(table(spellings("add sub subtract rsub"), _add))
+add_functions(table(spellings("maximum minimum fmax fmin"), _choose))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -137,7 +137,7 @@ def check(model: nn.Module, inputs: Inputs) -> Record:
 
 
 @contextmanager
-def instrumented(model: nn.Module) -> Iterator[Instrumentation]:
+def instrumented(model: nn.Module) -> Generator[Instrumentation]:
     """Instrument with the default rules; what has no rule is in the coverage."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnruledWarning)

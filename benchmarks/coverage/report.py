@@ -98,8 +98,8 @@ def totals(records: list[Record]) -> str:
         mine = [r for r in records if r["name"].startswith(f"{task}/") or not task]
         count = Counter(r["status"] for r in mine)
         built = len(mine) - count[NOT_BUILDABLE] - count["not checked"]
-        name = task or "**all**"
-        rows.append((name, len(mine), built, count["covered"], sum(map(conserves, mine))))
+        fine = (count["covered"], sum(map(conserves, mine)))
+        rows.append((task or "**all**", len(mine), built, *fine))
     return _table(("task", "listed", "buildable", "covered", "conserves"), rows)
 
 

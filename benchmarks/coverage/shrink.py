@@ -19,6 +19,7 @@ TABLE = Path(__file__).with_name("shrink.json")
 N_LAYERS = 2
 MAX_LAYERS = 4
 SMALL_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SPECIAL_ID = 3
 FIRST_TOKEN_ID = 5
 
 
@@ -39,14 +40,7 @@ def tiny_config(model_type: str) -> PretrainedConfig:
         The configuration.
     """
     kind = transformers.CONFIG_MAPPING[model_type]
-    extra = table()["architectures"].get(model_type, {})
-    try:
-        default = kind(**extra.get("default", {}))
-    except Exception:  # its own defaults do not fit one another
-        default = kind(**extra["default"]) if "default" in extra else None
-        if default is None:
-            raise
-    return shrink(default, extra)
+    return shrink(kind(), table()["architectures"].get(model_type, {}))
 
 
 def shrink(default: PretrainedConfig, extra: dict[str, Any]) -> PretrainedConfig:
@@ -71,8 +65,8 @@ def shrink(default: PretrainedConfig, extra: dict[str, Any]) -> PretrainedConfig
             if small is not None:
                 settings[name] = small
     settings |= small_layers(values) | small_groups(values)
-    given = {k: v for k, v in extra.items() if not isinstance(values.get(k), PretrainedConfig)}
-    given.pop("default", None)
+    parts = {k for k, v in values.items() if isinstance(v, PretrainedConfig)}
+    given = {k: v for k, v in extra.items() if k not in parts}
     return type(default)(**settings | given)
 
 
@@ -86,20 +80,21 @@ def small_value(name: str, value: Any) -> Any:
     Returns:
         A value of the same kind.
     """
-    if isinstance(value, bool):
-        return None
-    if name in SMALL_IDS:
-        return SMALL_IDS[name] if isinstance(value, int) or value is None else None
-    if name.endswith(("_token_id", "_token_index")) and isinstance(value, int):
-        return 3 if value >= FIRST_TOKEN_ID else None
+    if name in SMALL_IDS and (value is None or _is_number(value)):
+        return SMALL_IDS[name]
     if isinstance(value, list | tuple):
         return _stages(name, value)
-    if name in table()["layers"] and isinstance(value, int):
+    if not _is_number(value):
+        return None
+    if name.endswith(("_token_id", "_token_index")):
+        return SPECIAL_ID if value >= FIRST_TOKEN_ID else None
+    if name in table()["layers"]:
         return min(value, N_LAYERS)
-    small = table()["names"].get(name)
-    if isinstance(value, int) and isinstance(small, int):
-        return small if small > value or small < value else None
-    return None
+    return table()["names"].get(name)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _stages(name: str, value: Sequence[Any]) -> Any:
@@ -134,7 +129,8 @@ def small_layers(values: dict[str, Any]) -> dict[str, Any]:
         settings[name] = len(kept)
         for key, value in lists.items():
             picked = [value[i] for i in kept]
-            settings[key] = "".join(picked) if isinstance(value, str) else type(value)(picked)
+            text = isinstance(value, str)
+            settings[key] = "".join(picked) if text else type(value)(picked)
     return settings
 
 

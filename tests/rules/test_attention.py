@@ -248,7 +248,7 @@ def test_the_even_share_is_four_four_two():
         exact(grad, right / divisor)
 
 
-@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("share", [s for s in SHARES if s is not None])
 def test_kernels_agree_whatever_the_other_families_do(share):
     rules = RuleSet.named("conservative").override(attention=Attention(share))
     eager = passed(of(EAGER["matmul"]), *qkv(), rules=rules)
