@@ -91,8 +91,11 @@ def attribute(
         done = run(one_by_one=False)
         ledger = _ledger(done)
         if call.batch > 1 and _is_misplaced(done.collector, ledger, rules):
-            done = run(one_by_one=True)
+            done.collector.settle(turned=True)
             ledger = _ledger(done)
+            if _is_misplaced(done.collector, ledger, rules):
+                done = run(one_by_one=True)
+                ledger = _ledger(done)
         check_relevance(subject, done.grads)
     return _result(subject, rules, call, done, ledger)
 

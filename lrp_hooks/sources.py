@@ -48,6 +48,7 @@ class SourceCollector:
         self.positions: dict[str, Tensor] = {}
         self.unplaced: set[str] = set()
         self.ambiguous = False
+        self._turned = False
         self.row: int | None = None
 
     def clear(self) -> None:
@@ -84,13 +85,18 @@ class SourceCollector:
         """
         self._noted.append((name, terms.detach()))
 
-    def settle(self) -> None:
-        """Sort the terms by source, example and position, in float64."""
+    def settle(self, turned: bool = False) -> None:
+        """Sort the terms by source, example and position, in float64.
+
+        Args:
+            turned: Read what could be [B, T] or [T, B] as the latter.
+        """
+        self.sources, self.positions, self.unplaced = {}, {}, set()
+        self._turned = turned
         by_shape: dict[tuple[Any, ...], list[tuple[str, Tensor]]] = {}
         for name, terms in self._noted:
             key = (terms.shape, terms.dtype, terms.device)
             by_shape.setdefault(key, []).append((name, terms))
-        self._noted.clear()
         for group in by_shape.values():
             names = [name for name, _ in group]
             self._enter(names, torch.stack([terms for _, terms in group]).double())
@@ -111,7 +117,7 @@ class SourceCollector:
     def _choose(self, readings: list[Tensor]) -> Tensor:
         """Take the first reading, or the one in which all is the one example's."""
         if self.row is None or len(readings) == 1:
-            return readings[0]
+            return readings[-1 if self._turned else 0]
         return max(readings, key=lambda rows: float(rows[self.row].abs().sum()))
 
     def _readings(self, terms: Tensor) -> list[Tensor]:

@@ -1,9 +1,9 @@
 """Finds the modules that lose or make relevance, from one forward and one backward.
 
 Every tensor that enters or leaves a module is passed on as a copy of its own, so that
-its gradient is what this module (or what follows it) asks for and nothing else. Then
-relevance out = relevance in + sources inside + leak, module by module; what the parts
-of a module leak is taken off its own leak.
+its gradient is what this module (or what follows it) asks for and nothing else. Then a
+module's own leak is what leaves it, less what enters it, less what the modules that it
+calls add, less its own sources.
 """
 
 from __future__ import annotations
@@ -31,12 +31,16 @@ class _Copy(torch.autograd.Function):
 
 
 class Balance:
-    """Relevance that enters and leaves each module, over all its calls."""
+    """Each module's own leak, over all its calls.
+
+    Attributes:
+        own: ``{module name: relevance}``, before sources are taken off.
+    """
 
     def __init__(self) -> None:
         """Start with nothing."""
-        self.entering: dict[str, float] = defaultdict(float)
-        self.leaving: dict[str, float] = defaultdict(float)
+        self.own: dict[str, float] = defaultdict(float)
+        self._running: list[str] = []
 
     def hooks(self, name: str) -> tuple[Hook, Hook]:
         """Make the forward pre-hook and the forward hook of a module.
@@ -49,31 +53,37 @@ class Balance:
         """
 
         def before(module: nn.Module, args: Any, kwargs: Any) -> Any:
-            return self._copied((args, kwargs), self.entering, name)
+            given = self._copied((args, kwargs), name, -1.0)
+            self._running.append(name)
+            return given
 
         def after(module: nn.Module, args: Any, kwargs: Any, out: Any) -> Any:
-            return self._copied(out, self.leaving, name)
+            self._running.pop()
+            return self._copied(out, name, 1.0)
 
         return before, after
 
-    def _copied(self, value: Any, side: dict[str, float], name: str) -> Any:
+    def _copied(self, value: Any, name: str, sign: float) -> Any:
         if isinstance(value, Tensor):
-            return self._watched(value, side, name) if value.requires_grad else value
+            return self._watched(value, name, sign) if value.requires_grad else value
         if isinstance(value, Mapping):
-            found = {k: self._copied(v, side, name) for k, v in value.items()}
+            found = {k: self._copied(v, name, sign) for k, v in value.items()}
             return found if type(value) is dict else type(value)(**found)
         if type(value) in {list, tuple}:
-            return type(value)(self._copied(item, side, name) for item in value)
+            return type(value)(self._copied(item, name, sign) for item in value)
         return value
 
-    def _watched(self, x: Tensor, side: dict[str, float], name: str) -> Tensor:
+    def _watched(self, x: Tensor, name: str, sign: float) -> Tensor:
         copy: Tensor = _Copy.apply(x)
         copy.__dict__.update(x.__dict__)
-        values = x.detach()
+        values, caller = x.detach(), self._running[-1] if self._running else None
 
         def note(grad: Tensor) -> None:
             terms = torch.where(grad == 0, 0.0, grad * values)
-            side[name] += float(terms.double().sum())
+            relevance = sign * float(terms.double().sum())
+            self.own[name] += relevance
+            if caller is not None:
+                self.own[caller] -= relevance
 
         copy.register_hook(note)
         return copy
@@ -106,7 +116,7 @@ def leaks(
     finally:
         for handle in handles:
             handle.remove()
-    own = _own_leaks(balance, modules, relevance)
+    own = _without_sources(balance.own, modules, relevance)
     scale = max(1e-30, float(relevance.output.abs().max()))
     worst = sorted(own, key=lambda name: -abs(own[name]))[:n]
     return [
@@ -120,28 +130,17 @@ def leaks(
     ]
 
 
-def _own_leaks(
-    balance: Balance, modules: dict[str, nn.Module], relevance: Relevance
+def _without_sources(
+    own: dict[str, float], modules: dict[str, nn.Module], relevance: Relevance
 ) -> dict[str, float]:
-    sources = {k: float(v.sum()) for k, v in relevance.ledger.sources.items()}
-    read = set(relevance.meta["read"])
-    total: dict[str, float] = {}
-    for name in modules:
-        if name not in balance.leaving:
-            continue
-        dot = f"{name}." if name else ""
-        inside = sum(v for k, v in sources.items() if k.startswith(dot))
-        if any(r == name or r.startswith(dot) for r in read):
-            inside += float(relevance.ledger.inputs.sum())
-        total[name] = balance.leaving[name] - balance.entering[name] - inside
-    return {name: leak - _parts(name, total) for name, leak in total.items()}
-
-
-def _parts(name: str, total: dict[str, float]) -> float:
-    """Add what the outermost parts that were called leak."""
-    dot = f"{name}." if name else ""
-    inner = [k for k in total if k != name and k.startswith(dot)]
-    outermost = [
-        k for k in inner if not any(k.startswith(f"{o}.") for o in inner if o != k)
-    ]
-    return sum(total[k] for k in outermost)
+    """Take off each source, and what was read, where it belongs."""
+    left = dict(own)
+    for name, values in relevance.ledger.sources.items():
+        owner = name
+        while owner and owner not in modules:
+            owner = owner.rpartition(".")[0]
+        left[owner] = left.get(owner, 0.0) - float(values.sum())
+    for name in relevance.meta["read"]:
+        if name in modules:  # else it is an input, which enters the model
+            left[name] = left.get(name, 0.0) - float(relevance.ledger.inputs.sum())
+    return left

@@ -84,8 +84,7 @@ def forward(model: nn.Module, inputs: Inputs, grad: bool = False) -> Tensor:
     """Run the model with fixed random numbers, for those that draw any in eval mode."""
     torch.manual_seed(0)
     with torch.set_grad_enabled(grad):
-        output = model(**inputs)
-    return logits_of(output).detach()
+        return logits_of(model(**inputs))
 
 
 def logits_of(output: Any) -> Tensor:
@@ -115,6 +114,7 @@ def check(model: nn.Module, inputs: Inputs) -> Record:
         relevance = attribute(lrp, inputs)
         error = float(relevance.ledger.error.max())
         unruled = sorted(map(list, lrp.coverage.unruled))
+        unruled += [[name, ""] for name in foreign_functions(ruled)]
         read = float(sum(v.abs().sum() for v in _tensors(relevance.scores)))
         where = [] if error <= TOLERANCE else leaks(lrp, _one_example(inputs))
     identical = torch.equal(silent, plain) and (
@@ -179,6 +179,30 @@ def without_constants(model: nn.Module, inputs: Inputs, sources: set[str]) -> Re
         "conservation": _short(float((gap / scale.clamp(min=1e-30)).max())),
         "remaining": sorted(remaining)[:5],
     }
+
+
+def foreign_functions(output: Tensor) -> list[str]:
+    """Name the ``autograd.Function`` classes of others in a graph.
+
+    They have a backward of their own, and no function scope sees their call.
+
+    Args:
+        output: A tensor with its graph.
+
+    Returns:
+        Their names.
+    """
+    found, seen, stack = set(), set(), [output.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        stack += [parent for parent, _ in node.next_functions]
+        kind = getattr(type(node), "_forward_cls", None)
+        if kind is not None and not kind.__module__.startswith("lrp_hooks."):
+            found.add(f"autograd.Function {kind.__name__}")
+    return sorted(found)
 
 
 def _tensors(value: Any) -> list[Tensor]:
