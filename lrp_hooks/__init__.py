@@ -26,9 +26,10 @@ from .explain import explain
 from .explanation import Explanation
 from .instrument import Instrumentation, instrument
 from .readout import Contrast
-from .registry import RuleSet, register
+from .registry import register
 from .relevance import Ledger, Relevance
 from .rule import LeafRule, Rule, ScopeRule
+from .ruleset import RuleSet
 
 __version__ = "0.1.0"
 

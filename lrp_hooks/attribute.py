@@ -17,8 +17,8 @@ from .hooks import Runtime
 from .inputs import Call, bind
 from .reader import Reader
 from .readout import Selected, select
-from .registry import RuleSet
 from .relevance import Ledger, Relevance
+from .ruleset import RuleSet
 from .sources import SourceCollector
 from .subject import Subject
 

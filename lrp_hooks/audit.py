@@ -21,8 +21,8 @@ from .attribute import Request, attribute
 from .autograd import carries, on_gradient, splice
 from .coverage import Coverage, aligned
 from .hooks import Runtime, replace_first
-from .registry import RuleSet
 from .relevance import Ledger
+from .ruleset import RuleSet
 from .sources import Constant, SourceCollector
 from .subject import Subject
 

@@ -21,10 +21,10 @@ from .explanation import Explanation
 from .files import StrPath, check_writable, write_whole
 from .loading import load_folder
 from .prediction import Prediction, predict
-from .registry import RuleSet
 from .render import html, plot
 from .render.record import records
 from .render.text import visible
+from .ruleset import RuleSet
 from .sentiment import sentiment_model
 
 __all__ = ["run"]

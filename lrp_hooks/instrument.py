@@ -25,9 +25,10 @@ from .errors import (
     UnruledWarning,
 )
 from .hooks import ModuleHooks, Runtime
-from .registry import Match, RuleSet, as_rule, load_rules, lookup
+from .registry import Match, lookup
 from .relevance import Relevance
-from .rule import LeafRule, Rule
+from .rule import LeafRule, Rule, as_rule
+from .ruleset import RuleSet, load_rules
 from .scope import Surroundings, storage_address
 from .subject import Subject
 

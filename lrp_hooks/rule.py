@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from .autograd import clear_of_zero, splice
-from .errors import RuleError
+from .errors import RegistrationError, RuleError
 
-__all__ = ["FunctionTable", "LeafRule", "Rule", "ScopeRule"]
+__all__ = ["FunctionTable", "LeafRule", "Rule", "ScopeRule", "as_rule", "joining"]
 
 FunctionTable = Mapping[Callable[..., Any], Callable[..., Any] | None]
 """``{torch function: replacement}``; None leaves the function to autograd."""
@@ -56,6 +56,27 @@ class Rule:
         """Return the class name and its settings."""
         settings = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
         return f"{type(self).__name__}({settings})"
+
+
+def as_rule(rule: Any) -> Rule:
+    """Take a rule, or make one of a rule class.
+
+    Args:
+        rule: A `Rule` instance, or a `Rule` class that can be made without arguments.
+
+    Returns:
+        The instance.
+
+    Raises:
+        RegistrationError: If it is neither.
+    """
+    if isinstance(rule, type) and issubclass(rule, Rule):
+        return rule()
+    if isinstance(rule, Rule):
+        return rule
+    raise RegistrationError(
+        f"{rule!r} is no rule; it must be a LeafRule or ScopeRule, or its class."
+    )
 
 
 class ScopeRule(Rule):

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .autograd import carries
+from .composite import is_composite, opened
 from .rule import FunctionTable
 from .sources import Constant, SourceCollector
 
@@ -291,11 +292,11 @@ class Scope(TorchFunctionMode):
     def _unruled(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        if _opens(func) and func not in self._opening:
+        if is_composite(func) and func not in self._opening:
             self._opening.append(func)
             try:
                 with self:
-                    return _opened(func)(*args, **kwargs)
+                    return opened(func)(*args, **kwargs)
             finally:
                 self._opening.pop()
         result = func(*args, **kwargs)
@@ -318,33 +319,3 @@ def _any_carries(value: object) -> bool:
 
 
 _thread = _Thread()
-_CHECKS = (
-    "has_torch_function",
-    "has_torch_function_unary",
-    "has_torch_function_variadic",
-)
-_copies: dict[Callable[..., Any], Callable[..., Any]] = {}
-
-
-def _opens(func: Callable[..., Any]) -> bool:
-    """Tell whether a function is written in Python, in terms of other functions."""
-    names = getattr(func, "__globals__", {})
-    return isinstance(func, types.FunctionType) and any(c in names for c in _CHECKS)
-
-
-def _opened(func: Any) -> Callable[..., Any]:
-    """Copy a Python function of torch so that the scope sees the functions it calls."""
-    # Such a function offers itself to the scope first and would do so for ever; in the
-    # copy that check answers no. The function itself is left as it is.
-    if func not in _copies:
-        names = {**func.__globals__, **dict.fromkeys(_CHECKS, _no)}
-        copy = types.FunctionType(
-            func.__code__, names, func.__name__, func.__defaults__, func.__closure__
-        )
-        copy.__kwdefaults__ = func.__kwdefaults__
-        _copies[func] = copy
-    return _copies[func]
-
-
-def _no(*_: object) -> bool:
-    return False

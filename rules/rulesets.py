@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..registry import RuleSet
 from ..rule import Rule
+from ..ruleset import RuleSet
 from .activation import Activation
 from .attention import Attention
 from .embedding import Embedding

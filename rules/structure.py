@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from ..autograd import carries
 from ..functions import in_place, spellings, table
-from ..registry import add_functions
+from ..ruleset import add_functions
 from ..scope import active_scope, role, set_role, watch_source
 
 __all__ = ["SHAPES", "affine", "keeps_role", "zeroed"]

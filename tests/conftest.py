@@ -9,7 +9,7 @@ import torch
 from hypothesis import settings
 
 import lrp_hooks
-from lrp_hooks import registry
+from lrp_hooks import registry, ruleset
 from lrp_hooks.scope import active_scope
 
 settings.register_profile("lrp_hooks", deadline=None, max_examples=25)
@@ -23,8 +23,8 @@ _instrumented = sys.modules["lrp_hooks.instrument"]._instrumented
 @pytest.fixture(autouse=True)
 def isolated_registry():
     """Undo what a test registers."""
-    registry.load_rules()
-    tables = (registry._entries, registry._functions, lrp_hooks.RuleSet._named)
+    ruleset.load_rules()
+    tables = (registry._entries, ruleset._functions, lrp_hooks.RuleSet._named)
     before = [dict(table) for table in tables]
     shapes = list(registry._shapes)
     yield

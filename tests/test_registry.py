@@ -16,7 +16,8 @@ from lrp_hooks import (
     instrument,
     register,
 )
-from lrp_hooks.registry import FAMILIES, lookup
+from lrp_hooks.registry import lookup
+from lrp_hooks.ruleset import FAMILIES
 from strategies import RMSNorm, build
 
 CONSERVATIVE = "conservative"

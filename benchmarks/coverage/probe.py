@@ -17,7 +17,6 @@ from lrp_hooks import Instrumentation, Relevance, UnruledWarning, instrument
 
 from .architectures import Architecture, build
 from .inputs import Inputs, random_inputs
-from .leak import leaks
 
 TOLERANCE = 1e-5
 ADDITIVE = re.compile(
@@ -116,7 +115,7 @@ def check(model: nn.Module, inputs: Inputs) -> Record:
         unruled = sorted(map(list, lrp.coverage.unruled))
         unruled += [[name, ""] for name in foreign_functions(ruled)]
         read = float(sum(v.abs().sum() for v in _tensors(relevance.scores)))
-        where = [] if error <= TOLERANCE else leaks(lrp, _one_example(inputs))
+        where = [] if error <= TOLERANCE else leaks(lrp, inputs)
     identical = torch.equal(silent, plain) and (
         torch.equal(ruled, recorded) or torch.equal(ruled, plain)
     )
@@ -181,6 +180,28 @@ def without_constants(model: nn.Module, inputs: Inputs, sources: set[str]) -> Re
     }
 
 
+def leaks(lrp: Instrumentation, inputs: Inputs, n: int = 3) -> list[Record]:
+    """Name the modules with the largest leaks, for the first example.
+
+    Args:
+        lrp: The instrumented model.
+        inputs: Its keyword arguments.
+        n: How many to name.
+
+    Returns:
+        Module, type and leak as a share of the output, the largest first.
+    """
+    one = {k: v[:1] if isinstance(v, Tensor) else v for k, v in inputs.items()}
+    torch.manual_seed(0)
+    audit = lrp.audit(one)
+    scale = max(1e-30, float(audit.ledger.output.abs().max()))
+    return [
+        {"module": row.module, "type": row.kind, "leak": _short(row.leak / scale)}
+        for row in audit.rows[:n]
+        if abs(row.leak) > TOLERANCE * scale
+    ]
+
+
 def foreign_functions(output: Tensor) -> list[str]:
     """Name the ``autograd.Function`` classes of others in a graph.
 
@@ -207,10 +228,6 @@ def foreign_functions(output: Tensor) -> list[str]:
 
 def _tensors(value: Any) -> list[Tensor]:
     return list(value.values()) if isinstance(value, dict) else [value]
-
-
-def _one_example(inputs: Inputs) -> Inputs:
-    return {k: v[:1] if isinstance(v, Tensor) else v for k, v in inputs.items()}
 
 
 def _short(value: float) -> float:

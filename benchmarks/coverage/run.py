@@ -43,9 +43,9 @@ def main() -> None:
     """Check what the results lack; append one line an architecture."""
     options = parse_arguments()
     path = None if options.quick else options.output
-    done = set() if options.fresh or path is None else finished(path)
     if path is not None and options.fresh:
         path.unlink(missing_ok=True)
+    done = set() if options.only or path is None else finished(path)
     todo = [a for a in chosen(options) if a.name not in done]
     warm_up(todo)
     for number, record in enumerate(check_all(todo, options.workers), 1):
@@ -59,7 +59,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", help="model types, or parts of names")
+    parser.add_argument("--only", nargs="+", help="model types or classes, anew")
     parser.add_argument("--task", choices=TASKS, help="one task")
     parser.add_argument("--quick", action="store_true", help="a few, not saved")
     parser.add_argument("--fresh", action="store_true", help="drop earlier results")

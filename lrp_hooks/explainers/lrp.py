@@ -8,9 +8,9 @@ from typing import Any
 from torch import nn
 
 from ..instrument import instrument
-from ..registry import RuleSet
 from ..relevance import Relevance
 from ..rule import Rule
+from ..ruleset import RuleSet
 from .base import Explainer
 
 __all__ = ["LRP", "GradientXInput"]

@@ -16,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.coverage import (  # noqa: E402
     architectures,
     inputs,
-    leak,
     probe,
     report,
     run,
@@ -118,7 +117,7 @@ def test_inputs_fit_the_model():
 def test_the_leaking_module_is_named_first():
     model = nn.Sequential(nn.Linear(4, 4), Leaky(), nn.Linear(4, 2)).double()
     with instrument(model) as lrp:
-        found = leak.leaks(lrp, {"input": torch.randn(1, 4, dtype=torch.float64)})
+        found = probe.leaks(lrp, {"input": torch.randn(2, 4, dtype=torch.float64)})
     assert found[0]["module"] == "1"
     assert found[0]["type"] == "Leaky"
 
