@@ -79,7 +79,7 @@ class Reader:
     def _embedded(self) -> Any:
         """Read the first embedding that looks up the ids themselves."""
         tables = self.subject.embeddings
-        for accept in (self._reads_ids, self._reads_shape):
+        for accept in (self._reads_ids, self._reads_as_many, self._reads_first):
             output = self._with_hooks(tables, accept, self.call)
             if self.reads:
                 return output
@@ -123,9 +123,15 @@ class Reader:
             self._reads_module(name, given, value) if ours and not self.reads else None
         )
 
-    def _reads_shape(self, name: str, given: Any, value: Tensor) -> Tensor | None:
+    def _reads_as_many(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ids = first_tensor(given)
-        ours = ids is not None and ids.shape == self.call.main.shape
+        ours = ids is not None and ids.numel() == self.call.main.numel()
+        return (
+            self._reads_module(name, given, value) if ours and not self.reads else None
+        )
+
+    def _reads_first(self, name: str, given: Any, value: Tensor) -> Tensor | None:
+        ours = self.subject.modules[name] is self.subject.input_embedding
         return (
             self._reads_module(name, given, value) if ours and not self.reads else None
         )

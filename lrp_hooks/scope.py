@@ -253,10 +253,11 @@ class Scope(TorchFunctionMode):
     ) -> Any:
         """Call a function's replacement, or the function itself."""
         kwargs = kwargs or {}
-        if (
-            type(func) is types.MethodWrapperType  # an attribute such as x.shape
-            or self._open[-1] is not self
-        ):
+        if self._open[-1] is not self:
+            return func(*args, **kwargs)
+        if type(func) is types.MethodWrapperType:  # an attribute such as x.shape
+            if func in _VIEWS:
+                return func(self._constant(args[0]))
             return func(*args, **kwargs)
         suspects = self.surroundings.suspects
         for value in args:
@@ -319,3 +320,7 @@ def _any_carries(value: object) -> bool:
 
 
 _thread = _Thread()
+_VIEWS = {
+    getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "real", "imag")
+}
+"""Attributes that are tensors: a parameter's are constants as it is."""

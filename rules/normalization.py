@@ -32,6 +32,7 @@ LAYER = spellings("layer_norm", F.layer_norm)
 RMS = spellings("rms_norm", F.rms_norm)
 DIVISIONS = spellings("div divide true_divide")
 RECIPROCALS = spellings("rsqrt reciprocal")
+SOLVERS = spellings("linalg_solve linalg_solve_triangular solve solve_triangular")
 POWERS = spellings("pow float_power")
 SHIFTS = spellings("log_softmax")
 SOFT_MAXIMA = spellings("logsumexp")
@@ -72,7 +73,7 @@ class Normalization(ScopeRule):
             The function table.
         """
         if not self.freeze_scale:
-            free = [*DIVISIONS, *RECIPROCALS, *POWERS, *RMS]
+            free = [*DIVISIONS, *SOLVERS, *RECIPROCALS, *POWERS, *RMS]
             return {
                 **table(free, None),
                 **table([*SHIFTS, *SOFT_MAXIMA, *SIMILARITIES], None),
@@ -84,6 +85,7 @@ class Normalization(ScopeRule):
             **table(RMS, _rms_norm),
             **channel_norms(freeze_scale=True),
             **table(DIVISIONS, _divide),
+            **table(SOLVERS, _solve),
             **table(RECIPROCALS, _frozen),
             **table(POWERS, _power),
             **table(SHIFTS, _log_softmax),
@@ -135,6 +137,11 @@ def _rms_norm(
 
 def _divide(func: Callable[..., Any], a: Any, other: Any, **kwargs: Any) -> Any:
     return func(a, freeze(other) if carries(other) else other, **kwargs)
+
+
+def _solve(func: Callable[..., Any], a: Tensor, b: Tensor, **kwargs: Any) -> Any:
+    """A^-1 B, a division by a matrix."""
+    return func(freeze(a), b, **kwargs)
 
 
 def _frozen(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:

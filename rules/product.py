@@ -23,7 +23,7 @@ __all__ = ["Product", "plain_value", "shared"]
 
 ELEMENTWISE = spellings("mul multiply")
 CONTRACTIONS = spellings(
-    "matmul __matmul__ mm bmm mv dot inner outer ger vdot kron cross",
+    "matmul __matmul__ mm bmm mv dot inner outer ger vdot kron cross _grouped_mm",
     torch.functional.einsum,
     torch.einsum,
 )
