@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .errors import InferenceModeError
 from .finite import check_output, check_relevance
+from .foreign import foreign_functions
 from .hooks import Runtime
 from .inputs import Call, bind
 from .reader import Reader
@@ -132,6 +133,9 @@ def _run(
         runtime.collector = None
     mask = call.output_mask
     selected = select(output, request.target, subject.model, call.batch, mask)
+    if not subject.walked:  # the graph has one form: once is enough
+        subject.walked = True
+        runtime.report_foreign(foreign_functions(selected.scalar))
     del output
     check_output(subject, call, selected.scalar)
     wanted = {**reader.reads, **reader.seen}

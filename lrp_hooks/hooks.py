@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -88,6 +88,16 @@ class Runtime(threading.local):
         if not scope.frames:
             self.settled()
         return not scope.in_leaf
+
+    def report_foreign(self, names: Iterable[str]) -> None:
+        """Report custom autograd functions, which have backwards of their own.
+
+        Args:
+            names: Their qualified names.
+        """
+        for name in names:
+            self.surroundings.report(name, "")
+        self.settled()
 
     def abandon(self) -> None:
         """Close this model's scope after an exception that no hook has seen."""

@@ -277,8 +277,8 @@ class Instrumentation:
         kind = self.coverage.rows[0].kind
         return f"{kind}, rules {self.rules.name!r}, {state}\n{self.coverage!r}"
 
-    def _report(self, func: Callable[..., Any], module: str) -> None:
-        label = getattr(func, "__qualname__", None) or repr(func)
+    def _report(self, func: Callable[..., Any] | str, module: str) -> None:
+        label = func if isinstance(func, str) else func.__qualname__
         self.coverage.unruled.add((label, module))
         if self._strict:
             raise UnruledError(

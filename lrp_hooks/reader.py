@@ -57,7 +57,7 @@ class Reader:
             return self._after_modules(self.modules)
         if self.call.floats:
             for name, value in self.call.floats.items():
-                self.reads[name] = value.detach().clone().requires_grad_()
+                self.reads[name] = _leaf(value)
             given = {name: leaf.clone() for name, leaf in self.reads.items()}
             return self._with_hooks({}, None, self.call.with_floats(given))
         return self._embedded()
@@ -113,7 +113,7 @@ class Reader:
         if name in self.reads:
             return None
         # A clone is handed on, since a model may overwrite it and a leaf must stay.
-        self.reads[name] = value.detach().clone().requires_grad_()
+        self.reads[name] = _leaf(value)
         return self.reads[name].clone()
 
     def _reads_ids(self, name: str, given: Any, value: Tensor) -> Tensor | None:
@@ -139,6 +139,12 @@ class Reader:
     def _watches(self, name: str, given: Any, value: Tensor) -> Tensor:
         self.seen[name] = value.clone()
         return self.seen[name]
+
+
+def _leaf(value: Tensor) -> Tensor:
+    leaf = value.detach().clone()
+    leaf.requires_grad = True  # not requires_grad_, which scopes leave without effect
+    return leaf
 
 
 def _unread(argument: str, name: str | None) -> ArgumentError:

@@ -151,7 +151,7 @@ class Surroundings:
     suspects: set[type]
     storages: dict[int, str]
     trainable: set[int]
-    report: Callable[[Callable[..., Any], str], None]
+    report: Callable[[Callable[..., Any] | str, str], None]
 
 
 class Scope(TorchFunctionMode):

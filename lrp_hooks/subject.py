@@ -18,6 +18,7 @@ class Subject:
     Attributes:
         model: The model.
         modules: ``{qualified name: module}``.
+        walked: Whether the graph behind an output was searched for custom functions.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -27,6 +28,7 @@ class Subject:
             model: The model.
         """
         self.model = model
+        self.walked = False
         self.modules: dict[str, nn.Module] = dict(model.named_modules())
 
     def module(self, argument: str, name: object) -> nn.Module:

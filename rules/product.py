@@ -140,7 +140,26 @@ class Product(ScopeRule):
 def _contract(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if len(args) == 2 and isinstance(args[1], list | tuple):  # einsum(equation, list)
         args = (args[0], *args[1])
-    return shared(func, args, kwargs)
+    out = shared(func, args, kwargs)
+    if "matmul" in func.__name__ and len(args) == 2 and _folds_trained(*args):
+        plain = _matmul_as_trained(func, *args)
+        return splice(plain, out, lambda grad: grad) if carries(out) else plain
+    return out
+
+
+def _folds_trained(a: Tensor, b: Tensor) -> bool:
+    """Tell whether torch folds a product because a small factor is trainable."""
+    small, large = (a, b) if a.ndim < b.ndim else (b, a)
+    return small.ndim <= 2 < large.ndim and trainable(small)
+
+
+def _matmul_as_trained(func: Callable[..., Any], a: Tensor, b: Tensor) -> Tensor:
+    with torch.enable_grad():
+        pair = [
+            t.detach().requires_grad_() if trainable(t) else t.detach() for t in (a, b)
+        ]
+        result: Tensor = func(*pair)
+    return result.detach()
 
 
 def _summed(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -29,7 +29,7 @@ SAME = """
 SHAPE = """
     view reshape view_as reshape_as transpose t permute swapaxes swapdims movedim
     moveaxis unsqueeze squeeze flatten unflatten ravel expand expand_as
-    broadcast_to __getitem__ select narrow as_strided requires_grad
+    broadcast_to __getitem__ select narrow as_strided
 """
 LINEAR = """
     sum mean nansum nanmean cumsum diff trace diagonal diag diag_embed diagflat tril
@@ -190,6 +190,15 @@ def _add(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     return out
 
 
+def _require_grad(func: Callable[..., Any], x: Tensor, on: bool = True) -> Tensor:
+    """While a ledger is written, relevance starts only where it is read."""
+    scope = active_scope()
+    if scope is not None and scope.collector is not None:
+        return x
+    result: Tensor = func(x, on)
+    return result
+
+
 def _choose(func: Callable[..., Any], a: Any, other: Any, **kwargs: Any) -> Any:
     """max(a, b) element by element: the winner takes all."""
     out = func(a, other, **kwargs)
@@ -221,4 +230,5 @@ add_functions(table(SHAPES, None))
 add_functions(table(spellings(SAME, F.dropout), keeps_role))
 add_functions(table(spellings(PUTTING), affine))
 add_functions(table(spellings("add sub subtract rsub"), _add))
+add_functions(table([torch.Tensor.requires_grad_], _require_grad))
 add_functions(table(spellings("maximum minimum fmax fmin"), _choose))

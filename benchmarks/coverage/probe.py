@@ -113,7 +113,6 @@ def check(model: nn.Module, inputs: Inputs) -> Record:
         relevance = attribute(lrp, inputs)
         error = float(relevance.ledger.error.max())
         unruled = sorted(map(list, lrp.coverage.unruled))
-        unruled += [[name, ""] for name in foreign_functions(ruled)]
         read = float(sum(v.abs().sum() for v in _tensors(relevance.scores)))
         where = [] if error <= TOLERANCE else leaks(lrp, inputs)
     identical = torch.equal(silent, plain) and (
@@ -200,30 +199,6 @@ def leaks(lrp: Instrumentation, inputs: Inputs, n: int = 3) -> list[Record]:
         for row in audit.rows[:n]
         if abs(row.leak) > TOLERANCE * scale
     ]
-
-
-def foreign_functions(output: Tensor) -> list[str]:
-    """Name the ``autograd.Function`` classes of others in a graph.
-
-    They have a backward of their own, and no function scope sees their call.
-
-    Args:
-        output: A tensor with its graph.
-
-    Returns:
-        Their names.
-    """
-    found, seen, stack = set(), set(), [output.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        stack += [parent for parent, _ in node.next_functions]
-        kind = getattr(type(node), "_forward_cls", None)
-        if kind is not None and not kind.__module__.startswith("lrp_hooks."):
-            found.add(f"autograd.Function {kind.__name__}")
-    return sorted(found)
 
 
 def _tensors(value: Any) -> list[Tensor]:
