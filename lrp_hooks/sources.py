@@ -145,7 +145,9 @@ def _whole(out: Tensor) -> Tensor:
     """Return the tensor that keeps its hooks when ``out`` is overwritten in place."""
     # F.linear returns a view of a product; writing to a view gives it a new history.
     base = out._base if out._is_view() else None
-    return base if base is not None and base.numel() == out.numel() else out
+    if base is None or base.numel() != out.numel():
+        return out
+    return base if base.is_contiguous() and out.is_contiguous() else out
 
 
 def _accumulate(table: dict[str, Tensor], name: str, rows: Tensor) -> None:

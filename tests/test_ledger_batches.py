@@ -217,3 +217,19 @@ def test_a_batch_costs_one_forward_where_the_layout_is_plain():
         lrp.attribute({"input_ids": tokens(3, 4)})
     handle.remove()
     assert len(calls) == 1
+
+
+def test_a_constant_added_to_a_turned_view_keeps_its_places():
+    class Turned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.map = nn.Linear(4, 6)
+            self.register_buffer("shift", noise(6, 1, seed=3))
+            self.register_buffer("weigh", noise(6, 5, seed=4))
+
+        def forward(self, x):
+            turned = self.map(x).transpose(1, 2)
+            turned += self.shift
+            return (turned * self.weigh).sum(2)
+
+    check(Turned().double(), {"x": noise(2, 5, 4)}, target=1)

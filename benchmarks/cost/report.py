@@ -15,10 +15,7 @@ RESULTS = Path(__file__).with_name("results.json")
 MAIN = attribute_name("conservative")
 MEBIBYTE = 2**20
 FORWARD_TARGET = "bert-base 1x128"
-MEMORY_NOTE = (
-    "Peak memory over the loaded model, in MiB for Gradient x Input and as a ratio to "
-    "it for the rest:"
-)
+MEMORY_NOTE = "Peak memory over the loaded model:"
 
 Entry = dict[str, Any]
 Results = dict[str, Any]
@@ -94,9 +91,10 @@ def details(results: Results) -> str:
     }
     peak = {
         "GxI, MiB": lambda entry: entry["peak_bytes"][GRADIENT] / MEBIBYTE,
-        "forward": lambda entry: peak_ratio(entry, FORWARD),
-        "GxI trainable": lambda entry: peak_ratio(entry, TRAINABLE),
-        **{label(name): peak_of(name) for name in rules},
+        "forward / GxI": lambda entry: peak_ratio(entry, FORWARD),
+        "GxI trainable / GxI": lambda entry: peak_ratio(entry, TRAINABLE),
+        f"{label(MAIN)} / forward": lambda entry: peak_ratio(entry, MAIN, FORWARD),
+        **{f"{label(name)} / GxI": peak_of(name) for name in rules},
     }
     parts = [
         "CPU time (GxI is Gradient x Input):",
