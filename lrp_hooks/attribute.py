@@ -232,7 +232,8 @@ def _ledger(done: Pass) -> Ledger:
     if not done.selected.scalar.requires_grad:
         sources["constant output"] = output.double()
     positions = dict(done.collector.positions)
-    return Ledger(done.inputs.to(output), sources, positions, output)
+    inputs = done.inputs.to(torch.promote_types(output.dtype, torch.float32))
+    return Ledger(inputs, sources, positions, output)
 
 
 def _is_misplaced(collector: SourceCollector, ledger: Ledger, rules: RuleSet) -> bool:

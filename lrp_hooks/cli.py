@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True
     )
-    for add in (_add_explain,):
+    for add in (_add_explain, _add_rules, _add_audit):
         add(commands)
     return parser
 
@@ -122,20 +122,99 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument(
         "text", metavar="TEXT", help="the text; - reads standard input, one text a line"
     )
+    _add_model(parser)
+    parser.add_argument("--method", metavar="NAME", default="lrp", help="an explainer")
+    parser.add_argument("--rules", metavar="NAME", help="a rule set of method lrp")
+    _add_target(parser)
+    for kind in ("html", "png", "json"):
+        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
+
+
+def _add_rules(commands: Any) -> None:
+    """Add ``lrp-hooks rules``."""
+    parser = commands.add_parser(
+        "rules",
+        help="show which rule each module of a model has, and why",
+        description="Show a rule set, and the rule of each module of a model with the "
+        "reason that it matched. The model is not run: what bends relevance without a "
+        "rule shows in lrp-hooks audit.",
+        epilog="""examples:
+  lrp-hooks rules
+  lrp-hooks rules --model path/to/model --rules attnlrp --json rules.json""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_model(parser)
+    parser.add_argument("--rules", metavar="NAME", **_RULES)
+    parser.add_argument("--json", metavar="FILE", help="write JSON")
+
+
+def _add_audit(commands: Any) -> None:
+    """Add ``lrp-hooks audit``."""
+    parser = commands.add_parser(
+        "audit",
+        help="find the module in which relevance leaks",
+        description="Show the relevance leaving and entering each module, its bias "
+        "share and its leak, the worst leak first, and the ledger.",
+        epilog="""examples:
+  lrp-hooks audit
+  lrp-hooks audit "not bad at all" --model path/to/model --rows 5
+  lrp-hooks audit - --rules attnlrp --json audit.json < reviews.txt""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "text",
+        metavar="TEXT",
+        nargs="?",
+        default="a gripping, funny film with a weak ending",
+        help="the text (default: %(default)r); - reads standard input, one text a "
+        "line, as one batch",
+    )
+    _add_model(parser)
+    parser.add_argument("--rules", metavar="NAME", **_RULES)
+    _add_target(parser)
+    parser.add_argument("--json", metavar="FILE", help="write JSON, with all modules")
+    parser.add_argument(
+        "--rows",
+        metavar="N",
+        type=_count,
+        default=20,
+        help="how many modules are printed (default: %(default)s)",
+    )
+
+
+_RULES: dict[str, Any] = {
+    "default": "conservative",
+    "help": "a rule set (default: %(default)s)",
+}
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="DIR",
         help="a local Hugging Face folder (default: the embedded sentiment model)",
     )
-    parser.add_argument("--method", metavar="NAME", default="lrp", help="an explainer")
-    parser.add_argument("--rules", metavar="NAME", help="a rule set of method lrp")
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         metavar="LABEL",
         help="a label or class id (default: the prediction)",
     )
-    for kind in ("html", "png", "json"):
-        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
+
+
+def _count(text: str) -> int:
+    """Return a number of rows.
+
+    Raises:
+        ArgumentTypeError: If there would be none.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from .render.text import visible
 from .ruleset import RuleSet
 from .sentiment import sentiment_model
 
-__all__ = ["run"]
+__all__ = ["chosen_model", "chosen_target", "read_texts", "run"]
 
 Found = tuple[str, Prediction | None, Explanation]
 
@@ -41,10 +41,10 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         arguments: What the command line says.
         stderr: Where a progress bar goes.
     """
-    texts = _texts(arguments.text)
+    texts = read_texts(arguments.text)
     options = _options(arguments)
-    model, tokenizer = _model(arguments.model)
-    target = _target(arguments.target, model, tokenizer)
+    model, tokenizer = chosen_model(arguments.model)
+    target = chosen_target(arguments.target, model, tokenizer)
     encode(model, tokenizer, texts)  # refuses a bad text before any work on good ones
     bar = tqdm(
         texts, file=stderr, leave=False, disable=not _wants_bar(arguments, stderr)
@@ -60,8 +60,14 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     _print(found)
 
 
-def _texts(text: str) -> list[str]:
-    """Return the texts to explain.
+def read_texts(text: str) -> list[str]:
+    """Return the texts that an argument stands for.
+
+    Args:
+        text: A text, or ``-`` for the lines of standard input.
+
+    Returns:
+        The texts, blank ones included.
 
     Raises:
         TextError: If standard input is empty or no text.
@@ -101,13 +107,28 @@ def _options(arguments: Namespace) -> dict[str, Any]:
     return options
 
 
-def _model(folder: str | None) -> tuple[nn.Module, Any]:
-    """Return the model and the tokenizer of a folder, or the embedded ones."""
+def chosen_model(folder: str | None) -> tuple[nn.Module, Any]:
+    """Load the model that an argument stands for.
+
+    Args:
+        folder: A local folder, or None for the embedded sentiment model.
+
+    Returns:
+        The model and its tokenizer.
+    """
     return sentiment_model() if folder is None else load_folder(folder)
 
 
-def _target(name: str | None, model: Any, tokenizer: Any) -> int | None:
-    """Return the id of a label, a token or a number.
+def chosen_target(name: str | None, model: Any, tokenizer: Any) -> int | None:
+    """Return the id that an argument stands for.
+
+    Args:
+        name: A label, a language model's token, a number, or None.
+        model: A Hugging Face model.
+        tokenizer: Its tokenizer.
+
+    Returns:
+        The id; None, the prediction, for None.
 
     Raises:
         TargetError: If the model knows no such thing.

@@ -316,8 +316,10 @@ def _claim(modules: Mapping[str, nn.Module]) -> None:
 
 def _is_own(module: nn.Module, match: Match) -> bool:
     """Tell a module's own rule from its family's, which holds in the whole scope."""
+    if match.family is None or not isinstance(match.rule, LeafRule):
+        return match.family is None
     plain = type(module).__module__.startswith("torch.nn.")
-    return match.family is None or (isinstance(match.rule, LeafRule) and not plain)
+    return not (plain and match.rule.functions(module))
 
 
 _SERVED = {"linear", "pooling", "embedding"}

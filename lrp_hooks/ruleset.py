@@ -169,10 +169,16 @@ class RuleSet:
         return self._named[name]
 
     def functions(self) -> FunctionTable:
-        """Return the function table of all families together."""
+        """Return the function table of all families together.
+
+        A rule that only says something of modules leaves the functions of its family to
+        the default.
+        """
         table = dict(common_functions())
+        default = self.named("conservative")
         for family in FAMILIES:
-            table.update(getattr(self, family).functions(None))
+            own = getattr(self, family).functions(None)
+            table.update(own or getattr(default, family).functions(None))
         return table
 
     def __repr__(self) -> str:

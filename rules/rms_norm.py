@@ -71,7 +71,9 @@ def looks_like_rms_norm(module: nn.Module) -> bool:
     weights = list(module.parameters())
     if len(weights) > 1 or any(True for _ in (*module.buffers(), *module.children())):
         return False
-    width = weights[0].shape[0] if weights and weights[0].ndim == 1 else 8
+    if weights and weights[0].ndim != 1:
+        return False
+    width = weights[0].shape[0] if weights else 8
     if type(module).__module__.startswith("torch.nn.") or not _takes_one(module):
         return False
     x = torch.linspace(-2.0, 1.7, 2 * width, dtype=torch.float64).cos().view(2, width)

@@ -231,3 +231,17 @@ def test_coverage_says_which_rule_and_why():
     assert rows["head"].kind == "Linear"
     assert all(name in text for name in rows)
     assert {row.module for row in lrp.coverage.ruled} >= {"head", "blocks.0.norm"}
+
+
+def test_a_leaf_rule_can_stand_for_a_whole_family():
+    class Doubled(LeafRule):
+        def relevance(self, module, x, y, grad):
+            return 2 * grad
+
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2)).double()
+    rules = RuleSet.named("conservative").override(normalization=Doubled())
+    x = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
+    with instrument(model, rules, strict=True):
+        (model(x) / 2).sum().backward()
+    weights = model[2].weight @ torch.eye(4, dtype=torch.float64) @ model[0].weight
+    torch.testing.assert_close(x.grad, weights.sum(0).expand(3, 4).detach())
