@@ -1,0 +1,1 @@
+"""What does an open function scope cost by itself?"""

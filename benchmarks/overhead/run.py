@@ -1,0 +1,121 @@
+"""Measures the scope alone: ``python -m benchmarks.overhead.run``.
+
+Plain Gradient x Input, beside the same calls on a model that is instrumented with the
+rule set ``gradient``: there every function passes the scope, and none has a rule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+import lrp_hooks
+
+from ..cost import report, timing
+from ..cost.cases import Case, build_model, load_config, random_batch
+from ..cost.methods import Batch, Call, gradient_x_input
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+README = HERE.parent / "README.md"
+LIMIT = 1.03
+
+
+@contextmanager
+def in_a_scope(model: nn.Module, batch: Batch, rules: str) -> Generator[Call]:
+    """Gradient x Input on an instrumented model.
+
+    Args:
+        model: The model.
+        batch: Its keyword arguments.
+        rules: The rule set.
+
+    Yields:
+        The call.
+    """
+    with lrp_hooks.instrument(model, rules):
+        with gradient_x_input(model, batch, trainable=False) as call:
+            yield call
+
+
+def measure(config: dict[str, Any]) -> dict[str, Any]:
+    """Run both methods, interleaved.
+
+    Args:
+        config: What ``config.json`` holds.
+
+    Returns:
+        The results, with CPU seconds of every round.
+    """
+    torch.set_num_threads(config["threads"])
+    case = Case(**config["case"])
+    model = build_model(load_config(), case.model)
+    batch = random_batch(model, case, config["seed"])
+    methods = {
+        "plain": partial(gradient_x_input, trainable=False),
+        "in a scope": partial(in_a_scope, rules=config["rules"]),
+    }
+    for method in methods.values():
+        timing.timed(method, model, batch)
+    rounds = config["rounds"]
+    calls = {n: partial(timing.timed, m, model, batch) for n, m in methods.items()}
+    seconds = timing.interleave(calls, budget=float("inf"), rounds=(rounds, rounds))
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "lrp_hooks": lrp_hooks.__version__,
+    }
+    return {"config": config, "versions": versions, "seconds": seconds}
+
+
+def table(results: dict[str, Any]) -> str:
+    """Write the results as Markdown.
+
+    Args:
+        results: What `measure` returned.
+
+    Returns:
+        A table and a line that says whether the limit is kept.
+    """
+    seconds, case = results["seconds"], Case(**results["config"]["case"])
+    plain = statistics.median(seconds["plain"])
+    ratio = timing.median_ratio(seconds, "in a scope", "plain")
+    verdict = "kept" if ratio <= LIMIT else "missed"
+    return (
+        "| model | Gradient x Input, s | in a scope / plain |\n| --- | ---: | ---: |\n"
+        f"| {case.name} | {plain:.3f} | {ratio:.3f} |\n\n"
+        f"The limit of {LIMIT:.2f} is {verdict}: median of {len(seconds['plain'])} "
+        f"interleaved rounds, {results['config']['threads']} thread, "
+        f"torch {results['versions']['torch']}."
+    )
+
+
+def main() -> None:
+    """Measure, save, and rewrite the table in the benchmarks' README."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--report", action="store_true", help="only rewrite the table")
+    if not parser.parse_args().report:
+        config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
+        draft = RESULTS.with_suffix(".part")
+        draft.write_text(json.dumps(measure(config), indent=1) + "\n", encoding="utf-8")
+        draft.replace(RESULTS)
+    content = table(json.loads(RESULTS.read_text(encoding="utf-8")))
+    text = README.read_text(encoding="utf-8")
+    README.write_text(report.put(text, "overhead", content), encoding="utf-8")
+    print(content)
+
+
+if __name__ == "__main__":
+    main()
