@@ -13,16 +13,19 @@ from .run import RESULTS, read
 
 ROOT = Path(__file__).resolve().parents[2]
 README = Path(__file__).with_name("README.md")
+FRONT = ROOT / "README.md"
 Record = dict[str, Any]
 NOT_BUILDABLE = "not buildable"
 MAX_REASON = 150
 
 
 def main() -> None:
-    """Rewrite the generated part of the README."""
-    text = put(README.read_text(encoding="utf-8"), document(listed(read(RESULTS))))
-    README.write_text(text, encoding="utf-8")
-    print(README.relative_to(ROOT))
+    """Rewrite the generated parts of the READMEs."""
+    records = listed(read(RESULTS))
+    for path, content in ((README, document(records)), (FRONT, verdict(records))):
+        text = put(path.read_text(encoding="utf-8"), content)
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(ROOT))
 
 
 def listed(records: Iterable[Record]) -> list[Record]:

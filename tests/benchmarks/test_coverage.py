@@ -162,8 +162,10 @@ def test_markers_keep_what_stands_around_them():
         report.put("", "new")
 
 
-@pytest.mark.skipif(not run.RESULTS.exists(), reason="no results are saved")
 def test_the_readme_shows_the_committed_results():
     text = report.README.read_text(encoding="utf-8")
     shown = report.document(report.listed(run.read(run.RESULTS)))
     assert report.put(text, shown) == text
+    front = report.FRONT.read_text(encoding="utf-8")
+    total = report.verdict(report.listed(run.read(run.RESULTS)))
+    assert report.put(front, total) == front
