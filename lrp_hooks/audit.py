@@ -131,7 +131,9 @@ def _aliased(value: Any, act: Callable[[Tensor, Tensor], None]) -> Any:
     """Replace what carries relevance by aliases whose gradients are watched."""
     for tensor in _carrying(value):
         alias = splice(tensor.data, tensor, lambda grad: grad)
-        on_gradient(alias, partial(act, alias.detach()))
+        on_gradient(
+            alias, partial(act, alias.detach().clone())
+        )  # it may be overwritten
         value = replace_first(value, tensor, alias)
     return value
 

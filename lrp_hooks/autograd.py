@@ -51,7 +51,11 @@ def on_gradient(x: Tensor, act: Callable[[Tensor], Tensor | None]) -> None:
         x: A tensor that carries relevance.
         act: Called with the gradient; what it returns, if anything, takes its place.
     """
-    x.register_hook(act)  # type: ignore[no-untyped-call]
+
+    def hook(grad: Tensor | None) -> Tensor | None:
+        return None if grad is None else act(grad)  # torch passes None where all is cut
+
+    x.register_hook(hook)  # type: ignore[no-untyped-call]
 
 
 def freeze(x: Tensor) -> Tensor:

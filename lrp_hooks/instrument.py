@@ -337,9 +337,14 @@ def _needs_hooks(module: nn.Module, match: Match | None, fused: bool) -> bool:
     return not (alone and (family in _SERVED or isinstance(module, LINEAR)))
 
 
-def _addresses(model: nn.Module) -> tuple[dict[int, str], dict[int, str]]:
+def _addresses(
+    model: nn.Module,
+) -> tuple[dict[int, tuple[weakref.ref[Tensor], str]], dict[int, str]]:
     """Name parameters by identity, and parameters and buffers by storage."""
-    constants = {id(p): name for name, p in model.named_parameters()}
+    named = model.named_parameters()
+    constants: dict[int, tuple[weakref.ref[Tensor], str]] = {
+        id(p): (weakref.ref(p), name) for name, p in named
+    }
     storages: dict[int, str] = {}
     tensors: list[tuple[str, Tensor]] = []
     for prefix, module in model.named_modules():

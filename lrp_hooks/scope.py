@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import types
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -139,7 +140,8 @@ class Surroundings:
 
     Attributes:
         table: The function table of the rule set.
-        constants: ``{id: name}`` of parameters, which carry no relevance.
+        constants: ``{id: (weak reference, name)}`` of parameters, which carry no
+            relevance. The reference tells a parameter from a later object with its id.
         suspects: The types of arguments that are, or may hold, parameters.
         storages: ``{storage address: name}`` of parameters and buffers.
         trainable: The storage addresses of parameters that require a gradient.
@@ -147,11 +149,23 @@ class Surroundings:
     """
 
     table: FunctionTable
-    constants: dict[int, str]
+    constants: dict[int, tuple[weakref.ref[Tensor], str]]
     suspects: set[type]
     storages: dict[int, str]
     trainable: set[int]
     report: Callable[[Callable[..., Any] | str, str], None]
+
+    def name_of(self, tensor: Tensor) -> str | None:
+        """Name a parameter that the model had when it was instrumented.
+
+        Args:
+            tensor: Any tensor.
+
+        Returns:
+            The qualified name, or None.
+        """
+        reference, name = self.constants.get(id(tensor), (None, None))
+        return name if reference is not None and reference() is tensor else None
 
 
 class Scope(TorchFunctionMode):
@@ -239,7 +253,7 @@ class Scope(TorchFunctionMode):
     def parameter_name(self, tensor: Tensor) -> str | None:
         """Return the name of the parameter or buffer whose storage a tensor shares."""
         shared = self.surroundings
-        known = getattr(tensor, "_lrp_name", None) or shared.constants.get(id(tensor))
+        known = getattr(tensor, "_lrp_name", None) or shared.name_of(tensor)
         if known is not None:
             return str(known)
         return shared.storages.get(storage_address(tensor))
@@ -253,13 +267,13 @@ class Scope(TorchFunctionMode):
     ) -> Any:
         """Call a function's replacement, or the function itself."""
         kwargs = kwargs or {}
-        if self._open[-1] is not self:
-            return func(*args, **kwargs)
-        if type(func) is types.MethodWrapperType:  # an attribute such as x.shape
-            if func in _VIEWS:
-                return func(self._constant(args[0]))
-            return func(*args, **kwargs)
         suspects = self.surroundings.suspects
+        if (
+            type(func) is types.MethodWrapperType  # an attribute such as x.shape
+            or self._open[-1] is not self
+            or (func in _CASTS and type(args[0]) in suspects)
+        ):
+            return self._as_it_is(func, args, kwargs)
         for value in args:
             if type(value) in suspects:
                 args = tuple([self._constant(value) for value in args])
@@ -276,6 +290,16 @@ class Scope(TorchFunctionMode):
             return self._unruled(func, args, kwargs)
         return handler(func, *args, **kwargs)  # type: ignore[operator]
 
+    def _as_it_is(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call a function that has no rule; what is made of a parameter is constant."""
+        result = func(*args, **kwargs)
+        made = func in _VIEWS or func in _CASTS
+        if not made or result is args[0] or self._constant(args[0]) is args[0]:
+            return result
+        return result.detach()
+
     def _constant(self, value: Any) -> Any:
         """Detach the model's parameters: a weight is no factor to share with."""
         kind = type(value)
@@ -283,12 +307,22 @@ class Scope(TorchFunctionMode):
             return value
         if kind in {list, tuple}:
             return kind([self._constant(item) for item in value])
-        name = self.surroundings.constants.get(id(value))
-        if name is None or not value.requires_grad:
+        if not value.requires_grad:
+            return value
+        name = self.surroundings.name_of(value) or self._late_name(value)
+        if name is None:
             return value
         constant = value.detach()
         constant._lrp_name, constant._lrp_trainable = name, True
         return constant
+
+    def _late_name(self, value: Any) -> str | None:
+        """Name a parameter that was put into the running module for this call."""
+        frame = self.frames[-1]
+        for name, parameter in frame.module.named_parameters():
+            if parameter is value:
+                return f"{frame.name}.{name}" if frame.name else name
+        return None
 
     def _unruled(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -324,3 +358,4 @@ _VIEWS = {
     getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "real", "imag")
 }
 """Attributes that are tensors: a parameter's are constants as it is."""
+_CASTS = {Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.type}

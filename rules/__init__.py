@@ -8,6 +8,7 @@ from . import (
     normalization,
     pooling,
     product,
+    quantization,
     recurrence,
     rulesets,
     structure,
@@ -19,6 +20,7 @@ from .linear import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, Zero, ZPlus
 from .normalization import Normalization
 from .pooling import Pooling
 from .product import Product
+from .quantization import QuantizedLinear
 from .recurrence import Recurrence
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "Normalization",
     "Pooling",
     "Product",
+    "QuantizedLinear",
     "Recurrence",
     "WSquare",
     "ZBox",
@@ -44,6 +47,7 @@ __all__ = [
     "normalization",
     "pooling",
     "product",
+    "quantization",
     "recurrence",
     "rulesets",
     "structure",

@@ -176,7 +176,8 @@ def _shared(
     absorb = _absorber()
     if absorb is None or not live:
         return out
-    product, scores = out.detach(), query if carries(query) else key
+    # A copy, since the model may overwrite what attention returned.
+    product, scores = out.detach().clone(), query if carries(query) else key
     on_gradient(out, lambda g: absorb(share * (g * product).sum(-1)))
     if carries(scores):
         values = scores.detach()

@@ -1,6 +1,7 @@
 """What every test gets: one hypothesis profile, a clean registry, no hook left over."""
 
 import gc
+import io
 import sys
 import weakref
 
@@ -9,7 +10,7 @@ import torch
 from hypothesis import settings
 
 import lrp_hooks
-from lrp_hooks import registry, ruleset
+from lrp_hooks import cli, registry, ruleset
 from lrp_hooks.scope import active_scope
 
 settings.register_profile("lrp_hooks", deadline=None, max_examples=25)
@@ -46,3 +47,25 @@ def nothing_left_over():
         gc.collect()
     left = {type(module).__name__ for module in _instrumented if module not in before}
     assert not left, f"still instrumented: {left}"
+
+
+@pytest.fixture
+def run(capfd):
+    """Run the command line: exit code, standard output, standard error."""
+
+    def run(*arguments):
+        code = cli.main([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    """Set what standard input says."""
+
+    def set_text(text):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+    return set_text

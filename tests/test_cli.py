@@ -28,24 +28,6 @@ def _quick(monkeypatch):
     monkeypatch.setattr(explain_command, "sentiment_model", lambda: loaded)
 
 
-@pytest.fixture
-def run(capfd):
-    def run(*arguments):
-        code = cli.main([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
-
-
-@pytest.fixture
-def stdin(monkeypatch):
-    def set_text(text):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
-
-    return set_text
-
-
 def test_the_main_job(run):
     code, out, err = run("explain", SENTENCE)
     assert (code, err) == (0, "")
