@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from .autograd import carries
 from .errors import InferenceModeError, RuleError
 from .rule import LeafRule, Rule, joining
-from .scope import Frame, Scope, Surroundings, active_scope
+from .scope import Scope, active_scope
 from .sources import SourceCollector
+from .surroundings import Frame, Surroundings
 
 __all__ = ["ModuleHooks", "Runtime", "first_tensor", "replace_first"]
 

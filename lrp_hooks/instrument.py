@@ -29,8 +29,8 @@ from .registry import Match, lookup
 from .relevance import Relevance
 from .rule import LeafRule, Rule, as_rule
 from .ruleset import RuleSet, load_rules
-from .scope import Surroundings, storage_address
 from .subject import Subject
+from .surroundings import Surroundings
 
 __all__ = ["Instrumentation", "instrument"]
 
@@ -153,12 +153,7 @@ class Instrumentation:
         self.coverage = Coverage(
             tuple(row(n, m, matches[n]) for n, m in modules.items())
         )
-        constants, storages = _addresses(model)
-        suspects: set[type] = {list, tuple, *map(type, model.parameters())}
-        trained = {storage_address(p) for p in model.parameters() if p.requires_grad}
-        surroundings = Surroundings(
-            rules.functions(), constants, suspects, storages, trained, self._report
-        )
+        surroundings = Surroundings.of(model, rules.functions(), self._report)
         self.runtime = Runtime(surroundings, self._warn)
         self._attach(modules, matches)
 
@@ -335,23 +330,3 @@ def _needs_hooks(module: nn.Module, match: Match | None, fused: bool) -> bool:
     family = None if match is None else match.family
     alone = next(module.children(), None) is None
     return not (alone and (family in _SERVED or isinstance(module, LINEAR)))
-
-
-def _addresses(
-    model: nn.Module,
-) -> tuple[dict[int, tuple[weakref.ref[Tensor], str]], dict[int, str]]:
-    """Name parameters by identity, and parameters and buffers by storage."""
-    named = model.named_parameters()
-    constants: dict[int, tuple[weakref.ref[Tensor], str]] = {
-        id(p): (weakref.ref(p), name) for name, p in named
-    }
-    storages: dict[int, str] = {}
-    tensors: list[tuple[str, Tensor]] = []
-    for prefix, module in model.named_modules():
-        attributes = [(k, v) for k, v in vars(module).items() if isinstance(v, Tensor)]
-        dot = f"{prefix}." if prefix else ""
-        tensors += [(dot + key, value) for key, value in attributes]
-    for name, tensor in [*tensors, *model.named_buffers(), *model.named_parameters()]:
-        storages[storage_address(tensor)] = name
-    storages.pop(0, None)
-    return constants, storages

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import threading
 import types
-import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,10 +21,10 @@ from .autograd import carries
 from .composite import is_composite, opened
 from .rule import FunctionTable
 from .sources import Constant, SourceCollector
+from .surroundings import Frame, Surroundings, storage_address
 
 __all__ = [
     "Scope",
-    "Surroundings",
     "active_scope",
     "role",
     "set_role",
@@ -99,73 +97,6 @@ def trainable(value: object) -> bool:
     if scope is None or not isinstance(value, Tensor):
         return False
     return storage_address(value) in scope.surroundings.trainable
-
-
-def storage_address(tensor: Tensor) -> int:
-    """Return where a tensor's memory begins.
-
-    Args:
-        tensor: Any tensor.
-
-    Returns:
-        The address of its storage; 0 where it has none.
-    """
-    try:
-        return tensor.untyped_storage().data_ptr()
-    except (NotImplementedError, RuntimeError):  # sparse, meta or wrapper tensors
-        return 0
-
-
-class Frame(NamedTuple):
-    """A module that is running.
-
-    Attributes:
-        module: The module.
-        name: Its qualified name.
-        functions: Its own function table, laid over those of the modules around it.
-        leaf: Whether a `LeafRule` stands for everything inside.
-        fused: Whether it has a fused kernel that it does not take in a scope.
-    """
-
-    module: Any
-    name: str
-    functions: FunctionTable
-    leaf: bool
-    fused: bool = False
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What every scope of one instrumented model shares.
-
-    Attributes:
-        table: The function table of the rule set.
-        constants: ``{id: (weak reference, name)}`` of parameters, which carry no
-            relevance. The reference tells a parameter from a later object with its id.
-        suspects: The types of arguments that are, or may hold, parameters.
-        storages: ``{storage address: name}`` of parameters and buffers.
-        trainable: The storage addresses of parameters that require a gradient.
-        report: Called as ``report(function, module name)`` for a function without rule.
-    """
-
-    table: FunctionTable
-    constants: dict[int, tuple[weakref.ref[Tensor], str]]
-    suspects: set[type]
-    storages: dict[int, str]
-    trainable: set[int]
-    report: Callable[[Callable[..., Any] | str, str], None]
-
-    def name_of(self, tensor: Tensor) -> str | None:
-        """Name a parameter that the model had when it was instrumented.
-
-        Args:
-            tensor: Any tensor.
-
-        Returns:
-            The qualified name, or None.
-        """
-        reference, name = self.constants.get(id(tensor), (None, None))
-        return name if reference is not None and reference() is tensor else None
 
 
 class Scope(TorchFunctionMode):

@@ -1,0 +1,123 @@
+"""What every scope of one instrumented model shares: names, tables, who is running."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from .rule import FunctionTable
+
+__all__ = ["Frame", "Surroundings", "storage_address"]
+
+
+def storage_address(tensor: Tensor) -> int:
+    """Return where a tensor's memory begins.
+
+    Args:
+        tensor: Any tensor.
+
+    Returns:
+        The address of its storage; 0 where it has none.
+    """
+    try:
+        return tensor.untyped_storage().data_ptr()
+    except (NotImplementedError, RuntimeError):  # sparse, meta or wrapper tensors
+        return 0
+
+
+class Frame(NamedTuple):
+    """A module that is running.
+
+    Attributes:
+        module: The module.
+        name: Its qualified name.
+        functions: Its own function table, laid over those of the modules around it.
+        leaf: Whether a `LeafRule` stands for everything inside.
+        fused: Whether it has a fused kernel that it does not take in a scope.
+    """
+
+    module: Any
+    name: str
+    functions: FunctionTable
+    leaf: bool
+    fused: bool = False
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What every scope of one instrumented model shares.
+
+    Attributes:
+        table: The function table of the rule set.
+        constants: ``{id: (weak reference, name)}`` of parameters, which carry no
+            relevance. The reference tells a parameter from a later object with its id.
+        suspects: The types of arguments that are, or may hold, parameters.
+        storages: ``{storage address: name}`` of parameters and buffers.
+        trainable: The storage addresses of parameters that require a gradient.
+        report: Called as ``report(function, module name)`` for a function without rule.
+    """
+
+    table: FunctionTable
+    constants: dict[int, tuple[weakref.ref[Tensor], str]]
+    suspects: set[type]
+    storages: dict[int, str]
+    trainable: set[int]
+    report: Callable[[Callable[..., Any] | str, str], None]
+
+    def name_of(self, tensor: Tensor) -> str | None:
+        """Name a parameter that the model had when it was instrumented.
+
+        Args:
+            tensor: Any tensor.
+
+        Returns:
+            The qualified name, or None.
+        """
+        reference, name = self.constants.get(id(tensor), (None, None))
+        return name if reference is not None and reference() is tensor else None
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        table: FunctionTable,
+        report: Callable[[Callable[..., Any] | str, str], None],
+    ) -> Surroundings:
+        """Look up a model's parameters and buffers.
+
+        Args:
+            model: The model.
+            table: The function table of the rule set.
+            report: See `Surroundings`.
+
+        Returns:
+            The surroundings.
+        """
+        constants, storages = _named(model)
+        suspects: set[type] = {list, tuple, *map(type, model.parameters())}
+        trained = {storage_address(p) for p in model.parameters() if p.requires_grad}
+        return cls(table, constants, suspects, storages, trained, report)
+
+
+def _named(
+    model: nn.Module,
+) -> tuple[dict[int, tuple[weakref.ref[Tensor], str]], dict[int, str]]:
+    """Name parameters by identity, and parameters and buffers by storage."""
+    named = model.named_parameters()
+    constants: dict[int, tuple[weakref.ref[Tensor], str]] = {
+        id(p): (weakref.ref(p), name) for name, p in named
+    }
+    storages: dict[int, str] = {}
+    tensors: list[tuple[str, Tensor]] = []
+    for prefix, module in model.named_modules():
+        attributes = [(k, v) for k, v in vars(module).items() if isinstance(v, Tensor)]
+        dot = f"{prefix}." if prefix else ""
+        tensors += [(dot + key, value) for key, value in attributes]
+    for name, tensor in [*tensors, *model.named_buffers(), *model.named_parameters()]:
+        storages[storage_address(tensor)] = name
+    storages.pop(0, None)
+    return constants, storages
