@@ -133,9 +133,9 @@ def _run(
         runtime.collector = None
     mask = call.output_mask
     selected = select(output, request.target, subject.model, call.batch, mask)
-    if not subject.walked:  # the graph has one form: once is enough
-        subject.walked = True
+    if (read := tuple(reader.reads)) not in subject.walked:  # its graph has one form
         runtime.report_foreign(foreign_functions(selected.scalar))
+        subject.walked.add(read)
     del output
     check_output(subject, call, selected.scalar)
     wanted = {**reader.reads, **reader.seen}

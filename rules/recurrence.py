@@ -59,7 +59,7 @@ def _recur(func: Callable[..., Any], x: Tensor, hx: Any, *args: Any) -> Any:
     states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
     if not any(map(carries, (x, *states))):
         return func(x, hx, *args)
-    packed = not isinstance(args[0], list | tuple)
+    packed = isinstance(hx, Tensor) and not hx.is_floating_point()  # batch sizes
     scope = active_scope()
     if packed or (args[3] and args[4]):  # a packed sequence, or dropout in training
         if scope is not None:
@@ -98,9 +98,9 @@ def _unroll(
     """Return (output, final states ...) as the fused kernels do."""
     axis = 1 if batch_first and x.ndim == 3 else 0
     sequence = list(x.unbind(axis))
-    per = 4 if has_biases else 2
     finals: list[State] = []
     directions = 2 if bidirectional else 1
+    per = len(weights) // (n_layers * directions)  # a projected LSTM has one more
     for layer in range(n_layers):
         sides = []
         for side in range(directions):

@@ -108,6 +108,7 @@ def affine(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return _overwrite(func, *args, **kwargs)
     out = func(*args, **kwargs)
     constants = _constants((args, *kwargs.values())) + _numbers(func, args, kwargs)
+    constants += _integers(func, (args, *kwargs.values()))
     if carries(out) and constants:
         given, named = zeroed(args), {key: zeroed(v) for key, v in kwargs.items()}
         watch_source(out, lambda: func(*given, **named), _origin(constants, func))
@@ -152,6 +153,16 @@ def _constants(value: Any) -> list[Any]:
         return [constant for item in value for constant in _constants(item)]
     constant = isinstance(value, Tensor) and value.is_floating_point()
     return [value] if constant and value.numel() and not carries(value) else []
+
+
+def _integers(func: Callable[..., Any], value: Any) -> list[Any]:
+    """List the integer tensors that a function without indices puts in."""
+    if func.__name__ not in _WITHOUT_INDICES:
+        return []
+    if isinstance(value, list | tuple):
+        return [found for item in value for found in _integers(func, item)]
+    whole = isinstance(value, Tensor) and not value.is_floating_point()
+    return [value] if whole and value.dtype != torch.bool else []
 
 
 def _numbers(func: Callable[..., Any], args: Any, kwargs: Any) -> list[float]:
@@ -208,11 +219,22 @@ def _choose(func: Callable[..., Any], a: Any, other: Any, **kwargs: Any) -> Any:
     return out
 
 
+def _extreme(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """max(x), max(x, dim), or max(a, b) element by element."""
+    pair = len(args) == 2 and isinstance(args[1], Tensor)
+    return (_choose if pair else _call)(func, *args, **kwargs)
+
+
+def _call(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return func(*args, **kwargs)
+
+
 def _sign(func: Callable[..., Any]) -> int:
     return 1 if func.__name__.startswith("add") else -1
 
 
 SHAPES = spellings(SHAPE, torch.Tensor.unflatten)
+_WITHOUT_INDICES = {"where", "cat", "concat", "stack", "masked_fill"}
 _NUMBERS_FROM = {
     "masked_fill": 2,
     "where": 1,
@@ -231,4 +253,5 @@ add_functions(table(spellings(SAME, F.dropout), keeps_role))
 add_functions(table(spellings(PUTTING), affine))
 add_functions(table(spellings("add sub subtract rsub"), _add))
 add_functions(table([torch.Tensor.requires_grad_], _require_grad))
+add_functions(table(spellings("max min"), _extreme))
 add_functions(table(spellings("maximum minimum fmax fmin"), _choose))

@@ -92,6 +92,9 @@ CASES = {
     "index_copy": lambda m, x: m.held.index_copy(1, torch.tensor([2, 0]), x[:, 1:]),
     "index_fill": lambda m, x: x.index_fill(2, torch.tensor([1]), 4.0),
     "scatter": lambda m, x: m.held.scatter(1, INDEX, x[:, :1]),
+    "where, whole numbers": lambda m, x: torch.where(MASK, x, torch.tensor(3)),
+    "cat, whole numbers": lambda m, x: torch.cat([x, INDEX.expand(-1, 1, -1)], 1),
+    "masked_fill, whole": lambda m, x: x.masked_fill(MASK, torch.tensor(2)),
     "scatter a number": lambda m, x: x.scatter(1, INDEX, 1.5),
     "scatter_add": lambda m, x: m.held.scatter_add(1, INDEX, x[:, :1]),
     "slice_scatter": lambda m, x: m.held.slice_scatter(x[:, :2], 1, 0, 2),
@@ -245,3 +248,10 @@ def test_a_lone_layer_is_a_model_too(name):
     if y.requires_grad:
         grads = torch.autograd.grad(y, leaf, seed_like(y))
     exact(grads[0] * x, found.values)
+
+
+@pytest.mark.parametrize("func", [torch.max, torch.min])
+def test_the_extreme_of_two_is_the_winners(func):
+    extreme = Calls(lambda m, x: func(x, m.held), held=HELD).double()
+    found = closes(extreme, random(*SHAPE))
+    assert found.ledger.sources["held"].all()
