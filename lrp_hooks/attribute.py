@@ -6,16 +6,19 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .backward import by_example, gradients, relevance_of, sum_rows
+from .checks import TARGET, Complain, check_reached, check_target, watch_target
 from .errors import InferenceModeError
 from .finite import check_output, check_relevance
-from .foreign import foreign_functions
+from .foreign import depends, foreign_functions
 from .hooks import Runtime
-from .inputs import Call, bind
+from .inputs import Call, advising, bind
 from .reader import Reader
 from .readout import Selected, select
 from .relevance import Ledger, Relevance
@@ -30,12 +33,17 @@ Collect = Callable[[int, int | None], SourceCollector]
 
 @dataclass(frozen=True)
 class Request:
-    """The arguments of `Instrumentation.attribute`."""
+    """The arguments of `Instrumentation.attribute`, and what to do about bad scores.
+
+    Attributes:
+        complain: Called with a message on what makes the scores misleading.
+    """
 
     inputs: Any
     target: Any
     wrt: str | Sequence[str] | None
     layers: tuple[str, ...]
+    complain: Complain
 
 
 @dataclass
@@ -46,7 +54,7 @@ class Pass:
         selected: The explained scalars.
         reads: ``{name: leaf}``, the tensors that relevance is read at.
         seen: ``{name: output}`` of the layers asked for.
-        grads: Gradients of the reads, then of the layers.
+        grads: Gradients of the reads, then of the layers, where one came.
         inputs: The sum of scores of each example, [B].
         collector: The sources.
     """
@@ -89,16 +97,30 @@ def attribute(
     call = bind(subject, request.inputs)
     with torch.enable_grad(), _eval_mode(subject):
         run = partial(_run, subject, runtime, call, request, collect)
-        done = run(one_by_one=False)
-        ledger = _ledger(done)
-        if call.batch > 1 and _is_misplaced(done.collector, ledger, rules):
-            done.collector.settle(turned=True)
-            ledger = _ledger(done)
-            if _is_misplaced(done.collector, ledger, rules):
-                done = run(one_by_one=True)
-                ledger = _ledger(done)
+        done, ledger = _placed(run, call, rules)
         check_relevance(subject, done.grads)
+        reached = any(name in done.grads for name in done.reads)
+        if not reached and _is_cut(subject, runtime, call, request):
+            check_reached(done.reads, request.complain)
+        elif reached and rules.complete and TARGET in done.collector.sources:
+            entering = done.collector.sources[TARGET]
+            check_target(request.target, entering, ledger, request.complain)
     return _result(subject, rules, call, done, ledger)
+
+
+def _placed(
+    run: Callable[..., Pass], call: Call, rules: RuleSet
+) -> tuple[Pass, Ledger]:
+    """Run, again if need be, until each term is its own example's."""
+    done = run(one_by_one=False)
+    ledger = _ledger(done)
+    if call.batch > 1 and _is_misplaced(done.collector, ledger, rules):
+        done.collector.settle(turned=True)
+        ledger = _ledger(done)
+        if _is_misplaced(done.collector, ledger, rules):
+            done = run(one_by_one=True)
+            ledger = _ledger(done)
+    return done, ledger
 
 
 @contextmanager
@@ -125,99 +147,46 @@ def _run(
     length = call.main.shape[1] if _has_positions(call) else None
     collector = collect(call.batch, length)
     reader = Reader(subject, call, request.wrt, request.layers)
+    with advising(call):
+        selected = _select(subject, runtime, reader, request.target, collector)
+    if (read := tuple(reader.reads)) not in subject.walked:  # its graph has one form
+        runtime.report_foreign(foreign_functions(selected.scalar))
+        subject.walked.add(read)
+    check_output(subject, call, selected.scalar)
+    wanted = {**reader.reads, **reader.seen}
+    shared = any(len(read) != call.batch for read in reader.reads.values())
+    if one_by_one or shared:  # a table of positions is read for all examples at once
+        grads, inputs = by_example(selected.scalar, wanted, reader.reads, collector)
+    else:
+        grads = gradients(selected.scalar, wanted, None)
+        inputs = sum_rows(reader.reads, grads)
+        collector.settle()
+    return Pass(selected, reader.reads, reader.seen, grads, inputs, collector)
+
+
+def _select(
+    subject: Subject,
+    runtime: Runtime,
+    reader: Reader,
+    target: Any,
+    collector: SourceCollector,
+) -> Selected:
+    """Run the model, and select what is explained."""
     runtime.collector = collector
     try:
         output = reader.forward()
         reader.check_layers()
     finally:
         runtime.collector = None
-    mask = call.output_mask
-    selected = select(output, request.target, subject.model, call.batch, mask)
-    if (read := tuple(reader.reads)) not in subject.walked:  # its graph has one form
-        runtime.report_foreign(foreign_functions(selected.scalar))
-        subject.walked.add(read)
-    del output
-    check_output(subject, call, selected.scalar)
-    wanted = {**reader.reads, **reader.seen}
-    shared = any(len(read) != call.batch for read in reader.reads.values())
-    if one_by_one or shared:  # a table of positions is read for all examples at once
-        grads, inputs = _one_by_one(selected.scalar, wanted, reader.reads, collector)
-    else:
-        grads = _gradients(selected.scalar, wanted, None)
-        inputs = _sum_rows(reader.reads, grads)
-        collector.settle()
-    return Pass(selected, reader.reads, reader.seen, grads, inputs, collector)
+    if callable(target):
+        output = watch_target(output, collector)
+    call = reader.call
+    return select(output, target, subject.model, call.batch, call.output_mask)
 
 
 def _has_positions(call: Call) -> bool:
     is_text = not call.main.is_floating_point() and call.main.ndim == 2
     return is_text or call.main.ndim == 3
-
-
-def _gradients(
-    scalar: Tensor, wanted: dict[str, Tensor], seed: Tensor | None
-) -> dict[str, Tensor]:
-    live = {name: t for name, t in wanted.items() if t.requires_grad}
-    grads: dict[str, Tensor | None] = {}
-    if scalar.requires_grad and live:
-        found = torch.autograd.grad(
-            scalar,
-            list(live.values()),
-            torch.ones_like(scalar) if seed is None else seed,
-            retain_graph=seed is not None,
-            allow_unused=True,
-        )
-        grads = dict(zip(live, found, strict=True))
-    return {
-        name: torch.zeros_like(t) if grads.get(name) is None else grads[name].detach()  # type: ignore[union-attr]
-        for name, t in wanted.items()
-    }
-
-
-def _one_by_one(
-    scalar: Tensor,
-    wanted: dict[str, Tensor],
-    reads: dict[str, Tensor],
-    collector: SourceCollector,
-) -> tuple[dict[str, Tensor], Tensor]:
-    """Run one backward pass an example: then every term is that example's own."""
-    batch = collector.batch
-    total = {name: torch.zeros_like(t) for name, t in wanted.items()}
-    sources: dict[str, list[Tensor]] = {}
-    positions: dict[str, Tensor] = {}
-    inputs = torch.zeros(batch, dtype=torch.float64, device=scalar.device)
-    for row in range(batch):
-        collector.clear()
-        collector.row = row
-        seed = torch.zeros_like(scalar)
-        seed[row] = 1.0
-        grads = _gradients(scalar, wanted, seed)
-        inputs[row] = sum(_values(t, grads[n]).double().sum() for n, t in reads.items())
-        for name, grad in grads.items():
-            total[name] += grad
-        collector.settle()
-        for name, values in collector.sources.items():
-            rows = sources.setdefault(name, [values.new_zeros(())] * batch)
-            rows[row] = values.sum()
-        for name, values in collector.positions.items():
-            kept = positions.setdefault(name, torch.zeros_like(values))
-            kept[row] = values.sum(0)
-    collector.clear()
-    collector.sources = {name: torch.stack(rows) for name, rows in sources.items()}
-    collector.positions = positions
-    return total, inputs
-
-
-def _sum_rows(reads: dict[str, Tensor], grads: dict[str, Tensor]) -> Tensor:
-    rows = [
-        _values(read, grads[name]).double().reshape(len(read), -1).sum(1)
-        for name, read in reads.items()
-    ]
-    return torch.stack(rows).sum(0)
-
-
-def _values(read: Tensor, grad: Tensor) -> Tensor:
-    return read.detach() * grad
 
 
 def _scores(values: Tensor) -> Tensor:
@@ -228,10 +197,11 @@ def _scores(values: Tensor) -> Tensor:
 
 def _ledger(done: Pass) -> Ledger:
     output = done.selected.scalar.detach()
-    sources = {n: v.to(output.device) for n, v in done.collector.sources.items()}
+    found = done.collector.sources.items()
+    sources = {n: v.to(output.device) for n, v in found if n != TARGET}
     if not done.selected.scalar.requires_grad:
         sources["constant output"] = output.double()
-    positions = dict(done.collector.positions)
+    positions = {n: v for n, v in done.collector.positions.items() if n != TARGET}
     inputs = done.inputs.to(torch.promote_types(output.dtype, torch.float32))
     return Ledger(inputs, sources, positions, output)
 
@@ -243,17 +213,37 @@ def _is_misplaced(collector: SourceCollector, ledger: Ledger, rules: RuleSet) ->
         return True
     if not rules.complete:
         return collector.ambiguous
-    tolerance = torch.finfo(ledger.output.dtype).eps ** 0.6
-    if bool((ledger.error < tolerance).all()):
-        return False
-    gaps = ledger.output.double() - ledger.total.double()
-    return bool(gaps.sum().abs() < 0.01 * gaps.abs().sum())
+    # What a target function leaks is no misplacement; that it mixes examples is.
+    entering = collector.sources.get(TARGET, ledger.output)
+    terms = [t.cpu().double() for t in (ledger.output, entering, ledger.total)]
+    tolerance = torch.finfo(ledger.output.dtype).eps ** 0.6 * ledger.scale
+    return any(_cancels(a - b, tolerance) for a, b in pairwise(terms))
+
+
+def _cancels(gaps: Tensor, tolerance: Tensor) -> bool:
+    """Tell whether the gaps of a batch, [B], are not small but sum to nothing."""
+    small = bool((gaps.abs() <= tolerance).all())
+    return not small and bool(gaps.sum().abs() < 0.01 * gaps.abs().sum())
+
+
+def _is_cut(subject: Subject, runtime: Runtime, call: Call, request: Request) -> bool:
+    """Tell whether it is no rule that keeps relevance from what is read."""
+    reader = Reader(subject, call, request.wrt, ())
+    runtime.paused = True
+    try:
+        collector = SourceCollector(call.batch, None)
+        plain = _select(subject, runtime, reader, request.target, collector)
+    finally:
+        runtime.paused = False
+    return not depends(plain.scalar, reader.reads.values())
 
 
 def _result(
     subject: Subject, rules: RuleSet, call: Call, done: Pass, ledger: Ledger
 ) -> Relevance:
-    values = {name: _values(t, done.grads[name]) for name, t in done.reads.items()}
+    values = {
+        name: relevance_of(t, done.grads.get(name)) for name, t in done.reads.items()
+    }
     scores = {name: _scores(v) for name, v in values.items()}
     single = len(values) == 1
     return Relevance(
@@ -264,7 +254,7 @@ def _result(
         method="lrp",
         tokens=None,
         attended=None if call.mask is None else call.mask.detach() != 0,
-        layers={n: _values(t, done.grads[n]) for n, t in done.seen.items()},
+        layers={n: relevance_of(t, done.grads.get(n)) for n, t in done.seen.items()},
         ledger=ledger,
         meta={
             "rules": rules.name,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .attribute import Request, attribute
 from .autograd import carries, on_gradient, splice
+from .checks import TARGET
 from .coverage import Coverage, aligned
 from .hooks import Runtime, replace_first
 from .relevance import Ledger
@@ -34,7 +35,7 @@ class AuditRow:
     """One module, summed over its calls and over the batch.
 
     Attributes:
-        module: Qualified name.
+        module: Qualified name; ``"(target)"`` for a function as the target.
         kind: Name of its type.
         rule: Its rule, printed; empty where it has none of its own.
         leaving: Relevance of its output.
@@ -99,10 +100,11 @@ class _Call:
 
 @dataclass
 class _Book:
-    """The calls of one pass, and those that are running."""
+    """The calls of one pass, those that are running, and the ledger's entries."""
 
     calls: list[_Call] = field(default_factory=list)
     running: list[_Call] = field(default_factory=list)
+    collector: SourceCollector | None = None
 
     def enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Give the module aliases of its inputs: what comes back is its own part."""
@@ -161,6 +163,7 @@ class _Collector(SourceCollector):
 
     def __init__(self, book: _Book, batch: int, length: int | None) -> None:
         super().__init__(batch, length)
+        book.collector = self
         book.calls.clear()
         book.running.clear()
         self.book = book
@@ -229,8 +232,20 @@ def audit(
         if name in subject.modules:
             book.read(name, float(value.double().sum()))
     own = {row.module: row.rule for row in coverage.rows}
-    rows = _rows(book.calls, subject, own)
+    rows = [*_rows(book.calls, subject, own), *_target_row(book, relevance.ledger)]
+    rows.sort(key=lambda row: -abs(row.leak))
     return Audit(tuple(rows), relevance.ledger, frozenset(coverage.unruled))
+
+
+def _target_row(book: _Book, ledger: Ledger) -> list[AuditRow]:
+    """Return the row of a target function, where there is one."""
+    assert book.collector is not None
+    if TARGET not in book.collector.sources:
+        return []
+    entering = float(book.collector.sources[TARGET].double().sum())
+    leaving = float(ledger.output.double().sum())
+    leak = leaving - entering
+    return [AuditRow(TARGET, "function", "", leaving, entering, 0.0, leak)]
 
 
 def _rows(
@@ -243,10 +258,9 @@ def _rows(
         sums[call.name] = [a + b for a, b in zip(sums[call.name], columns, strict=True)]
         if call.parent is not None:
             sums[call.parent.name][3] -= leak
-    rows = [
+    return [
         AuditRow(
             name, type(subject.modules[name]).__name__, rules.get(name, ""), *values
         )
         for name, values in sums.items()
     ]
-    return sorted(rows, key=lambda row: -abs(row.leak))

@@ -5,6 +5,9 @@ about an argument are also ``ValueError``; errors about the state of the process
 the model are also ``RuntimeError``.
 """
 
+import weakref
+from typing import Any
+
 __all__ = [
     "AlreadyInstrumentedError",
     "ArgumentError",
@@ -51,7 +54,29 @@ class RuleError(ArgumentError):
 
 
 class AlreadyInstrumentedError(ArgumentError):
-    """The model, a part of it or a wrapper around it is instrumented already."""
+    """The model, a part of it or a wrapper around it is instrumented already.
+
+    Its `instrumentation` is the way out where nobody kept the handle.
+    """
+
+    def __init__(self, message: str, instrumentation: Any = None) -> None:
+        """Refer to the instrumentation, without keeping it alive.
+
+        Args:
+            message: What is instrumented.
+            instrumentation: The `Instrumentation` in force.
+        """
+        super().__init__(message)
+        self._refer = None if instrumentation is None else weakref.ref(instrumentation)
+
+    def __reduce__(self) -> Any:
+        """Pickle the message alone."""
+        return (type(self), self.args)
+
+    @property
+    def instrumentation(self) -> Any:
+        """The `Instrumentation` in force; None once it is gone."""
+        return None if self._refer is None else self._refer()
 
 
 class CompiledModelError(ArgumentError):
@@ -67,8 +92,8 @@ class NonFiniteError(LrpHooksError, ValueError):
 
 
 class UnruledError(LrpHooksError, RuntimeError):
-    """A module or function bends relevance and has no rule (``strict=True``)."""
+    """Something bends relevance and has no rule, or cuts it off (``strict=True``)."""
 
 
 class UnruledWarning(UserWarning):
-    """Names what bends relevance without a rule and fell back to its own gradient."""
+    """Names what bends relevance without a rule, or cuts it off."""

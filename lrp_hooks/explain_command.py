@@ -26,6 +26,7 @@ from .render.record import records
 from .render.text import visible
 from .ruleset import RuleSet
 from .sentiment import sentiment_model
+from .suggest import did_you_mean
 
 __all__ = ["chosen_model", "chosen_target", "read_texts", "run"]
 
@@ -67,7 +68,7 @@ def read_texts(text: str) -> list[str]:
         text: A text, or ``-`` for the lines of standard input.
 
     Returns:
-        The texts, blank ones included.
+        The texts, blank ones included but for those at the end.
 
     Raises:
         TextError: If standard input is empty or no text.
@@ -75,13 +76,14 @@ def read_texts(text: str) -> list[str]:
     if text != "-":
         return [text]
     try:
-        lines = (sys.stdin.read() if sys.stdin else "").split("\n")
+        given = sys.stdin.read() if sys.stdin else ""
     except UnicodeDecodeError as error:
         raise TextError(f"standard input is no valid text: {error}.") from error
-    if not lines[-1]:
-        lines.pop()  # the end of the last line begins no further one
-    if not lines:
+    if not given:
         raise TextError("standard input is empty. Pass one text a line.")
+    lines = given.split("\n")
+    while len(lines) > 1 and not lines[-1].strip():
+        lines.pop()  # blank lines at the end are no texts
     return lines
 
 
@@ -103,8 +105,23 @@ def _options(arguments: Namespace) -> dict[str, Any]:
     for path in paths:
         check_writable(path)
     if arguments.png is not None:
+        _check_png(arguments.png)
         plot.require_matplotlib()
     return options
+
+
+def _check_png(path: str) -> None:
+    """Refuse a file name that promises another format.
+
+    Raises:
+        ArgumentError: If it ends in anything but ``.png``; no ending will do.
+    """
+    ending = Path(path).suffix
+    if ending.lower() not in {"", ".png"}:
+        raise ArgumentError(
+            f"--png {path!r} ends in {ending!r}, but PNG is what is written. Name a "
+            "file that ends in '.png'."
+        )
 
 
 def chosen_model(folder: str | None) -> tuple[nn.Module, Any]:
@@ -145,7 +162,8 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> int | None:
     some = ", ".join(map(repr, list(known)[:12]))
     raise TargetError(
         f"--target {name!r} is no {kind} of this model, which has {some}"
-        f"{' and others' * (len(known) > 12)}. Its number will do, too."
+        f"{' and others' * (len(known) > 12)}. Its number, a whole one from 0 on, will "
+        f"do, too.{did_you_mean(name, known)}"
     )
 
 

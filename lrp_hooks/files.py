@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Mapping
@@ -77,7 +78,10 @@ def _write(path: StrPath, beside: Path, data: bytes) -> None:
 
 def _unwritable(path: StrPath, reason: Exception | str) -> str:
     text = getattr(reason, "strerror", None) or reason
-    return (
-        f"path {os.fspath(path)!r} cannot be written: {text}. Name a file in a folder "
-        "that exists and is yours to write in."
+    full = getattr(reason, "errno", None) in {errno.ENOSPC, errno.EDQUOT}
+    advice = (
+        "Free some space, or name a file on another device."
+        if full
+        else "Name a file in a folder that exists and is yours to write in."
     )
+    return f"path {os.fspath(path)!r} cannot be written: {text}. {advice}"

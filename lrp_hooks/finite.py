@@ -39,6 +39,12 @@ def check_output(subject: Subject, call: Call, scalar: Tensor) -> None:
                 f"the model's output is not finite: NaN stands in its weights, first "
                 f"in {name!r}. Load the weights again."
             )
+    bad = [name for name, value in _inputs(call) if not bool(value.isfinite().all())]
+    if bad:
+        raise NonFiniteError(
+            f"the model's output is not finite: NaN or infinity stands in the inputs, "
+            f"in {bad[0]!r}. Pass finite numbers."
+        )
     where = _first_module(subject, call)
     raise NonFiniteError(
         "the model's output is not finite: NaN or infinity appears first in the output "
@@ -46,10 +52,19 @@ def check_output(subject: Subject, call: Call, scalar: Tensor) -> None:
     )
 
 
+def _inputs(call: Call) -> list[tuple[str, Tensor]]:
+    """List the float inputs but masks, in which infinity has a meaning."""
+    return [
+        (name, value)
+        for name, value in {**call.floats, **call.kwargs}.items()
+        if isinstance(value, Tensor)
+        and value.is_floating_point()
+        and "mask" not in name
+    ]
+
+
 def _first_module(subject: Subject, call: Call) -> str:
     """Run the model once more and name the first module whose output is not finite."""
-    if call.main.is_floating_point() and not bool(call.main.isfinite().all()):
-        return "nothing: the inputs themselves are not finite"
     bad: list[str] = []
 
     def watch(name: str) -> Any:

@@ -1,12 +1,13 @@
-"""Custom autograd functions of a model: no scope sees them, so the graph is asked."""
+"""What only the graph knows: custom autograd functions, and what depends on what."""
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterable
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["foreign_functions"]
+__all__ = ["depends", "foreign_functions"]
 
 
 def foreign_functions(output: Tensor) -> set[str]:
@@ -20,6 +21,29 @@ def foreign_functions(output: Tensor) -> set[str]:
     """
     known = (f"{__name__.partition('.')[0]}.", "torch.utils.checkpoint")
     found: set[str] = set()
+    for node in _nodes(output):
+        custom = getattr(node, "_forward_cls", None)
+        if custom is not None and not custom.__module__.startswith(known):
+            found.add(f"{custom.__module__}.{custom.__qualname__}")
+    return found
+
+
+def depends(output: Tensor, leaves: Iterable[Tensor]) -> bool:
+    """Tell whether a tensor was made of any of the leaves of its graph.
+
+    Args:
+        output: Any tensor.
+        leaves: Tensors that require a gradient and have no history.
+
+    Returns:
+        True if a gradient would reach one of them.
+    """
+    wanted = {id(leaf) for leaf in leaves}
+    return any(id(getattr(n, "variable", None)) in wanted for n in _nodes(output))
+
+
+def _nodes(output: Tensor) -> Generator[Any]:
+    """Walk the graph behind a tensor, each node once."""
     seen: set[Any] = set()
     stack = [output.grad_fn]
     while stack:
@@ -27,8 +51,5 @@ def foreign_functions(output: Tensor) -> set[str]:
         if node is None or node in seen:
             continue
         seen.add(node)
-        custom = getattr(node, "_forward_cls", None)
-        if custom is not None and not custom.__module__.startswith(known):
-            found.add(f"{custom.__module__}.{custom.__qualname__}")
+        yield node
         stack += [parent for parent, _ in node.next_functions]
-    return found

@@ -29,6 +29,7 @@ class Runtime(threading.local):
 
     Attributes:
         collector: Where this thread's calls enter sources while a ledger is written.
+        paused: Whether this thread's calls run without rules.
     """
 
     def __init__(self, surroundings: Surroundings, settled: Callable[[], None]) -> None:
@@ -41,6 +42,7 @@ class Runtime(threading.local):
         self.surroundings = surroundings
         self.settled = settled
         self.collector: SourceCollector | None = None
+        self.paused = False
 
     @property
     def scope(self) -> Scope | None:
@@ -59,7 +61,8 @@ class Runtime(threading.local):
         """
         scope = self.scope
         if scope is None:
-            if not torch.is_grad_enabled() or self._is_idle(frame, given):
+            off = self.paused or not torch.is_grad_enabled()
+            if off or self._is_idle(frame, given):
                 _check_inference(frame)
                 return
             scope = Scope(self.surroundings, self.collector)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .errors import ArgumentError, TextError
+from .errors import ArgumentError, LrpHooksError, TargetError, TextError
 from .subject import Subject
 
-__all__ = ["Call", "bind", "same_storage"]
+__all__ = ["Call", "advising", "bind", "same_storage"]
 
 
 @dataclass
@@ -78,7 +79,7 @@ def bind(subject: Subject, inputs: Any) -> Call:
     elif isinstance(inputs, Sequence) and not isinstance(inputs, str):
         call = _positional(model, tuple(inputs))
     else:
-        hint = " Tokenise the text, or use lrp_hooks.explain." if inputs else ""
+        hint = _EXPLAINS_TEXT if inputs and isinstance(inputs, str) else ""
         raise ArgumentError(
             f"inputs is a {type(inputs).__name__}; it must be a tensor, a tuple of "
             f"tensors, or a mapping such as a tokenizer's output.{hint}"
@@ -92,13 +93,43 @@ def bind(subject: Subject, inputs: Any) -> Call:
     return call
 
 
+_EXPLAINS_TEXT = (
+    " Tokenise the text; lrp_hooks.explain(model, text, tokenizer=...) takes text as "
+    "it is."
+)
+
+
+@contextmanager
+def advising(call: Call) -> Generator[None]:
+    """Say what a failure of the model or the target may mean for inputs [B].
+
+    Any error becomes an `ArgumentError` that tells of the batch dimension.
+
+    Args:
+        call: The call that is made.
+    """
+    try:
+        yield
+    except Exception as error:
+        ours = isinstance(error, LrpHooksError | Warning)
+        if call.main.ndim != 1 or (ours and not isinstance(error, TargetError)):
+            raise
+        kind = TargetError if ours else ArgumentError
+        raise kind(
+            f"{type(error).__name__}: {error} This may come from inputs of shape "
+            f"{tuple(call.main.shape)}, which count as {call.batch} examples; if they "
+            "are one example, add the batch dimension: inputs[None]."
+        ) from error
+
+
 def _positional(model: nn.Module, values: tuple[Any, ...]) -> Call:
     names = _parameter_names(model, len(values))
     tensors = {
         n: v for n, v in zip(names, values, strict=True) if isinstance(v, Tensor)
     }
     if not tensors:
-        raise ArgumentError("inputs holds no tensor; pass at least one.")
+        hint = _EXPLAINS_TEXT if any(isinstance(v, str) for v in values) else ""
+        raise ArgumentError(f"inputs holds no tensor; pass at least one.{hint}")
     main = next(iter(tensors.values()))
     floats = {n: t for n, t in tensors.items() if t.is_floating_point()}
     return Call(values, {}, main, floats if main.is_floating_point() else {})

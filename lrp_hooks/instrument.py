@@ -7,7 +7,6 @@ import warnings
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any
 
@@ -15,27 +14,28 @@ from torch import Tensor, nn
 
 from . import attribute as _attribute
 from . import audit as _audit
+from .acceptance import Key, check_compiled, checked_overrides
 from .audit import Audit
 from .coverage import LINEAR, Coverage, row
 from .errors import (
     AlreadyInstrumentedError,
     ArgumentError,
-    CompiledModelError,
     UnruledError,
     UnruledWarning,
 )
 from .hooks import ModuleHooks, Runtime
 from .registry import Match, lookup
 from .relevance import Relevance
-from .rule import LeafRule, Rule, as_rule
+from .rule import LeafRule, Rule
 from .ruleset import RuleSet, load_rules
 from .subject import Subject
 from .surroundings import Surroundings
 
 __all__ = ["Instrumentation", "instrument"]
 
-_instrumented: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-Key = nn.Module | str | type[nn.Module]
+_instrumented: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Instrumentation]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 def instrument(
@@ -69,7 +69,7 @@ def instrument(
         raise ArgumentError(
             f"model is a {type(model).__name__}; it must be a torch.nn.Module."
         )
-    _check_compiled(model)
+    check_compiled(model)
     load_rules()
     if not isinstance(rules, RuleSet):
         if not isinstance(rules, str):
@@ -78,43 +78,8 @@ def instrument(
                 f"{', '.join(map(repr, RuleSet.names()))}."
             )
         rules = RuleSet.named(rules)
-    checked = _checked_overrides(model, overrides or {})
+    checked = checked_overrides(model, overrides or {})
     return Instrumentation(model, rules, checked, strict)
-
-
-def _check_compiled(model: nn.Module) -> None:
-    for name, module in model.named_modules():
-        compiled = getattr(module, "_compiled_call_impl", None) is not None
-        if compiled or type(module).__name__ == "OptimizedModule":
-            raise CompiledModelError(
-                f"{name or 'the model'} is compiled by torch.compile, which does not "
-                "run hooks that are attached later; instrument the original module "
-                "(model._orig_mod) instead."
-            )
-
-
-def _checked_overrides(
-    model: nn.Module, overrides: Mapping[Key, Rule]
-) -> dict[Key, Rule]:
-    names = dict(model.named_modules())
-    for key in overrides:
-        if isinstance(key, str):
-            found = any(fnmatchcase(name, key) for name in names)
-        elif isinstance(key, nn.Module):
-            found = any(module is key for module in names.values())
-        elif isinstance(key, type) and issubclass(key, nn.Module):
-            found = True
-        else:
-            raise ArgumentError(
-                f"overrides has the key {key!r}; it must be a module, a glob over "
-                "module names, or a module type."
-            )
-        if not found:
-            raise ArgumentError(
-                f"overrides has the key {key!r}, which matches no module of the model; "
-                "print(instrument(model)) lists their names."
-            )
-    return {key: as_rule(rule) for key, rule in overrides.items()}
 
 
 class Instrumentation:
@@ -147,7 +112,7 @@ class Instrumentation:
         self._warned: set[tuple[str, str]] = set()
         self._subject: Subject | None = Subject(model)
         modules = self._subject.modules
-        _claim(modules)
+        _claim(modules, self)
         self._claimed = weakref.WeakSet(modules.values())
         matches = {n: lookup(n, m, rules, overrides) for n, m in modules.items()}
         self.coverage = Coverage(
@@ -185,7 +150,7 @@ class Instrumentation:
         target: Any = None,
         *,
         wrt: str | Sequence[str] | None = None,
-        layers: Sequence[str] = (),
+        layers: str | Sequence[str] = (),
     ) -> Relevance:
         """Explain outputs: one forward pass, one backward pass.
 
@@ -198,17 +163,18 @@ class Instrumentation:
             target: What is explained: None (the arg-max class; for [B, T, V] logits
                 the arg-max token at the last attended position), an int, B ints, a
                 label of ``model.config.label2id``, a `Contrast`, or a function from
-                the model's output to [B].
+                the model's output to [B], linear if its relevance is to add up.
             wrt: Where relevance is read: by default the output of the input embedding
                 for integer inputs, the float input itself otherwise; or the name of a
                 module whose output is read, or several.
-            layers: Names of modules whose output's relevance is returned as well.
+            layers: Names of modules whose output's relevance is returned as well, or
+                one name.
 
         Returns:
             The relevance and its ledger.
-
         """
-        request = _attribute.Request(inputs, target, wrt, tuple(layers))
+        names = (layers,) if isinstance(layers, str) else tuple(layers)
+        request = _attribute.Request(inputs, target, wrt, names, self._complain)
         with self._running("attribute") as subject:
             return _attribute.attribute(subject, self.runtime, self.rules, request)
 
@@ -225,7 +191,7 @@ class Instrumentation:
             Relevance entering and leaving every module, its bias share and its leak;
             the first row is the module that needs a rule.
         """
-        request = _attribute.Request(inputs, target, None, ())
+        request = _attribute.Request(inputs, target, None, (), self._complain)
         with self._running("audit") as subject:
             return _audit.audit(
                 subject, self.runtime, self.rules, self.coverage, request
@@ -251,7 +217,7 @@ class Instrumentation:
         while self._undo:
             self._undo.pop()()
         for module in self._claimed:
-            _instrumented.discard(module)
+            _instrumented.pop(module, None)
 
     def __enter__(self) -> Instrumentation:
         """Return self; the rules are active already."""
@@ -281,6 +247,11 @@ class Instrumentation:
                 f"no rule. {_REMEDY}"
             )
 
+    def _complain(self, message: str) -> None:
+        if self._strict:
+            raise UnruledError(message)
+        warnings.warn(message, UnruledWarning, stacklevel=2)
+
     def _warn(self) -> None:
         new = self.coverage.unruled - self._warned
         if new and not self._strict:
@@ -299,14 +270,16 @@ _REMEDY = (
 )
 
 
-def _claim(modules: Mapping[str, nn.Module]) -> None:
+def _claim(modules: Mapping[str, nn.Module], owner: Instrumentation) -> None:
     for name, module in modules.items():
         if module in _instrumented:
             raise AlreadyInstrumentedError(
                 f"{name or type(module).__name__} is instrumented already; use that "
-                "instrumentation, or remove() it first."
+                "instrumentation, or remove() it first. Where it was lost: except "
+                "AlreadyInstrumentedError as error: error.instrumentation.remove()",
+                _instrumented[module](),
             )
-    _instrumented.update(modules.values())
+    _instrumented.update(dict.fromkeys(modules.values(), weakref.ref(owner)))
 
 
 def _is_own(module: nn.Module, match: Match) -> bool:

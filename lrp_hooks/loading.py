@@ -28,7 +28,8 @@ def load_folder(folder: str | PathLike[str]) -> tuple[nn.Module, Any]:
     Returns:
         The model, in float32 and eval mode, and the tokenizer.
     """
-    tokenizer = load_tokenizer(folder)  # first, since it is the quicker one to fail
+    _load_config(_check_folder(folder))  # else the tokenizer is blamed for it
+    tokenizer = load_tokenizer(folder)  # before the model, since it is quicker to fail
     return load_model(folder), tokenizer
 
 
@@ -45,7 +46,7 @@ def load_model(folder: str | PathLike[str]) -> nn.Module:
         ModelFolderError: If the folder holds no model, or weights that do not fit.
     """
     path = _check_folder(folder)
-    config = _load(path, transformers.AutoConfig.from_pretrained, "configuration")
+    config = _load_config(path)
     names = getattr(config, "architectures", None) or []
     known = [getattr(transformers, n) for n in names if hasattr(transformers, n)]
     kind = known[0] if known else transformers.AutoModelForSequenceClassification
@@ -116,6 +117,10 @@ def _check_folder(folder: str | PathLike[str]) -> Path:
             "a model there with save_pretrained()."
         )
     return path
+
+
+def _load_config(path: Path) -> Any:
+    return _load(path, transformers.AutoConfig.from_pretrained, "configuration")
 
 
 def _load(path: Path, load: Callable[..., Any], what: str, **options: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .encoding import is_language_model
 from .errors import TargetError
 from .hooks import first_tensor
+from .suggest import did_you_mean
 
 __all__ = ["Contrast", "Selected", "find_logits", "select"]
 
@@ -171,7 +172,7 @@ def _values(target: Any, model: nn.Module, n_classes: int) -> list[int]:
         if target.is_floating_point() or target.dtype == torch.bool or target.ndim > 1:
             raise TargetError(
                 f"target is a {target.dtype} tensor of shape {tuple(target.shape)}; it "
-                "must hold whole numbers, one for each example."
+                "must hold whole numbers, one for each example (target.long())."
             )
         target = target.tolist()
     if isinstance(target, Sequence) and not isinstance(target, str):
@@ -195,9 +196,13 @@ def _label(name: str, model: nn.Module) -> int:
     labels = getattr(getattr(model, "config", None), "label2id", None) or {}
     if name in labels:
         return int(labels[name])
-    close = difflib.get_close_matches(name, labels, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    if is_language_model(model):
+        raise TargetError(
+            f"target={name!r} is no label; the outputs of this model are tokens. Pass "
+            f"the token's id: tokenizer.convert_tokens_to_ids({name!r})."
+        )
     known = ", ".join(map(repr, list(labels)[:20])) or "none; pass the class's number"
     raise TargetError(
-        f"target={name!r} is no label of this model; its labels are {known}.{hint}"
+        f"target={name!r} is no label of this model; its labels are {known}."
+        f"{did_you_mean(name, labels)}"
     )

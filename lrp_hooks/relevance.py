@@ -47,11 +47,15 @@ class Ledger:
         return self._terms().sum(0).to(self.output)
 
     @property
+    def scale(self) -> Tensor:
+        """``max(|output|, sum of |terms|)``, ``[B]`` in float64 on the CPU."""
+        return torch.maximum(_wide(self.output).abs(), self._terms().abs().sum(0))
+
+    @property
     def error(self) -> Tensor:
-        """``|output - total| / max(|output|, sum of |terms|)``, ``[B]``; 0 for 0/0."""
-        terms, output = self._terms(), _wide(self.output)
-        size = torch.maximum(output.abs(), terms.abs().sum(0))
-        gap = (output - terms.sum(0)).abs()
+        """``|output - total| / scale``, ``[B]``; 0 for 0/0."""
+        size = self.scale
+        gap = (_wide(self.output) - self._terms().sum(0)).abs()
         return torch.where(size == 0, gap, gap / size).to(self.output)
 
     @property

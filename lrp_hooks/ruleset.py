@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from .errors import ArgumentError, RegistrationError
 from .rule import FunctionTable, Rule, as_rule
+from .suggest import did_you_mean
 
 __all__ = ["FAMILIES", "RuleSet", "add_functions", "common_functions", "load_rules"]
 
@@ -120,6 +121,7 @@ class RuleSet:
             raise ArgumentError(
                 f"rules={name!r} is no rule set; it must be one of "
                 f"{', '.join(map(repr, cls._named))}, or a RuleSet."
+                f"{did_you_mean(name, cls._named)}"
             )
         return cls._named[name]
 

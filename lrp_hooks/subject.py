@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from functools import cached_property
 
 from torch import nn
 
 from .errors import ArgumentError
+from .suggest import did_you_mean
 
 __all__ = ["Subject"]
 
@@ -46,11 +46,9 @@ class Subject:
         """
         if isinstance(name, str) and name in self.modules:
             return self.modules[name]
-        close = difflib.get_close_matches(str(name), self.modules, n=3)
-        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise ArgumentError(
             f"{argument}={name!r} is the name of no module of the model; "
-            f"model.named_modules() lists them.{hint}"
+            f"model.named_modules() lists them.{did_you_mean(name, self.modules, n=3)}"
         )
 
     @cached_property

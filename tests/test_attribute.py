@@ -90,6 +90,7 @@ def test_wrt_and_layers():
     assert_close(by_name.values, explain(model, ids, target=1).values)
     inner = explain(model, ids, target=1, wrt="blocks.2", layers=["blocks.3"])
     cut = explain(model, ids, target=1, layers=("blocks.2", "blocks.3"))
+    assert list(explain(model, ids, target=1, layers="blocks.2").layers) == ["blocks.2"]
     assert_close(inner.values, cut.layers["blocks.2"])
     assert_close(inner.layers["blocks.3"], cut.layers["blocks.3"])
     assert inner.layers.keys() == {"blocks.3"}

@@ -113,6 +113,7 @@ BAD = {
     "abbreviated option": (["explain", "a", "--targ", "0"], "--targ"),
     "second text": (["explain", "a", "second"], "second"),
     "unknown rules": (["explain", "a", "--rules", "nosuch"], "'nosuch'.*'attnlrp'"),
+    "rules in capitals": (["explain", "a", "--rules", "AH"], "Did you mean 'ah'"),
     "unknown method": (["explain", "a", "--method", "nosuch"], "'nosuch'.*'lrp'"),
     "rules of another method": (
         ["explain", "a", "--method", "gradient_x_input", "--rules", "ah"],
@@ -122,7 +123,15 @@ BAD = {
         ["explain", "a", "--target", "nosuch"],
         "'nosuch'.*'negative', 'positive'",
     ),
+    "target in capitals": (
+        ["explain", "a", "--target", "POSITIVE"],
+        r"'POSITIVE' is no label.*Did you mean 'positive'\?$",
+    ),
     "target out of range": (["explain", "a", "--target", "7"], "7.*2"),
+    "negative target": (["explain", "a", "--target", "-1"], "'-1'.*whole one from 0"),
+    "target with a point": (["explain", "a", "--target", "1.0"], "'1.0'.*whole one"),
+    "another picture": (["explain", "a", "--png", "a.jpg"], "'a.jpg'.*'.png'"),
+    "a full device": (["explain", "a", "--json", "/dev/full"], "No space.*Free some"),
     "blank text": (["explain", " \t"], r"' \\t'"),
     "empty text": (["explain", ""], "''"),
     "no token": (["explain", "\u200b"], "no token"),
@@ -174,6 +183,13 @@ def test_bad_standard_input(run, stdin, text, message):
     assert_refused(run("explain", "-"), message)
 
 
+def test_blank_lines_at_the_end_are_no_texts(run, stdin):
+    stdin("good film\n \n\n")
+    outcome = run("explain", "-")
+    assert outcome == run("explain", "good film")
+    assert outcome[0] == 0
+
+
 def test_bad_bytes_on_standard_input(run, monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(b"caf\xe9 film\n"), encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", stream)
@@ -190,6 +206,13 @@ def broken(tmp_path, name, content):
 def test_broken_folders(run, tmp_path, name):
     folder = broken(tmp_path, name, b"{" * 50)
     assert_refused(run("explain", "a", "--model", folder), re.escape(str(folder)))
+
+
+@pytest.mark.parametrize("content", [b"", b"{" * 50, b"[]", b'{"model_type": "no"}'])
+def test_a_broken_configuration_is_blamed(run, tmp_path, content):
+    folder = broken(tmp_path, "config.json", content)
+    message = f"the configuration in '{re.escape(str(folder))}'"
+    assert_refused(run("explain", "a", "--model", folder), message)
 
 
 def test_a_folder_without_a_tokenizer(run, tmp_path):

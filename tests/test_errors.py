@@ -1,5 +1,8 @@
 """Bad input: one clear error that names what came, and an untouched model."""
 
+import gc
+import pickle
+
 import pytest
 import torch
 from lrp_hooks.rules import Activation, Attention
@@ -13,6 +16,7 @@ from lrp_hooks import (
     InferenceModeError,
     LrpHooksError,
     NonFiniteError,
+    TargetError,
     TextError,
     UnruledWarning,
     instrument,
@@ -52,11 +56,12 @@ def test_every_error_class_is_public_and_has_a_base():
 
 INSTRUMENT = {
     "an unknown name": ({"rules": "lpr"}, "rules='lpr'.*'conservative'.*'attnlrp'"),
+    "a name in capitals": ({"rules": "CP-LRP"}, "Did you mean 'cp-lrp'"),
     "rules of another type": ({"rules": 3}, "rules is a int.*RuleSet or a name"),
     "a rule as rules": ({"rules": Attention()}, "rules is a Attention"),
     "a name nobody has": (
         {"overrides": {"blocks.9.*": Attention()}},
-        r"overrides.*'blocks\.9\.\*'.*matches no module",
+        r"overrides.*'blocks\.9\.\*'.*matches no module.*model\.named_modules\(\)",
     ),
     "a module of another": (
         {"overrides": {nn.Linear(1, 1): Attention()}},
@@ -86,7 +91,11 @@ def test_only_modules_can_be_instrumented(model):
 
 IDS = tokens(2, 3)
 ATTRIBUTE = {
-    "text": (("some text",), "inputs is a str.*[Tt]okenise"),
+    "text": (
+        ("some text",),
+        r"inputs is a str.*[Tt]okenise.*lrp_hooks\.explain\(model",
+    ),
+    "texts": ((["some", "text"],), r"holds no tensor.*lrp_hooks\.explain\(model, text"),
     "no text": (("",), "inputs is a str"),
     "nothing": ((None,), "inputs is a NoneType"),
     "a number": ((3,), "inputs is a int"),
@@ -123,6 +132,7 @@ def test_attribute_refuses(case, training):
 NAMES = {
     "blocks.77": "",
     "block.0": ".*Did you mean 'blocks.0",
+    "BLOCKS.0": ".*Did you mean 'blocks.0' or",
     "head.weight": "",
     3: "",
 }
@@ -154,6 +164,47 @@ def test_integer_inputs_without_an_embedding():
 
     with instrument(Counts()) as lrp, pytest.raises(ArgumentError, match="wrt="):
         lrp.attribute(IDS)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_ids_without_a_batch_dimension(family):
+    model = hugging_face(family)
+    with instrument(model) as lrp:
+        with pytest.raises(ArgumentError, match=r"\(3,\).*inputs\[None\]") as caught:
+            lrp.attribute({"input_ids": IDS[0]})
+    assert not isinstance(caught.value.__cause__, LrpHooksError)
+    plain = hugging_face(family)
+    with pytest.raises(type(caught.value.__cause__)):
+        plain(input_ids=IDS[0])
+
+
+def test_numbers_without_a_batch_dimension():
+    with instrument(vector(nn.ReLU())) as lrp:
+        with pytest.raises(TargetError, match=r"for 4 examples.*inputs\[None\]"):
+            lrp.attribute(noise(4))
+        with pytest.raises(ArgumentError, match=r"IndexError.*inputs\[None\]"):
+            lrp.attribute(noise(4), target=lambda out: out[:, 1])
+
+
+def test_inputs_of_one_dimension_may_be_right():
+    class Line(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.map = nn.Embedding(5, 3), nn.Linear(3, 2)
+
+        def forward(self, ids):
+            return self.map(self.table(ids))
+
+    with instrument(Line(), strict=True) as lrp:
+        assert lrp.attribute(torch.tensor([1, 4]), target=0).output.shape == (2,)
+
+
+def test_other_errors_stay_as_they_are():
+    def fail(out):
+        raise KeyError("mine")
+
+    with instrument(build()) as lrp, pytest.raises(KeyError, match="mine"):
+        lrp.attribute(IDS, target=fail)
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
@@ -221,6 +272,36 @@ def test_a_second_instrumentation():
         pass
 
 
+@pytest.mark.parametrize("which", ["model", "wrapper", "part"])
+def test_a_lost_instrumentation_can_be_removed(which):
+    model = build()
+    before = state(model)
+    instrument(model)
+    other = {"model": model, "wrapper": nn.Sequential(model), "part": model.head}[which]
+    message = (
+        r"except AlreadyInstrumentedError as error: error\.instrumentation\.remove"
+    )
+    with pytest.raises(AlreadyInstrumentedError, match=message) as caught:
+        instrument(other)
+    assert caught.value.instrumentation.model is model
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    caught.value.instrumentation.remove()
+    assert state(model) == before
+    with instrument(other):
+        pass
+
+
+def test_the_error_keeps_no_instrumentation_alive():
+    lrp = instrument(build())
+    error = AlreadyInstrumentedError("message", lrp)
+    assert error.instrumentation is lrp
+    lrp.remove()
+    del lrp
+    gc.collect()
+    assert error.instrumentation is None
+    assert AlreadyInstrumentedError("message").instrumentation is None
+
+
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("name", ["blocks.1.inner.in_proj_weight", "head.bias"])
 def test_numbers_that_are_none_in_the_weights(name, value):
@@ -249,7 +330,8 @@ def test_numbers_that_are_none_in_the_inputs(value):
     x = noise(2, 4)
     x[1, 2] = value
     model = vector(nn.ReLU())
-    with instrument(model) as lrp, pytest.raises(NonFiniteError, match="input"):
+    message = "stands in the inputs, in 'input'. Pass finite"
+    with instrument(model) as lrp, pytest.raises(NonFiniteError, match=message):
         lrp.attribute(x)
 
 

@@ -141,6 +141,7 @@ BAD = {
     "1.5": 1.5,
     "True": True,
     "'god' is no label.*bad.*mixed.*Did you mean 'good'": "god",
+    "'GOOD' is no label.*Did you mean 'good'": "GOOD",
     "float32 tensor": torch.tensor([0.0, 1.0]),
     "bool tensor": torch.tensor([True, False]),
     "shape .2, 1.": torch.tensor([[0], [1]]),
@@ -158,6 +159,13 @@ def test_bad_targets_say_what_came(message):
     with pytest.raises(TargetError, match=f"(?s)target.*{message}|{message}") as caught:
         pick(BAD[message])
     assert "target" in str(caught.value)
+
+
+def test_a_token_as_the_target_of_a_language_model():
+    message = r"target='the'.*tokenizer\.convert_tokens_to_ids\('the'\)"
+    with instrument(hugging_face("gpt2")) as lrp:
+        with pytest.raises(TargetError, match=message):
+            lrp.attribute({"input_ids": tokens(1, 3)}, target="the")
 
 
 @pytest.mark.parametrize("output", ["text", None, {}, (), 3, {"a": 1}])

@@ -44,7 +44,8 @@ def test_what_has_no_rule_is_never_silent(name):
         with pytest.warns(UnruledWarning, match=rf"{name}.*\(in 1\)") as caught:
             lrp.attribute(x)
             lrp.attribute(x)
-        assert len(caught) == 1
+        # Where torch knows no derivative, the cut is warned of as well, each time.
+        assert len([w for w in caught if "without a rule" in str(w.message)]) == 1
         assert {(f, m) for f, m in lrp.coverage.unruled if name in f and m == "1"}
         assert name in repr(lrp)
 
