@@ -38,7 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         with _quiet() as caught:
             # Imported here, since libraries have things to say when imported, too.
-            module = import_module(f".{arguments.command}_command", __package__)
+            module = import_module(
+                f".{arguments.command.replace('-', '_')}_command", __package__
+            )
             module.run(arguments, stderr)
             sys.stdout.flush()
     except LrpHooksError as error:
@@ -79,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True
     )
-    for add in (_add_explain, _add_rules, _add_audit):
+    for add in (_add_explain, _add_rules, _add_audit, _add_closed_forms):
         add(commands)
     return parser
 
@@ -182,6 +184,22 @@ def _add_audit(commands: Any) -> None:
         default=20,
         help="how many modules are printed (default: %(default)s)",
     )
+
+
+def _add_closed_forms(commands: Any) -> None:
+    """Add ``lrp-hooks closed-forms``."""
+    parser = commands.add_parser(
+        "closed-forms",
+        help="verify the closed forms of attention, gradient and LIME",
+        description="Compare the closed forms of a one-layer attention classifier "
+        "with autograd and with LIME, and show their errors. It needs no model.",
+        epilog="""examples:
+  lrp-hooks closed-forms
+  lrp-hooks closed-forms --json errors.json""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", metavar="FILE", help="write JSON")
 
 
 _RULES: dict[str, Any] = {
