@@ -22,6 +22,7 @@ __all__ = [
     "TextError",
     "UnruledError",
     "UnruledWarning",
+    "UnsupportedModelError",
 ]
 
 
@@ -43,6 +44,10 @@ class TextError(ArgumentError):
 
 class ModelFolderError(ArgumentError):
     """The folder holds no model that can be loaded."""
+
+
+class UnsupportedModelError(ArgumentError):
+    """The method cannot work on this model; the message says why."""
 
 
 class RegistrationError(ArgumentError):

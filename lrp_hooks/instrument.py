@@ -178,6 +178,28 @@ class Instrumentation:
         with self._running("attribute") as subject:
             return _attribute.attribute(subject, self.runtime, self.rules, request)
 
+    def attribute_each(
+        self,
+        inputs: Tensor | Sequence[Tensor] | Mapping[str, Any],
+        *,
+        wrt: str | Sequence[str] | None = None,
+        layers: str | Sequence[str] = (),
+    ) -> list[Relevance]:
+        """Explain every output: one forward pass, one backward pass an output.
+
+        Args:
+            inputs: See `attribute`.
+            wrt: See `attribute`.
+            layers: See `attribute`.
+
+        Returns:
+            The relevance of each class, C of them.
+        """
+        names = (layers,) if isinstance(layers, str) else tuple(layers)
+        request = _attribute.Request(inputs, None, wrt, names, self._complain)
+        with self._running("attribute_each") as subject:
+            return _attribute.attribute_each(subject, self.runtime, self.rules, request)
+
     def audit(
         self, inputs: Tensor | Sequence[Tensor] | Mapping[str, Any], target: Any = None
     ) -> Audit:

@@ -15,7 +15,11 @@ from .hooks import first_tensor, replace_first
 from .inputs import Call, same_storage
 from .subject import Subject
 
-__all__ = ["Reader"]
+__all__ = ["InputOf", "Reader"]
+
+
+class InputOf(str):
+    """The name of a module whose first float input is read, not its output."""
 
 
 class Reader:
@@ -90,8 +94,12 @@ class Reader:
     ) -> Any:
         with ExitStack() as stack:
             for name, module in modules.items():
-                hook = self._hook(name, read)
-                handle = module.register_forward_hook(hook, with_kwargs=True)
+                if isinstance(name, InputOf):
+                    before = self._before(name)
+                    handle = module.register_forward_pre_hook(before, with_kwargs=True)
+                else:
+                    hook = self._hook(name, read)
+                    handle = module.register_forward_hook(hook, with_kwargs=True)
                 stack.callback(handle.remove)
             for name, module in self.layers.items():
                 hook = self._hook(name, self._watches)
@@ -106,6 +114,17 @@ class Reader:
                 return None
             fresh = act(name, (args, kwargs), value)
             return None if fresh is None else replace_first(output, value, fresh)
+
+        return hook
+
+    def _before(self, name: str) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            value = first_tensor((args, kwargs), torch.Tensor.is_floating_point)
+            if value is None or threading.get_ident() != self.thread:
+                return None
+            fresh = self._reads_module(name, (args, kwargs), value)
+            given = (args, kwargs)
+            return None if fresh is None else replace_first(given, value, fresh)
 
         return hook
 

@@ -14,7 +14,7 @@ from .errors import TargetError
 from .hooks import first_tensor
 from .suggest import did_you_mean
 
-__all__ = ["Contrast", "Selected", "find_logits", "select"]
+__all__ = ["Contrast", "Selected", "class_logits", "find_logits", "select"]
 
 _LOGITS = ("logits", "prediction_logits", "cls_logits", "last_hidden_state")
 
@@ -94,7 +94,7 @@ def select(
     """
     if callable(target) and not isinstance(target, Contrast):
         return Selected(_called(target, output, batch), target)
-    logits = _flat_logits(find_logits(output), batch, mask)
+    logits = class_logits(output, batch, mask)
     if isinstance(target, Contrast):
         first = _classes(target.a, logits, model)
         second = _classes(target.b, logits, model)
@@ -121,8 +121,21 @@ def _called(target: Callable[[Any], Any], output: Any, batch: int) -> Tensor:
     return scalar
 
 
-def _flat_logits(logits: Tensor, batch: int, mask: Tensor | None) -> Tensor:
-    """Return [B, C]: a single output as one class, a sequence at its last position."""
+def class_logits(output: Any, batch: int, mask: Tensor | None) -> Tensor:
+    """Return one row of logits an example.
+
+    Args:
+        output: What the model returned.
+        batch: B.
+        mask: The attention mask of the tokens that the logits belong to, [B, T].
+
+    Returns:
+        [B, C]: a single output as one class, a sequence at its last position.
+
+    Raises:
+        TargetError: If the logits have another shape.
+    """
+    logits = find_logits(output)
     if logits.ndim == 0 and batch == 1:
         logits = logits.reshape(1)
     if logits.ndim == 1:
