@@ -17,6 +17,7 @@ __all__ = ["Explainer", "named", "names"]
 _TABLE = {
     "lrp": ("lrp", "LRP"),
     "gradient_x_input": ("lrp", "GradientXInput"),
+    "decompx": ("decompx", "DecompX"),
 }
 
 

@@ -1,0 +1,6 @@
+"""DecompX (Modarressi et al., ACL 2023): decomposition vectors, and their short cut."""
+
+from .explainer import DecompX
+from .explanation import DecompXExplanation
+
+__all__ = ["DecompX", "DecompXExplanation"]

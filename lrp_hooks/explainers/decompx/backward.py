@@ -1,0 +1,178 @@
+"""The backward path: bias rules that do not look at vectors, on any architecture.
+
+Class attributions are Gradient x Input of the linearised model, read where the vectors
+start; what is left of the output are the biases, which the rule shares.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import ArgumentError
+from ...instrument import instrument
+from ...relevance import Relevance
+from ...rule import LeafRule, Rule
+from ...surroundings import storage_address
+from .decomposition import Settings
+from .explanation import DecompXExplanation
+from .forward import record_encoder
+from .reading import Place, find_place
+
+__all__ = ["explain_backward"]
+
+_RULES = {"secant": "conservative", "tangent": "ah+ln"}
+
+
+class Cut(LeafRule):
+    """R(x) = 0: the branch is left out."""
+
+    def relevance(
+        self, module: nn.Module, x: Tensor, y: Tensor, grad: Tensor
+    ) -> Tensor:
+        """Return zeros.
+
+        Args:
+            module: The last module of the branch.
+            x: Its input.
+            y: Its output.
+            grad: The gradient for ``y``.
+
+        Returns:
+            Zeros in the shape of ``x``.
+        """
+        return torch.zeros_like(x)
+
+
+def explain_backward(
+    model: nn.Module, settings: Settings, strict: bool, inputs: Any, target: Any
+) -> DecompXExplanation:
+    """Attribute by backward passes, one a class.
+
+    Args:
+        model: Any model the engine covers.
+        settings: The variant, with a linear bias rule.
+        strict: See `instrument`.
+        inputs: See `Instrumentation.attribute`.
+        target: See `DecompX`.
+
+    Returns:
+        The attributions, [B, K]; [B, K, C] for ``target="all"``.
+    """
+    place = find_place(model, inputs)
+    ends = () if settings.include_ffn else _feed_forward_ends(model, inputs)
+    rules = _RULES[settings.activation]
+    overrides: dict[Any, Rule] = dict.fromkeys(ends, Cut())
+    with (
+        instrument(model, rules, overrides=overrides, strict=strict) as lrp,
+        _calls(model, place.value_bias) as calls,
+    ):
+        if target == "all":
+            found = lrp.attribute_each(inputs, wrt=place.wrt)
+        else:
+            found = [lrp.attribute(inputs, target, wrt=place.wrt)]
+    if settings.value_bias == "distribute" or not _is_apart(place, calls):
+        place = replace(place, value_bias=None)
+    parts = [_shared(relevance, settings, place) for relevance in found]
+    scores, biases = (torch.stack(values, -1) for values in zip(*parts, strict=True))
+    output = torch.stack([relevance.output for relevance in found], -1)
+    if target != "all":
+        scores, biases, output = scores[..., 0], biases[..., 0], output[..., 0]
+    meta = {"path": "backward", "bias": settings.bias, **found[0].meta}
+    return DecompXExplanation(
+        scores=scores,
+        output=output,
+        target="all" if target == "all" else found[0].target,
+        method="decompx",
+        attended=found[0].attended,
+        biases=biases,
+        meta=meta,
+    )
+
+
+def _shared(
+    relevance: Relevance, settings: Settings, place: Place
+) -> tuple[Tensor, Tensor]:
+    """Give the relevance of biases to the sources by the rule.
+
+    Returns:
+        Attributions [B, K], and what all biases have [B].
+
+    Raises:
+        ArgumentError: If relevance was not read at tokens.
+    """
+    scores, ledger = relevance.scores, relevance.ledger
+    if not isinstance(scores, Tensor) or scores.ndim != 2:
+        raise ArgumentError(
+            "inputs have no tokens that DecompX could attribute to: it found no "
+            "attention in the model, and what is read is not [B, T, D]. Use method "
+            "'lrp' for this model."
+        )
+    total = sum(ledger.sources.values(), torch.zeros_like(ledger.output)).to(scores)
+    if settings.activation == "tangent":  # a tangent's offset is a bias, too
+        total = relevance.output.to(scores) - scores.sum(1)
+    followed = ledger.positions.get(place.value_bias or "")
+    if followed is None:
+        return _give(scores, total, relevance.attended, settings.bias), total
+    followed = followed.to(scores)
+    scores, total = scores + followed, total - followed.sum(1)
+    return _give(scores, total, relevance.attended, settings.bias), total
+
+
+@contextmanager
+def _calls(model: nn.Module, parameter: str | None) -> Generator[list[None]]:
+    """Count the calls of a parameter's module.
+
+    Yields:
+        A list with one entry a call.
+    """
+    calls: list[None] = []
+    owner = model.get_submodule((parameter or "").rpartition(".")[0])
+    handle = owner.register_forward_hook(lambda *_: calls.append(None))
+    try:
+        yield calls
+    finally:
+        handle.remove()
+
+
+def _is_apart(place: Place, calls: list[None]) -> bool:
+    """Tell whether the first layer's value bias is no other layer's."""
+    if place.value_bias is None or len(calls) < 2:
+        return True
+    warnings.warn(
+        f"value_bias='follow' is taken as 'distribute': {place.value_bias} belongs to "
+        f"{len(calls)} layers, which a backward pass cannot tell apart. Pass stages= "
+        "for the forward decomposition, which can.",
+        stacklevel=5,
+    )
+    return False
+
+
+def _give(scores: Tensor, total: Tensor, attended: Tensor | None, bias: str) -> Tensor:
+    """Share ``total`` [B] among the sources, columns of ``scores`` [B, T]."""
+    if bias == "none":
+        return scores
+    if bias == "token":
+        return torch.cat([scores, total[:, None]], 1)
+    weights = torch.ones_like(scores) if attended is None else attended.to(scores)
+    if bias == "first":
+        weights = (weights.cumsum(1) * weights == 1).to(scores)
+    return scores + weights * (total / weights.sum(1))[:, None]
+
+
+def _feed_forward_ends(model: nn.Module, inputs: Any) -> list[str]:
+    """Return the names of the last linear layer of each feed-forward network."""
+    blocks = record_encoder(model, inputs).encoder.blocks
+    ends = {storage_address(block.down.weight) for block in blocks}
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(weight := getattr(module, "weight", None), Tensor)
+        and storage_address(weight) in ends
+    ]

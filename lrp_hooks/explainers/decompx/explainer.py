@@ -1,0 +1,173 @@
+"""DecompX (Modarressi et al., ACL 2023), by backward passes wherever that is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import ArgumentError, TargetError
+from ...readout import Contrast, select
+from ..base import Explainer
+from .backward import explain_backward
+from .biases import LINEAR, RULES
+from .decomposition import Settings
+from .explanation import DecompXExplanation
+from .forward import decompose_batch, record_encoder
+from .shelf import STAGES
+
+__all__ = ["DecompX"]
+
+
+class DecompX(Explainer):
+    """Attributions by vectors that each token contributes to every hidden state.
+
+    With attention weights, LayerNorm's scale and activations' slopes frozen, a hidden
+    state is a sum of one vector a source token, x_i = sum_k x_{i<=k} (eq. 1), down to
+    the logits (eq. 14). Biases are shared by a rule (eq. 5). For rules that do not look
+    at the vectors this is conservative relevance, and one backward pass a class serves
+    any architecture; the others need the vectors themselves, for encoders only.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        bias: str = "equal",
+        activation: str = "secant",
+        value_bias: str = "follow",
+        include_ffn: bool = True,
+        include_classifier: bool = True,
+        stages: Sequence[str] = (),
+        vectors: bool = False,
+        chunk: int | None = None,
+        strict: bool = False,
+    ) -> None:
+        """Choose the variant.
+
+        Args:
+            model: The model; it is instrumented during a call and restored after it.
+            bias: How biases are shared among the sources. By one backward pass:
+                ``"equal"``ly, ``"none"`` (left out), to the ``"first"`` token, or to
+                a further ``"token"``, the last column. By forward decomposition: in
+                proportion to ``"absdot"`` |b . z_k| (the paper's choice), ``"abssim"``
+                |cos(b, z_k)|, or ``"norm"`` ||z_k||.
+            activation: ``"secant"`` takes f(x)/x as the slope of GELU and tanh (the
+                paper's zero-offset approximation), ``"tangent"`` f'(x) (its linear
+                approximation), whose offset is shared as a bias.
+            value_bias: ``"follow"``: in the first layer the value's bias goes with
+                attention to the token that it was added at, as in the published code;
+                ``"distribute"``: it is a bias like any other.
+            include_ffn: Whether feed-forward networks take part.
+            include_classifier: Whether to go on to the logits. Otherwise scores are
+                ||x_{i<=k}|| after the last layer, at the token that the head takes.
+            stages: Vectors to return as well: ``"attention"``, ``"res1"``, ``"ln1"``,
+                ``"ffn"``, ``"res2"``, ``"encoder"`` of every layer, ``"aggregated"``
+                after the last one, ``"pooler"``.
+            vectors: Return those vectors whole rather than their norms.
+            chunk: How many tokens' vectors are worked on at a time. Defaults to
+                ``None``: what keeps memory small.
+            strict: Whether a module without a rule is an error rather than a warning.
+
+        Raises:
+            ArgumentError: If an option has a value that does not exist.
+        """
+        super().__init__(model)
+        _check("bias", bias, ("none", *RULES))
+        _check("activation", activation, ("secant", "tangent"))
+        _check("value_bias", value_bias, ("follow", "distribute"))
+        self.stages = (stages,) if isinstance(stages, str) else tuple(stages)
+        for stage in self.stages:
+            _check("stages", stage, STAGES)
+        if chunk is not None and chunk < 1:
+            raise ArgumentError(f"chunk={chunk!r} must be at least 1 token, or None.")
+        self.settings = Settings(bias, activation, value_bias, include_ffn, chunk)
+        self.include_classifier = include_classifier
+        self.vectors = vectors
+        self.strict = strict
+
+    def __call__(self, inputs: Any, target: Any = None) -> DecompXExplanation:
+        """Explain one output of each example, or all.
+
+        Args:
+            inputs: A tensor, a tuple of tensors or a mapping of keyword arguments.
+            target: As `Instrumentation.attribute` takes it, or ``"all"`` for every
+                class; not for ``include_classifier=False``.
+
+        Returns:
+            The attributions, 0 at padding.
+        """
+        if self._needs_vectors():
+            return self._decompose(inputs, target)
+        return explain_backward(self.model, self.settings, self.strict, inputs, target)
+
+    def _needs_vectors(self) -> bool:
+        settings = self.settings
+        # A tangent's offset cannot be told from what a left-out branch had.
+        mixed = settings.activation == "tangent" and not settings.include_ffn
+        nonlinear = settings.bias not in LINEAR
+        return nonlinear or mixed or bool(self.stages) or not self.include_classifier
+
+    @torch.no_grad()
+    def _decompose(self, inputs: Any, target: Any) -> DecompXExplanation:
+        recording = record_encoder(self.model, inputs)
+        classes, taken, kept = decompose_batch(
+            recording, self.settings, self.stages, self.vectors
+        )
+        logits = recording.encoder.logits
+        if self.include_classifier:
+            scores, output, chosen = _choose(classes, logits, target, self.model)
+        else:
+            scores, output, chosen = taken, taken.sum(1), None
+        mask = recording.forward.call.mask
+        return DecompXExplanation(
+            scores=scores,
+            output=output,
+            target=chosen,
+            method="decompx",
+            attended=None if mask is None else recording.attended,
+            aggregated=kept.pop("aggregated", None),
+            pooler=kept.pop("pooler", None),
+            layers=kept,
+            meta={
+                "path": "forward",
+                "bias": self.settings.bias,
+                "read": [recording.place],
+                "model": type(self.model).__name__,
+            },
+        )
+
+
+def _choose(
+    classes: Tensor, logits: Tensor, target: Any, model: nn.Module
+) -> tuple[Tensor, Tensor, Any]:
+    """Select what is explained from the attributions of all classes.
+
+    Returns:
+        Scores [B, K], outputs [B] and targets; [B, K, C] and [B, C] for all.
+
+    Raises:
+        TargetError: If the target is a function.
+    """
+    if target == "all":
+        return classes, logits, "all"
+    if callable(target) and not isinstance(target, Contrast):
+        raise TargetError(
+            f"target={target!r} is a function, which a forward decomposition cannot "
+            "take back to the logits. Pass a class, a label or a Contrast."
+        )
+    chosen = select(logits, target, model, len(logits), None)
+    columns = [
+        select(column, chosen.target, model, len(logits), None).scalar
+        for column in classes.unbind(1)
+    ]
+    return torch.stack(columns, 1), chosen.scalar, chosen.target
+
+
+def _check(argument: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ArgumentError(
+            f"{argument}={value!r} is no variant of DecompX; it must be one of "
+            f"{', '.join(map(repr, allowed))}."
+        )

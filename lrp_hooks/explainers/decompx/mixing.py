@@ -1,0 +1,108 @@
+"""Attention over decomposed vectors: tokens are mixed, one source at a time.
+
+sum_h sum_j p_h[i, j] W_O^h W_V^h x[j, k], with the weights p frozen (Modarressi et al.
+2023, eq. 3). Mixing between the two projections, where a head is D / H wide, costs H
+times less than behind them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .encoder import Block
+
+__all__ = ["add_mixed", "add_mixed_bias", "add_mixed_diagonal"]
+
+_CHUNK = 1 << 10
+"""How many vectors are projected at a time."""
+
+
+def add_mixed(
+    block: Block, weights: Tensor, x: Tensor, values: Tensor, rows: slice
+) -> Tensor:
+    """Add attention to the vectors of some tokens.
+
+    Args:
+        block: The block.
+        weights: Its attention weights, [H, n, n].
+        x: The residual stream, [n, K, D]; overwritten where ``rows`` are all.
+        values: What values are made of, [n, K, D]; may be ``x`` itself.
+        rows: The tokens wanted.
+
+    Returns:
+        [rows, K, D].
+    """
+    if len(x[rows]) < len(x):
+        return x[rows] + _mix_first(block, weights[:, rows], values)
+    # A source's vectors are read before they are overwritten, and by itself alone.
+    for sources in torch.arange(x.shape[1]).tensor_split(_parts(x)):
+        part = slice(int(sources[0]), int(sources[-1]) + 1)
+        x[:, part] += _mix_between(block, weights, values[:, part].contiguous())
+    return x
+
+
+def _parts(x: Tensor) -> int:
+    n, n_sources = x.shape[:2]
+    return -(-n_sources // max(1, _CHUNK // n))
+
+
+def _mix_between(block: Block, weights: Tensor, x: Tensor) -> Tensor:
+    """Mix between the value and the output projection."""
+    heads, n, n_sources = len(weights), len(x), x.shape[1]
+    v = (x @ block.value.weight.T).view(n, n_sources, heads, -1).permute(2, 0, 1, 3)
+    mixed = (weights @ v.flatten(2)).view(heads, n, n_sources, -1)
+    return mixed.permute(1, 2, 0, 3).flatten(2) @ block.output.weight.T
+
+
+def _mix_first(block: Block, weights: Tensor, x: Tensor) -> Tensor:
+    """Mix before both projections, which is cheaper for few tokens."""
+    heads, rows, _ = weights.shape
+    n_sources, width = x.shape[1:]
+    mixed = (weights.flatten(0, 1) @ x.flatten(1)).view(heads, -1, width)
+    v = mixed @ block.value.weight.view(heads, -1, width).transpose(1, 2)
+    joined = v.view(heads, rows, n_sources, -1).permute(1, 2, 0, 3).flatten(2)
+    return joined @ block.output.weight.T
+
+
+def add_mixed_diagonal(block: Block, weights: Tensor, x: Tensor) -> Tensor:
+    """Add attention while every token consists of itself alone.
+
+    Args:
+        block: The first block.
+        weights: Its attention weights, [H, n, n].
+        x: [n, K, D], 0 where i != k; overwritten.
+
+    Returns:
+        [n, K, D].
+    """
+    heads, n, _ = weights.shape
+    tokens = torch.arange(n, device=x.device)
+    v = (x[tokens, tokens] @ block.value.weight.T).view(n, heads, -1)
+    images = v.transpose(0, 1) @ _by_head(block, heads)  # [H, n, D]
+    mixed = weights.permute(2, 1, 0) @ images.transpose(0, 1)
+    x[:, :n] += mixed.transpose(0, 1)
+    return x
+
+
+def add_mixed_bias(block: Block, weights: Tensor, x: Tensor, rows: slice) -> None:
+    """Let the value's bias follow attention to the token that it was added at.
+
+    Args:
+        block: The block.
+        weights: Its attention weights, [H, n, n].
+        x: [rows, K, D]; overwritten.
+        rows: Which tokens these are.
+    """
+    if block.value.bias is None:
+        return
+    heads, n, _ = weights.shape
+    bias = block.value.bias.view(heads, 1, -1)
+    images = (bias @ _by_head(block, heads)).squeeze(1)  # [H, D]
+    x[:, :n] += weights[:, rows].permute(1, 2, 0) @ images
+
+
+def _by_head(block: Block, heads: int) -> Tensor:
+    """Return the output projection of each head, [H, D / H, D]."""
+    weight = block.output.weight
+    return weight.view(len(weight), heads, -1).permute(1, 2, 0)

@@ -1,0 +1,370 @@
+"""One forward pass, recorded: which functions made the output out of what is read.
+
+The recorder is a rule set like any other: each of its replacements calls the function
+as it is and notes it. So whatever the engine sees (modules of any make, functions
+written in Python, fused kernels) is seen here in the same way.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...autograd import carries
+from ...functions import in_place, spellings, table
+from ...rule import FunctionTable, LeafRule, ScopeRule
+from ...ruleset import FAMILIES, RuleSet
+from ...scope import active_scope
+
+__all__ = ["FirstMix", "Node", "Tape"]
+
+MOVES = spellings("""
+    contiguous clone to type_as float double dropout alias view reshape view_as
+    reshape_as transpose t permute swapaxes swapdims movedim moveaxis unsqueeze squeeze
+    flatten
+""")
+MOVES += [F.dropout, Tensor.unflatten]
+PICKS = spellings("__getitem__ select")
+SUMS = spellings("add")
+MEANS = spellings("mean")
+LINEAR = spellings("linear", F.linear)
+NORMS = spellings("layer_norm", F.layer_norm)
+SOFTMAX = spellings("softmax _softmax safe_softmax _safe_softmax")
+FUSED = spellings("", F.scaled_dot_product_attention)
+TURNED_LINEAR = spellings("addmm")
+PRODUCTS = spellings("matmul __matmul__ bmm")
+ELEMENT_WISE = spellings(
+    """
+    relu relu6 gelu silu mish tanh elu selu celu leaky_relu hardtanh hardswish
+    hardshrink softshrink erf sin atan asinh
+    """,
+    F.softsign,
+)
+"""Functions through zero; others have no slope f(x)/x there."""
+
+
+@dataclass(eq=False)
+class Node:
+    """One recorded function call.
+
+    Attributes:
+        kind: ``"source"``, ``"linear"``, ``"norm"``, ``"activation"``, ``"mix"``
+            (attention over values), ``"sum"``, ``"move"`` (a view or a copy),
+            ``"select"``, ``"mean"``, or the name of any other function.
+        value: What came out.
+        inputs: Where the arguments that depend on what is read came from.
+        module: The qualified name of the module that made the call.
+        settings: The other arguments, by kind.
+    """
+
+    kind: str
+    value: Tensor
+    inputs: tuple[Node, ...] = ()
+    module: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def input(self) -> Node:
+        """The first input."""
+        return self.inputs[0]
+
+    def still(self) -> Node:
+        """Return the node behind views and copies."""
+        node = self
+        while node.kind == "move":
+            node = node.input
+        return node
+
+
+class FirstMix(BaseException):  # no error, and no model's except shall catch it
+    """Ends a forward pass at its first attention.
+
+    Attributes:
+        node: The attention.
+        frames: The names of the modules that were running, the outermost first.
+    """
+
+    def __init__(self, node: Node, frames: tuple[str, ...]) -> None:
+        """Tell where the pass ended.
+
+        Args:
+            node: See above.
+            frames: See above.
+        """
+        super().__init__()
+        self.node = node
+        self.frames = frames
+
+
+class Tape:
+    """Records what happens to a tensor while a model runs."""
+
+    def __init__(self, to_first_mix: bool = False) -> None:
+        """Start with nothing recorded.
+
+        Args:
+            to_first_mix: Whether to end the forward pass there, by `FirstMix`.
+        """
+        self._nodes: dict[int, Node] = {}
+        self._ends = to_first_mix
+
+    def rules(self) -> RuleSet:
+        """Return the rule set that records; it changes no value."""
+        families: dict[str, Any] = dict.fromkeys(FAMILIES, _Functions(self))
+        families["activation"] = _Activations(self)
+        return RuleSet(name="tape", registered=False, complete=False, **families)
+
+    def node(self, tensor: Tensor) -> Node:
+        """Return the node that a tensor came from.
+
+        Args:
+            tensor: A tensor that depends on what is read.
+
+        Returns:
+            Its node; a new source where nothing was recorded.
+        """
+        return self._nodes.setdefault(id(tensor), Node("source", tensor))
+
+    def note(
+        self, kind: str, out: Any, inputs: tuple[Tensor, ...], **settings: Any
+    ) -> Any:
+        """Record a result.
+
+        Args:
+            kind: See `Node`.
+            out: The result, without a graph; or several.
+            inputs: The arguments that depend on what is read.
+            **settings: See `Node`.
+
+        Returns:
+            The result, marked as depending on what is read.
+
+        Raises:
+            FirstMix: At the first attention, if the pass is to end there.
+        """
+        if isinstance(out, tuple | list):
+            return type(out)([self.note(kind, part, inputs) for part in out])
+        if not isinstance(out, Tensor) or not out.is_floating_point():
+            return out
+        nodes = tuple(map(self.node, inputs))
+        if all(out is not value for value in inputs):
+            with torch._C.DisableTorchFunction():
+                out = out.detach()
+            out.requires_grad = True  # marks what depends on the source; no graph
+        scope = active_scope()
+        frames = tuple(f.name for f in scope.frames) if scope is not None else ("",)
+        node = Node(kind, out, nodes, frames[-1], settings)
+        if kind == "mix" and self._ends:
+            raise FirstMix(node, frames)
+        self._nodes[id(out)] = node
+        return out
+
+    def call(
+        self,
+        kind: str,
+        func: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        **settings: Any,
+    ) -> Any:
+        """Call a function and record its result.
+
+        Args:
+            kind: See `Node`.
+            func: The function.
+            args: Its arguments.
+            kwargs: Its keyword arguments.
+            **settings: See `Node`.
+
+        Returns:
+            The result, marked if an argument was.
+        """
+        live = tuple(_live((args, tuple(kwargs.values()))))
+        if not live:
+            return func(*args, **kwargs)
+        if in_place(func) and carries(args[0]):
+            self.node(args[0]).value = args[0].detach().clone()
+        with torch.no_grad():
+            out = func(*args, **kwargs)
+        unmoved = kind == "move" and out is args[0]
+        return out if unmoved else self.note(kind, out, live, **settings)
+
+
+class _Activations(LeafRule):
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+
+    def join(
+        self, module: nn.Module, x: Tensor, y: Tensor, again: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        out: Tensor = self.tape.note("activation", y, (x,), function=again)
+        return out
+
+    def relevance(
+        self, module: nn.Module, x: Tensor, y: Tensor, grad: Tensor
+    ) -> Tensor:
+        raise NotImplementedError  # nothing is propagated while a tape records
+
+    def functions(self, module: nn.Module | None) -> FunctionTable:
+        return table(ELEMENT_WISE, self._apply)
+
+    def _apply(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        def function(x: Tensor) -> Tensor:
+            result: Tensor = func(x.clone(), *args[1:], **kwargs)
+            return result
+
+        return self.tape.call("activation", func, args, kwargs, function=function)
+
+
+class _Functions(ScopeRule):
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+
+    def functions(self, module: nn.Module | None) -> FunctionTable:
+        return {
+            **table(RuleSet.named("conservative").functions(), self._other),
+            **table(MOVES, partial(self._call, "move")),
+            **table(PICKS, self._pick),
+            **table(SUMS, self._sum),
+            **table(MEANS, self._mean),
+            **table(LINEAR, self._linear),
+            **table(TURNED_LINEAR, self._turned_linear),
+            **table(NORMS, self._norm),
+            **table(SOFTMAX, _frozen),
+            **table(FUSED, self._attention),
+            **table(PRODUCTS, self._product),
+            **_Activations(self.tape).functions(module),
+        }
+
+    def _call(
+        self, kind: str, func: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        return self.tape.call(kind, func, args, kwargs)
+
+    def _other(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return self.tape.call(func.__name__, func, args, kwargs)
+
+    def _sum(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        both = all(map(carries, args[:2])) and len(args) == 2 and not kwargs
+        kind = "sum" if both else "sum with a constant"
+        return self.tape.call(kind, func, args, kwargs)
+
+    def _pick(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        index = _position(func, *args, **kwargs) if carries(args[0]) else None
+        kind = "select" if index is not None else func.__name__
+        return self.tape.call(kind, func, args, kwargs, index=index)
+
+    def _mean(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        given = (*args[1:], *kwargs.values())
+        over_tokens = given in {(1,), (-2,)} and args[0].ndim == 3
+        return self.tape.call("mean" if over_tokens else "mean()", func, args, kwargs)
+
+    def _linear(
+        self, func: Callable[..., Any], x: Any, weight: Any, bias: Any = None
+    ) -> Any:
+        args = (x, weight, bias)
+        if carries(weight):
+            return self._other(func, *args)
+        return self.tape.call("linear", func, args, {}, weight=weight, bias=bias)
+
+    def _turned_linear(
+        self, func: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        return self.tape.call("addmm", func, args, kwargs, bias=args[0])
+
+    def _norm(
+        self,
+        func: Callable[..., Any],
+        x: Any,
+        shape: Any,
+        weight: Any = None,
+        bias: Any = None,
+        eps: float = 1e-5,
+        *more: Any,
+    ) -> Any:
+        args = (x, shape, weight, bias, eps, *more)
+        settings = {"weight": weight, "bias": bias, "eps": eps}
+        kind = "norm" if len(shape) == 1 else "layer_norm of several dimensions"
+        return self.tape.call(kind, func, args, {}, **settings)
+
+    def _attention(
+        self,
+        func: Callable[..., Any],
+        query: Any,
+        key: Any,
+        value: Any,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        query, key = query.detach(), key.detach()
+        weights = partial(_weights, query, key, *args, **kwargs)
+        given = (query, key, value, *args)
+        return self.tape.call("mix", func, given, kwargs, weights=weights)
+
+    def _product(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        mixes = len(args) == 2 and args[0].ndim > 2 and not carries(args[0])
+        if not mixes:
+            return self._other(func, *args, **kwargs)
+        weights = partial(_example, args[0])
+        return self.tape.call("mix", func, args, kwargs, weights=weights)
+
+
+def _frozen(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    with torch.no_grad():
+        return func(*args, **kwargs)
+
+
+def _live(value: Any) -> list[Tensor]:
+    """List the tensors among nested arguments that depend on what is read."""
+    if isinstance(value, list | tuple):
+        return [tensor for item in value for tensor in _live(item)]
+    return [value] if carries(value) else []
+
+
+def _position(func: Callable[..., Any], x: Tensor, *args: Any) -> int | None:
+    """Return which token x[:, i] or x.select(1, i) takes, or None for anything else."""
+    if x.ndim != 3:
+        return None
+    if func.__name__ == "select":
+        return args[1] if args[0] == 1 else None
+    index = args[0] if isinstance(args[0], tuple) else (args[0],)
+    rest = (slice(None), *index[2:])
+    whole = len(index) in {2, 3} and index[0] == slice(None) == rest[-1]
+    return index[1] if whole and type(index[1]) is int else None
+
+
+def _weights(
+    query: Tensor,
+    key: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+    *,
+    example: int,
+) -> Tensor:
+    """Return the attention weights of one example, [H, T, T]."""
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = query[example] * scale @ key[example].transpose(-1, -2)
+    if is_causal:
+        later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        scores.masked_fill_(later.to(scores.device), -math.inf)
+    if attn_mask is not None:
+        mask = attn_mask.expand(len(query), *scores.shape)[example]
+        if mask.dtype == torch.bool:
+            scores.masked_fill_(~mask, -math.inf)
+        else:
+            scores += mask
+    return scores.softmax(-1)
+
+
+def _example(weights: Tensor, *, example: int) -> Tensor:
+    return weights[min(example, len(weights) - 1)]  # one for all, if it is shared
