@@ -83,8 +83,9 @@ def attribute_each(
         for target in range(logits.shape[1]):
 
             def run(one_by_one: bool, target: int = target) -> Pass:
-                again = [forward, target, one_by_one]
-                return backward_pass(subject, runtime, *again, retain=True)
+                return backward_pass(
+                    subject, runtime, forward, target, one_by_one, retain=True
+                )
 
             one = replace(request, target=target)
             results.append(_explained(subject, runtime, rules, one, call, run))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
 from ..errors import ArgumentError
 from ..explanation import Explanation
+from ..suggest import did_you_mean
 
-__all__ = ["Explainer"]
+__all__ = ["Explainer", "check_option"]
 
 
 class Explainer(ABC):
@@ -68,3 +70,25 @@ class Explainer(ABC):
                 f"{unknown[0]}={options[unknown[0]]!r} is no option of {cls.__name__}; "
                 f"its options are {', '.join(cls.options()) or 'none'}."
             )
+
+
+def check_option(
+    explainer: Explainer, option: str, value: object, allowed: Iterable[str]
+) -> None:
+    """Refuse a value that an option does not have.
+
+    Args:
+        explainer: Whose option it is.
+        option: Its name.
+        value: What came.
+        allowed: The values it has.
+
+    Raises:
+        ArgumentError: If ``value`` is none of them; the message lists them.
+    """
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise ArgumentError(
+            f"{option}={value!r} is no choice of {type(explainer).__name__}; it must "
+            f"be one of {', '.join(map(repr, allowed))}.{did_you_mean(value, allowed)}"
+        )

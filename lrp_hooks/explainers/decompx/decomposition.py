@@ -17,9 +17,16 @@ from torch import Tensor
 
 from .biases import add_bias
 from .encoder import Block, Encoder, Linear, Mean, Norm, Select, Step
-from .mixing import add_mixed, add_mixed_bias, add_mixed_diagonal
+from .mixing import add_mixed, add_mixed_bias, mixed_values
 
-__all__ = ["Decomposition", "Keep", "Settings", "decompose"]
+__all__ = [
+    "Decomposition",
+    "Keep",
+    "RestOfBlock",
+    "Settings",
+    "decompose",
+    "normalise",
+]
 
 _CHUNK = 1 << 21
 """How many numbers of a feed-forward network's inner vectors are held at a time."""
@@ -126,10 +133,11 @@ def _attend(
     before = x.clone() if keep else x
     if block.norm0 is not None:
         values = x.clone()
-        _normalise(block.norm0, values, slice(0, len(x)), settings)
+        normalise(block.norm0, values, slice(0, len(x)), settings)
         x = add_mixed(block, weights, x, values, rows)
     elif is_diagonal:
-        x = add_mixed_diagonal(block, weights, x)[rows]
+        x[:, : len(x)] += mixed_values(block, weights, block.x @ block.value.weight.T)
+        x = x[rows]
     else:
         x = add_mixed(block, weights, x, x, rows)
     if follow:
@@ -184,7 +192,7 @@ class RestOfBlock:
         if keep:
             keep("res1", tokens, z)
         inner = z if block.norm2 is not None else z.clone()
-        _normalise(block.norm1, inner, tokens, settings)
+        normalise(block.norm1, inner, tokens, settings)
         if keep:
             keep("ln1", tokens, inner)
         if settings.include_ffn:
@@ -195,7 +203,7 @@ class RestOfBlock:
         if keep:
             keep("res2", tokens, z)
         if block.norm2 is not None:
-            _normalise(block.norm2, z, tokens, settings)
+            normalise(block.norm2, z, tokens, settings)
         if keep:
             keep("encoder", tokens, z)
 
@@ -214,8 +222,15 @@ def _linear(layer: Linear, z: Tensor, rule: str) -> Tensor:
     return out
 
 
-def _normalise(norm: Norm, z: Tensor, tokens: slice, settings: Settings) -> None:
-    """Apply LayerNorm with its frozen scale to vectors, in place."""
+def normalise(norm: Norm, z: Tensor, tokens: slice, settings: Settings) -> None:
+    """Apply LayerNorm with its frozen scale to vectors, in place.
+
+    Args:
+        norm: The normalisation.
+        z: Vectors [tokens, K, D].
+        tokens: Which tokens they are of.
+        settings: What is decomposed, and how.
+    """
     z -= z.mean(-1, keepdim=True)
     z *= norm.gain[tokens].unsqueeze(1)
     add_bias(settings.bias, z, norm.bias)
@@ -243,7 +258,7 @@ def _apply(step: Step, x: Tensor, tokens: slice, settings: Settings) -> Tensor:
         return x.mean(0, keepdim=True)
     x = x.clone()
     if isinstance(step, Norm):
-        _normalise(step, x, tokens, settings)
+        normalise(step, x, tokens, settings)
         return x
     slopes, offsets = step.line(settings.activation)
     x *= slopes[tokens].unsqueeze(1)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...autograd import slope
 from ...errors import ArgumentError, UnsupportedModelError
@@ -44,18 +45,39 @@ class Linear:
     weight: Tensor
     bias: Tensor | None
 
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply the layer, bias included."""
+        return F.linear(x, self.weight, self.bias)
+
 
 @dataclass(frozen=True)
 class Norm:
-    """LayerNorm with its scale frozen: y = gain * (x - mean(x)) + bias.
+    """LayerNorm: y = gain * (x - mean(x)) + bias.
 
     Attributes:
-        gain: weight / sqrt(var(x) + eps) at the true input, [..., T, D].
+        x: Its true input, [..., T, D].
+        weight: [D], or None.
         bias: [D], or None.
+        eps: What is added to the variance.
     """
 
-    gain: Tensor
+    x: Tensor
+    weight: Tensor | None
     bias: Tensor | None
+    eps: float
+
+    @property
+    def gain(self) -> Tensor:
+        """The frozen scale, weight / sqrt(var(x) + eps), [..., T, D]."""
+        variance = self.x.var(-1, unbiased=False, keepdim=True)
+        scale = (variance + self.eps).rsqrt()
+        if self.weight is None:
+            return scale.expand(self.x.shape)
+        return scale * self.weight
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Normalise other vectors, [..., D], by their own scale."""
+        return F.layer_norm(x, x.shape[-1:], self.weight, self.bias, self.eps)
 
 
 @dataclass(frozen=True)
@@ -212,16 +234,14 @@ T = TypeVar("T")
 
 
 def _cut(part: T, cut: Callable[[Tensor], Tensor]) -> T:
-    """Apply ``cut`` to what belongs to examples; weights belong to none."""
-    if not is_dataclass(part) or isinstance(part, Linear):
+    """Apply ``cut`` to every ``x`` in a step or block."""
+    if not is_dataclass(part):
         return part
     values = {f.name: getattr(part, f.name) for f in fields(part)}
-    for name, value in values.items():
-        if isinstance(value, Tensor) and name != "bias":
-            values[name] = cut(value)
-        elif is_dataclass(value):
-            values[name] = _cut(value, cut)
-    return replace(part, **values)  # type: ignore[type-var]
+    changed = {name: _cut(value, cut) for name, value in values.items()}
+    if isinstance(values.get("x"), Tensor):
+        changed["x"] = cut(values["x"])
+    return replace(part, **changed)  # type: ignore[type-var]
 
 
 def read_encoder(logits: Node, source: Node) -> Encoder:
@@ -345,11 +365,7 @@ def _linear(node: Node) -> Linear:
 
 
 def _norm(node: Node) -> Norm:
-    x, settings = node.input.value.detach(), node.settings
-    scale = (x.var(-1, unbiased=False, keepdim=True) + settings["eps"]).rsqrt()
-    weight = settings["weight"]
-    gain = scale.expand(x.shape) if weight is None else scale * weight
-    return Norm(gain, settings["bias"])
+    return Norm(node.input.value.detach(), **node.settings)
 
 
 def _activation(node: Node) -> Activation:
@@ -362,10 +378,9 @@ def _wrong(node: Node, wanted: str) -> UnsupportedModelError:
 
 
 SUPPORTED = (
-    "DecompX decomposes encoders made of self-attention, LayerNorm, linear layers, "
+    "Vectors are decomposed in encoders of self-attention, LayerNorm, linear layers, "
     "element-wise activations and residual sums, post-LN or pre-LN (BERT, RoBERTa, "
     "DistilBERT, ELECTRA, MPNet, XLM-R, ViT), with a head on one token or on the mean "
-    "of all; no decoders, no encoder-decoders. For this model take bias='equal', "
-    "'first', 'token' or 'none' without stages, which need no decomposition."
+    "of all; no decoders, no encoder-decoders."
 )
-"""What the forward path can do, for messages."""
+"""What can be read off a tape, for messages."""

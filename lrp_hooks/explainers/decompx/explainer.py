@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import ArgumentError, TargetError
+from ...errors import ArgumentError, TargetError, UnsupportedModelError
 from ...readout import Contrast, select
-from ..base import Explainer
+from ..base import Explainer, check_option
 from .backward import explain_backward
 from .biases import LINEAR, RULES
 from .decomposition import Settings
@@ -74,12 +74,12 @@ class DecompX(Explainer):
             ArgumentError: If an option has a value that does not exist.
         """
         super().__init__(model)
-        _check("bias", bias, ("none", *RULES))
-        _check("activation", activation, ("secant", "tangent"))
-        _check("value_bias", value_bias, ("follow", "distribute"))
+        check_option(self, "bias", bias, ("none", *RULES))
+        check_option(self, "activation", activation, ("secant", "tangent"))
+        check_option(self, "value_bias", value_bias, ("follow", "distribute"))
         self.stages = (stages,) if isinstance(stages, str) else tuple(stages)
         for stage in self.stages:
-            _check("stages", stage, STAGES)
+            check_option(self, "stages", stage, STAGES)
         if chunk is not None and chunk < 1:
             raise ArgumentError(f"chunk={chunk!r} must be at least 1 token, or None.")
         self.settings = Settings(bias, activation, value_bias, include_ffn, chunk)
@@ -111,7 +111,15 @@ class DecompX(Explainer):
 
     @torch.no_grad()
     def _decompose(self, inputs: Any, target: Any) -> DecompXExplanation:
-        recording = record_encoder(self.model, inputs)
+        if not self.include_classifier and target is not None:
+            raise ArgumentError(
+                f"target={target!r} chooses a class, and include_classifier=False "
+                "stops before there are any; leave one of them out."
+            )
+        try:
+            recording = record_encoder(self.model, inputs)
+        except UnsupportedModelError as error:
+            raise UnsupportedModelError(f"{error} {_INSTEAD}") from error
         classes, taken, kept = decompose_batch(
             recording, self.settings, self.stages, self.vectors
         )
@@ -139,6 +147,12 @@ class DecompX(Explainer):
         )
 
 
+_INSTEAD = (
+    "Take bias='equal', 'first', 'token' or 'none' without stages, which need no "
+    "decomposition and work on any architecture."
+)
+
+
 def _choose(
     classes: Tensor, logits: Tensor, target: Any, model: nn.Module
 ) -> tuple[Tensor, Tensor, Any]:
@@ -163,11 +177,3 @@ def _choose(
         for column in classes.unbind(1)
     ]
     return torch.stack(columns, 1), chosen.scalar, chosen.target
-
-
-def _check(argument: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ArgumentError(
-            f"{argument}={value!r} is no variant of DecompX; it must be one of "
-            f"{', '.join(map(repr, allowed))}."
-        )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .encoder import Block
 
-__all__ = ["add_mixed", "add_mixed_bias", "add_mixed_diagonal"]
+__all__ = ["add_mixed", "add_mixed_bias", "mixed_values"]
 
 _CHUNK = 1 << 10
 """How many vectors are projected at a time."""
@@ -65,24 +65,21 @@ def _mix_first(block: Block, weights: Tensor, x: Tensor) -> Tensor:
     return joined @ block.output.weight.T
 
 
-def add_mixed_diagonal(block: Block, weights: Tensor, x: Tensor) -> Tensor:
-    """Add attention while every token consists of itself alone.
+def mixed_values(block: Block, weights: Tensor, v: Tensor) -> Tensor:
+    """Return what each token's value brings to each token.
 
     Args:
-        block: The first block.
+        block: The block.
         weights: Its attention weights, [H, n, n].
-        x: [n, K, D], 0 where i != k; overwritten.
+        v: The values, [n, D].
 
     Returns:
-        [n, K, D].
+        sum_h p_h[i, k] W_O^h v[k], [n, n, D].
     """
     heads, n, _ = weights.shape
-    tokens = torch.arange(n, device=x.device)
-    v = (x[tokens, tokens] @ block.value.weight.T).view(n, heads, -1)
-    images = v.transpose(0, 1) @ _by_head(block, heads)  # [H, n, D]
+    images = v.view(n, heads, -1).transpose(0, 1) @ _by_head(block, heads)  # [H, n, D]
     mixed = weights.permute(2, 1, 0) @ images.transpose(0, 1)
-    x[:, :n] += mixed.transpose(0, 1)
-    return x
+    return mixed.transpose(0, 1)
 
 
 def add_mixed_bias(block: Block, weights: Tensor, x: Tensor, rows: slice) -> None:
