@@ -211,8 +211,15 @@ def _layer_plainly(
 
 def _folds(func: Callable[..., Any], x: Tensor, weight: Tensor) -> bool:
     """Tell whether torch multiplies otherwise if the weight requires a gradient."""
-    linear = "linear" in func.__name__ and x.ndim > 2 and not x.is_contiguous()
+    linear = "linear" in func.__name__ and x.ndim > 2 and not _is_foldable(x)
     return linear and trainable(weight)
+
+
+def _is_foldable(x: Tensor) -> bool:
+    """Tell whether the leading dimensions are one as they lie in memory."""
+    # Not is_contiguous(), which overlooks the strides of dimensions of size 1.
+    steps = zip(x.stride()[:-1], x.stride()[1:], x.shape[1:], strict=True)
+    return all(outer == inner * size for outer, inner, size in steps)
 
 
 def plain_value(

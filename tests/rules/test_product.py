@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lrp_hooks import instrument
 from oracles import Calls, check, closes, exact, half, of, passed, random, seed_like
 
 
@@ -227,3 +228,34 @@ def test_cumulative_products(dim):
 
     check(of(lambda x: x.cumprod(dim)), replica, x)
     check(of(lambda x: torch.cumprod(x, dim=dim)), replica, x)
+
+
+VIEWS = {
+    "one token": lambda x: x[:, :1],
+    "one token of a longer text": lambda x: x[:, 3:4],
+    "turned": lambda x: x.transpose(0, 1),
+    "every other token": lambda x: x[:, ::2],
+    "a dimension more": lambda x: x[:, :1].unsqueeze(1),
+    "expanded": lambda x: x[:, :1].expand(-1, 5, -1),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_trainable_layer_on_a_view_is_bit_identical(view, batch, bias):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(16, 16, bias=bias)
+
+        def forward(self, x):
+            return self.layer(view(x))
+
+    torch.manual_seed(0)
+    model = Model()
+    for _ in range(10):
+        x = torch.randn(batch, 12, 16)
+        plain = model(x)
+        with instrument(model):
+            assert torch.equal(model(x), plain)
