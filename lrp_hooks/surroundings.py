@@ -97,19 +97,19 @@ class Surroundings:
         Returns:
             The surroundings.
         """
-        constants, storages = _named(model)
-        suspects: set[type] = {list, tuple, *map(type, model.parameters())}
-        trained = {storage_address(p) for p in model.parameters() if p.requires_grad}
+        parameters = list(model.named_parameters())
+        constants, storages = _named(model, parameters)
+        suspects: set[type] = {list, tuple, *(type(p) for _, p in parameters)}
+        trained = {storage_address(p) for _, p in parameters if p.requires_grad}
         return cls(table, constants, suspects, storages, trained, report)
 
 
 def _named(
-    model: nn.Module,
+    model: nn.Module, parameters: list[tuple[str, nn.Parameter]]
 ) -> tuple[dict[int, tuple[weakref.ref[Tensor], str]], dict[int, str]]:
     """Name parameters by identity, and parameters and buffers by storage."""
-    named = model.named_parameters()
     constants: dict[int, tuple[weakref.ref[Tensor], str]] = {
-        id(p): (weakref.ref(p), name) for name, p in named
+        id(p): (weakref.ref(p), name) for name, p in parameters
     }
     storages: dict[int, str] = {}
     tensors: list[tuple[str, Tensor]] = []
@@ -117,7 +117,7 @@ def _named(
         attributes = [(k, v) for k, v in vars(module).items() if isinstance(v, Tensor)]
         dot = f"{prefix}." if prefix else ""
         tensors += [(dot + key, value) for key, value in attributes]
-    for name, tensor in [*tensors, *model.named_buffers(), *model.named_parameters()]:
+    for name, tensor in [*tensors, *model.named_buffers(), *parameters]:
         storages[storage_address(tensor)] = name
     storages.pop(0, None)
     return constants, storages

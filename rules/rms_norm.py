@@ -68,10 +68,11 @@ def looks_like_rms_norm(module: nn.Module) -> bool:
     Returns:
         True for RMSNorm in any spelling that is called with one tensor.
     """
-    weights = list(module.parameters())
-    if len(weights) > 1 or any(True for _ in (*module.buffers(), *module.children())):
+    if next(module.children(), None) is not None:
         return False
-    if weights and weights[0].ndim != 1:
+    weights = list(module.parameters())
+    has_gain = len(weights) == 1 == weights[0].ndim
+    if (weights and not has_gain) or next(module.buffers(), None) is not None:
         return False
     width = weights[0].shape[0] if weights else 8
     if type(module).__module__.startswith("torch.nn.") or not _takes_one(module):
