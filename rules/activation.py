@@ -196,11 +196,21 @@ def _held(module: nn.Module) -> tuple[Callable[[], Iterator[Any]], ...]:
 
 
 def _is_element_wise(module: nn.Module) -> bool:
-    """Try a copy of a module without state on five numbers, in part and reordered."""
+    """Recognise an activation of unknown type: no state, no parts, works by element."""
     if type(module).__module__.startswith("torch.nn."):
         return False
     if any(next(held(), None) is not None for held in _held(module)):
         return False
+    if module not in _tried:
+        _tried[module] = _works_by_element(module)
+    return _tried[module]
+
+
+_tried: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+
+
+def _works_by_element(module: nn.Module) -> bool:
+    """Try a copy of a module on five numbers, in part and reordered."""
     x = torch.tensor([-1.7, -0.4, 0.3, 0.9, 2.1])
     order = torch.tensor([3, 0, 4, 1, 2])
     try:
