@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .errors import ArgumentError, LrpHooksError, TargetError, TextError
 from .subject import Subject
 
-__all__ = ["Call", "advising", "bind", "same_storage"]
+__all__ = ["Call", "advising", "bind", "is_encoder_decoder", "same_storage"]
 
 
 @dataclass
@@ -159,7 +159,7 @@ def _keywords(model: nn.Module, values: dict[str, Any]) -> Call:
         if t.is_floating_point() and "mask" not in name and (not known or name == known)
     }
     mask = tensors.get("attention_mask")
-    decoder = "decoder_input_ids" in tensors or _is_encoder_decoder(model)
+    decoder = "decoder_input_ids" in tensors or is_encoder_decoder(model)
     output_mask = tensors.get("decoder_attention_mask") if decoder else mask
     fits = mask is not None and mask.ndim == 2 and mask.shape == main.shape[:2]
     return Call(
@@ -172,7 +172,15 @@ def _keywords(model: nn.Module, values: dict[str, Any]) -> Call:
     )
 
 
-def _is_encoder_decoder(model: nn.Module) -> bool:
+def is_encoder_decoder(model: nn.Module) -> bool:
+    """Tell whether a model's configuration says so.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        True for sequence-to-sequence models of transformers.
+    """
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 

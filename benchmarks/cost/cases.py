@@ -48,16 +48,17 @@ class Case:
         return Case(self.model, 1, min(self.length, WARM_UP_TOKENS))
 
 
-def load_config(quick: bool = False) -> dict[str, Any]:
+def load_config(quick: bool = False, path: Path = CONFIG) -> dict[str, Any]:
     """Read the configuration.
 
     Args:
         quick: Shrink it to a smoke run: two layers, one short length, one round.
+        path: The file. Defaults to this benchmark's own.
 
     Returns:
         The configuration as it is stored in the results.
     """
-    config: dict[str, Any] = json.loads(CONFIG.read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if quick:
         config |= QUICK
         for shape in config["models"].values():

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from .cases import Case, build_model, random_batch
-from .methods import Call, methods
+from .methods import Call, methods_of
 
 ROOT = Path(__file__).resolve().parents[2]
 STATUS = Path("/proc/self/status")
@@ -44,7 +44,7 @@ def measure(config: dict[str, Any], case: Case, method: str) -> int:
     Args:
         config: The run's configuration.
         case: The model shape, batch size and length.
-        method: A name of `methods`.
+        method: A name of `methods_of`.
 
     Returns:
         The peak increase of resident memory in bytes.
@@ -95,7 +95,7 @@ def peak_increase(config: dict[str, Any], case: Case, method: str) -> int:
     Args:
         config: The run's configuration.
         case: The model shape, batch size and length.
-        method: A name of `methods`.
+        method: A name of `methods_of`.
 
     Returns:
         The peak increase in bytes, the median of several calls for a small case.
@@ -104,7 +104,7 @@ def peak_increase(config: dict[str, Any], case: Case, method: str) -> int:
     ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
     torch.set_num_threads(config["threads"])
     model = build_model(config, case.model)
-    run = methods(config["rules"])[method]
+    run = methods_of(config)[method]
     # Code that is read from disk at the first call is no part of the method's peak.
     with run(model, random_batch(model, case.warm_up(), config["seed"])) as call:
         call()

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +21,25 @@ Batch = dict[str, Tensor]
 Call = Callable[[], object]
 Method = Callable[[nn.Module, Batch], AbstractContextManager[Call]]
 
+OWN = __name__
 FORWARD = "forward"
 GRADIENT = "gradient_x_input"
 TRAINABLE = "gradient_x_input_trainable"
+
+
+def methods_of(config: dict[str, Any]) -> dict[str, Method]:
+    """Name every method of a configuration.
+
+    Args:
+        config: What `load_config` returned; its ``"methods"`` names the module that
+            has the table, this one by default.
+
+    Returns:
+        Methods by name.
+    """
+    module = import_module(config.get("methods", OWN))
+    table: dict[str, Method] = module.methods(config["rules"])
+    return table
 
 
 def methods(rules: list[str]) -> dict[str, Method]:

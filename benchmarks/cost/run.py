@@ -18,7 +18,7 @@ import torch
 
 from . import memory, report, timing
 from .cases import Case, build_model, cases, load_config, random_batch
-from .methods import methods
+from .methods import methods_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.json")
@@ -41,9 +41,9 @@ def main() -> None:
     print(report.details(results))
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(description: str | None = __doc__) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="smoke run, not saved")
     parser.add_argument("--fresh", action="store_true", help="measure all cases anew")
     parser.add_argument("--output", type=Path, help="where results are saved")
@@ -113,7 +113,7 @@ def measure_time(results: Results, case: Case) -> None:
         return
     config = results["config"]
     model = build_model(config, case.model)
-    table = methods(config["rules"])
+    table = methods_of(config)
     warm_up = random_batch(model, case.warm_up(), config["seed"])
     batch = random_batch(model, case, config["seed"])
     for method in table.values():
@@ -135,7 +135,7 @@ def measure_memory(results: Results, case: Case) -> None:
     if "peak_bytes" in entry:
         return
     config = results["config"]
-    names = list(methods(config["rules"]))
+    names = list(methods_of(config))
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         peaks = pool.map(partial(memory.measure, config, case), names)
         entry["peak_bytes"] = dict(zip(names, peaks, strict=True))

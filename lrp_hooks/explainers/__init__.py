@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import ArgumentError
+from ..suggest import did_you_mean
 from .base import Explainer
 
 __all__ = ["Explainer", "named", "names"]
@@ -18,6 +19,14 @@ _TABLE = {
     "lrp": ("lrp", "LRP"),
     "gradient_x_input": ("lrp", "GradientXInput"),
     "decompx": ("decompx", "DecompX"),
+    "attention_last": ("attention", "AttentionLast"),
+    "attention_rollout": ("attention", "AttentionRollout"),
+    "attention_flow": ("attention", "AttentionFlow"),
+    "generic_attention": ("attention", "GenericAttention"),
+    "attention_norms": ("vector_norms", "AttentionNorms"),
+    "globenc": ("vector_norms", "GlobEnc"),
+    "alti": ("vector_norms", "Alti"),
+    "value_zeroing": ("vector_norms", "ValueZeroing"),
 }
 
 
@@ -42,12 +51,14 @@ def named(name: str) -> type[Explainer]:
     Raises:
         ArgumentError: If there is none of that name; the message lists all.
     """
-    if name not in _TABLE:
+    known = {key.replace("_", ""): key for key in _TABLE}  # glob_enc is globenc
+    key = known.get(str(name).replace("_", ""))
+    if key is None:
         raise ArgumentError(
             f"method={name!r} is no explainer; it must be one of "
-            f"{', '.join(map(repr, _TABLE))}."
+            f"{', '.join(map(repr, _TABLE))}.{did_you_mean(name, _TABLE)}"
         )
-    found: type[Explainer] = _load(*_TABLE[name])
+    found: type[Explainer] = _load(*_TABLE[key])
     return found
 
 

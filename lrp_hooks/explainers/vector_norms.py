@@ -21,6 +21,7 @@ from .decompx.decomposition import RestOfBlock, Settings, normalise
 from .decompx.encoder import Block, Mean, Select
 from .decompx.forward import Recording, record_encoder
 from .decompx.mixing import mixed_values
+from .decompx.reading import find_place
 from .rollout import RolloutExplanation, normalised, rollout
 
 __all__ = ["Alti", "AttentionNorms", "GlobEnc", "ValueZeroing"]
@@ -67,7 +68,7 @@ class LayerVectors(Explainer):
         Returns:
             Scores [B, T], 0 at padding, and the matrices.
         """
-        recording = record_encoder(self.model, inputs)
+        recording = record_encoder(self.model, inputs, find_place(self.model, inputs))
         n_layers, shape = len(recording.encoder.blocks), recording.attended.shape
         layers = recording.encoder.x.new_zeros(n_layers, *shape, shape[1])
         for row, tokens, example in recording.examples():

@@ -23,7 +23,7 @@ from ...surroundings import storage_address
 from .decomposition import Settings
 from .explanation import DecompXExplanation
 from .forward import record_encoder
-from .reading import Place, find_place
+from .reading import Place
 
 __all__ = ["explain_backward"]
 
@@ -51,7 +51,12 @@ class Cut(LeafRule):
 
 
 def explain_backward(
-    model: nn.Module, settings: Settings, strict: bool, inputs: Any, target: Any
+    model: nn.Module,
+    settings: Settings,
+    strict: bool,
+    place: Place,
+    inputs: Any,
+    target: Any,
 ) -> DecompXExplanation:
     """Attribute by backward passes, one a class.
 
@@ -59,14 +64,14 @@ def explain_backward(
         model: Any model the engine covers.
         settings: The variant, with a linear bias rule.
         strict: See `instrument`.
+        place: Where vectors start.
         inputs: See `Instrumentation.attribute`.
         target: See `DecompX`.
 
     Returns:
         The attributions, [B, K]; [B, K, C] for ``target="all"``.
     """
-    place = find_place(model, inputs)
-    ends = () if settings.include_ffn else _feed_forward_ends(model, inputs)
+    ends = () if settings.include_ffn else _feed_forward_ends(model, inputs, place)
     rules = _RULES[settings.activation]
     overrides: dict[Any, Rule] = dict.fromkeys(ends, Cut())
     with (
@@ -166,9 +171,9 @@ def _give(scores: Tensor, total: Tensor, attended: Tensor | None, bias: str) -> 
     return scores + weights * (total / weights.sum(1))[:, None]
 
 
-def _feed_forward_ends(model: nn.Module, inputs: Any) -> list[str]:
+def _feed_forward_ends(model: nn.Module, inputs: Any, place: Place) -> list[str]:
     """Return the names of the last linear layer of each feed-forward network."""
-    blocks = record_encoder(model, inputs).encoder.blocks
+    blocks = record_encoder(model, inputs, place).encoder.blocks
     ends = {storage_address(block.down.weight) for block in blocks}
     return [
         name

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["LINEAR", "RULES", "add_bias"]
+__all__ = ["LINEAR", "RULES", "add_bias", "shares"]
 
 Weigh = Callable[[Tensor, Tensor], Tensor]
 
@@ -24,13 +24,25 @@ def add_bias(rule: str, z: Tensor, bias: Tensor | None) -> None:
         z: The vectors before the bias, [n, K, D], for n tokens and K sources.
         bias: [D], or one for each token, [n, D]; None for none.
     """
-    if bias is None or rule == "none":
-        return
+    if bias is not None and rule != "none":
+        z.addcmul_(shares(rule, z, bias), bias.unsqueeze(-2))
+
+
+def shares(rule: str, z: Tensor, bias: Tensor) -> Tensor:
+    """Return what part of a bias each source gets.
+
+    Args:
+        rule: One of `RULES`.
+        z: The vectors before the bias, [n, K, D].
+        bias: [D], or one for each token, [n, D].
+
+    Returns:
+        [n, K, 1]; the parts of a token sum to 1.
+    """
     weights = RULES[rule](z, bias)
     total = weights.sum(-1, keepdim=True)
     # A bias that no source has anything in common with is everyone's.
-    shares = torch.where(total > 0, weights / total, 1 / z.shape[1])
-    z.addcmul_(shares.unsqueeze(-1), bias.unsqueeze(-2))
+    return torch.where(total > 0, weights / total, 1 / z.shape[1]).unsqueeze(-1)
 
 
 def _dot_products(z: Tensor, bias: Tensor) -> Tensor:

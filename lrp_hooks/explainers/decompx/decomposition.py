@@ -15,7 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .biases import add_bias
+from .biases import add_bias, shares
 from .encoder import Block, Encoder, Linear, Mean, Norm, Select, Step
 from .mixing import add_mixed, add_mixed_bias, mixed_values
 
@@ -208,12 +208,24 @@ class RestOfBlock:
             keep("encoder", tokens, z)
 
     def _feed_forward(self, z: Tensor, tokens: slice) -> Tensor:
-        rule = self.settings.bias
-        h = _linear(self.block.up, z, rule)
-        h *= self.slope[tokens].unsqueeze(1)
+        rule, up, down = self.settings.bias, self.block.up, self.block.down
+        slope = self.slope[tokens].unsqueeze(1)
+        h = z @ up.weight.T
         if self.offset is not None:
+            add_bias(rule, h, up.bias)
+            h *= slope
             add_bias(rule, h, self.offset[tokens])
-        return _linear(self.block.down, h, rule)
+            return _linear(down, h, rule)
+        if up.bias is None or rule == "none":
+            h *= slope
+            return _linear(down, h, rule)
+        # Behind the activation and the second layer the bias takes D numbers, not F.
+        parts = shares(rule, h, up.bias)
+        h *= slope
+        out = h @ down.weight.T
+        out.addcmul_(parts, (slope * up.bias) @ down.weight.T)
+        add_bias(rule, out, down.bias)
+        return out
 
 
 def _linear(layer: Linear, z: Tensor, rule: str) -> Tensor:

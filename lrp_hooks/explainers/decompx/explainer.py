@@ -16,6 +16,7 @@ from .biases import LINEAR, RULES
 from .decomposition import Settings
 from .explanation import DecompXExplanation
 from .forward import decompose_batch, record_encoder
+from .reading import Place, find_place
 from .shelf import STAGES
 
 __all__ = ["DecompX"]
@@ -86,6 +87,7 @@ class DecompX(Explainer):
         self.include_classifier = include_classifier
         self.vectors = vectors
         self.strict = strict
+        self._place: Place | None = None  # found at the first call
 
     def __call__(self, inputs: Any, target: Any = None) -> DecompXExplanation:
         """Explain one output of each example, or all.
@@ -98,9 +100,13 @@ class DecompX(Explainer):
         Returns:
             The attributions, 0 at padding.
         """
+        if self._place is None:
+            self._place = find_place(self.model, inputs)
         if self._needs_vectors():
-            return self._decompose(inputs, target)
-        return explain_backward(self.model, self.settings, self.strict, inputs, target)
+            return self._decompose(inputs, target, self._place)
+        return explain_backward(
+            self.model, self.settings, self.strict, self._place, inputs, target
+        )
 
     def _needs_vectors(self) -> bool:
         settings = self.settings
@@ -110,14 +116,14 @@ class DecompX(Explainer):
         return nonlinear or mixed or bool(self.stages) or not self.include_classifier
 
     @torch.no_grad()
-    def _decompose(self, inputs: Any, target: Any) -> DecompXExplanation:
+    def _decompose(self, inputs: Any, target: Any, place: Place) -> DecompXExplanation:
         if not self.include_classifier and target is not None:
             raise ArgumentError(
                 f"target={target!r} chooses a class, and include_classifier=False "
                 "stops before there are any; leave one of them out."
             )
         try:
-            recording = record_encoder(self.model, inputs)
+            recording = record_encoder(self.model, inputs, place)
         except UnsupportedModelError as error:
             raise UnsupportedModelError(f"{error} {_INSTEAD}") from error
         classes, taken, kept = decompose_batch(
@@ -141,7 +147,7 @@ class DecompX(Explainer):
             meta={
                 "path": "forward",
                 "bias": self.settings.bias,
-                "read": [recording.place],
+                "read": [recording.read],
                 "model": type(self.model).__name__,
             },
         )

@@ -15,7 +15,7 @@ from ...passes import Forward
 from ...readout import find_logits
 from .decomposition import Settings, decompose
 from .encoder import SUPPORTED, Encoder, read_encoder
-from .reading import find_place, record
+from .reading import Place, record
 from .shelf import Shelf
 
 __all__ = ["Recording", "decompose_batch", "record_encoder"]
@@ -29,13 +29,13 @@ class Recording:
         encoder: The encoder, with all examples.
         forward: The forward pass.
         attended: Boolean [B, T].
-        place: Where it was read.
+        read: The name of what was read.
     """
 
     encoder: Encoder
     forward: Forward
     attended: Tensor
-    place: str
+    read: str
 
     def examples(self) -> Generator[tuple[int, Tensor, Encoder]]:
         """Go through the examples.
@@ -48,12 +48,13 @@ class Recording:
             yield row, positions, self.encoder.example(row, positions)
 
 
-def record_encoder(model: nn.Module, inputs: Any) -> Recording:
+def record_encoder(model: nn.Module, inputs: Any, place: Place) -> Recording:
     """Run a model, and read its blocks off the tape.
 
     Args:
         model: An encoder with a classifier.
         inputs: What it is called with.
+        place: Where vectors start.
 
     Returns:
         The recording.
@@ -61,20 +62,20 @@ def record_encoder(model: nn.Module, inputs: Any) -> Recording:
     Raises:
         UnsupportedModelError: If the model is no such encoder.
     """
-    tape, forward = record(model, inputs, find_place(model, inputs).wrt)
+    tape, forward = record(model, inputs, place.wrt)
     logits = find_logits(forward.output)
     if logits.ndim > 2:
         raise UnsupportedModelError(
             f"{type(model).__name__} returns outputs of shape {tuple(logits.shape)}, "
             f"not one row of logits an example. {SUPPORTED}"
         )
-    ((place, leaf),) = forward.reads.items()
+    ((read, leaf),) = forward.reads.items()
     encoder = read_encoder(tape.node(logits), tape.node(leaf))
     mask = forward.call.mask
     attended = encoder.x.new_ones(encoder.x.shape[:2], dtype=torch.bool)
     if mask is not None:
         attended = mask.detach() != 0
-    return Recording(encoder, forward, attended, place)
+    return Recording(encoder, forward, attended, read)
 
 
 def decompose_batch(

@@ -7,7 +7,6 @@ written in Python, fused kernels) is seen here in the same way.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...attention_maps import attention_weights
 from ...autograd import carries
 from ...functions import in_place, spellings, table
 from ...rule import FunctionTable, LeafRule, ScopeRule
@@ -263,7 +263,7 @@ class _Functions(ScopeRule):
 
     def _mean(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         given = (*args[1:], *kwargs.values())
-        over_tokens = given in {(1,), (-2,)} and args[0].ndim == 3
+        over_tokens = list(given) in ([1], [-2]) and args[0].ndim == 3
         return self.tape.call("mean" if over_tokens else "mean()", func, args, kwargs)
 
     def _linear(
@@ -344,26 +344,15 @@ def _weights(
     query: Tensor,
     key: Tensor,
     attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-    *,
+    *rest: Any,
     example: int,
+    **more: Any,
 ) -> Tensor:
     """Return the attention weights of one example, [H, T, T]."""
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = query[example] * scale @ key[example].transpose(-1, -2)
-    if is_causal:
-        later = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
-        scores.masked_fill_(later.to(scores.device), -math.inf)
-    if attn_mask is not None:
-        mask = attn_mask.expand(len(query), *scores.shape)[example]
-        if mask.dtype == torch.bool:
-            scores.masked_fill_(~mask, -math.inf)
-        else:
-            scores += mask
-    return scores.softmax(-1)
+    only = slice(example, example + 1)
+    if attn_mask is not None and attn_mask.ndim == 4 and len(attn_mask) > 1:
+        attn_mask = attn_mask[only]
+    return attention_weights(query[only], key[only], attn_mask, *rest, **more)[0]
 
 
 def _example(weights: Tensor, *, example: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""What DecompX costs: by backward passes, and by forward decomposition."""

@@ -1,0 +1,285 @@
+"""Attention maps, whatever the attention implementation: the frozen gates themselves.
+
+Maps come from the function scope, so no model is asked for ``output_attentions`` and
+fused kernels stay. Each map can be live: part of the graph, so that the gradient of an
+output with respect to it can be taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .autograd import carries, splice
+from .errors import UnsupportedModelError
+from .functions import spellings, table
+from .inputs import Call
+from .instrument import instrument
+from .passes import prepared
+from .rule import FunctionTable, ScopeRule
+from .scope import active_scope, role, set_role
+from .sources import SourceCollector
+from .subject import Subject
+
+__all__ = [
+    "AttentionMap",
+    "AttentionMaps",
+    "Recorded",
+    "attention_weights",
+    "record_maps",
+]
+
+SOFTMAX = spellings("softmax _softmax safe_softmax _safe_softmax")
+FUSED = spellings("", F.scaled_dot_product_attention)
+PRODUCTS = spellings("matmul __matmul__ bmm", torch.functional.einsum, torch.einsum)
+MOVES = spellings("""
+    contiguous clone to type_as float double half bfloat16 dropout view reshape
+    unsqueeze squeeze masked_fill nan_to_num
+""")
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMap:
+    """The attention weights of one layer.
+
+    Attributes:
+        module: The qualified name of the module that attended.
+        weights: ``[B, H, Q, K]``: head, query, key; rows sum to 1.
+    """
+
+    module: str
+    weights: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMaps:
+    """All attention maps of one forward pass, in the order in which they were made.
+
+    Attributes:
+        maps: One a layer; an encoder-decoder has those of all its attentions.
+        attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none.
+    """
+
+    maps: tuple[AttentionMap, ...]
+    attended: Tensor | None = None
+
+    @classmethod
+    def of(cls, model: nn.Module, inputs: Any) -> AttentionMaps:
+        """Run a model and keep its attention maps.
+
+        Args:
+            model: Any model with softmax attention; it is left as it was.
+            inputs: A tensor, a tuple of tensors or a mapping of keyword arguments.
+
+        Returns:
+            The maps.
+        """
+        recorded = record_maps(model, inputs, live=False)
+        return cls(recorded.maps, recorded.attended)
+
+    @property
+    def weights(self) -> Tensor:
+        """All maps in one tensor, ``[L, B, H, T, T]``.
+
+        Raises:
+            UnsupportedModelError: If layers differ in shape.
+        """
+        shapes = {tuple(found.weights.shape) for found in self.maps}
+        if len(shapes) > 1:
+            raise UnsupportedModelError(
+                f"the maps have the shapes {', '.join(map(str, sorted(shapes)))} and "
+                "are no single tensor; take them one by one, as in maps[0].weights."
+            )
+        return torch.stack([found.weights for found in self.maps])
+
+    def __len__(self) -> int:
+        """Return the number of maps."""
+        return len(self.maps)
+
+    def __iter__(self) -> Iterator[AttentionMap]:
+        """Go through the maps."""
+        return iter(self.maps)
+
+    def __getitem__(self, layer: int) -> AttentionMap:
+        """Return the map of a layer."""
+        return self.maps[layer]
+
+    def __repr__(self) -> str:
+        """Return one line a map."""
+        lines = [
+            f"  {number:>3}  {list(found.weights.shape)}  {found.module}"
+            for number, found in enumerate(self.maps)
+        ]
+        return "\n".join([f"AttentionMaps: {len(self)} of [B, H, Q, K]", *lines])
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """A forward pass with its maps.
+
+    Attributes:
+        maps: See `AttentionMaps`.
+        output: What the model returned.
+        call: How it was called.
+    """
+
+    maps: tuple[AttentionMap, ...]
+    output: Any
+    call: Call
+
+    @property
+    def attended(self) -> Tensor | None:
+        """Boolean [B, T], or None."""
+        mask = self.call.mask
+        return None if mask is None else mask.detach() != 0
+
+
+def record_maps(model: nn.Module, inputs: Any, live: bool) -> Recorded:
+    """Run a model and keep its attention maps.
+
+    Args:
+        model: The model.
+        inputs: What it is called with.
+        live: Whether the output's graph goes through the maps, from the first on.
+
+    Returns:
+        The maps, and what the model returned.
+
+    Raises:
+        UnsupportedModelError: If the model has no softmax attention.
+    """
+    rule = _Recorder(live)
+    subject = Subject(model)
+    with instrument(model, "gradient", overrides={model: rule}) as lrp:
+        lrp.runtime.settled = _ignore  # no relevance is propagated here
+        with prepared(subject, inputs) as call:
+            lrp.runtime.collector = SourceCollector(call.batch, None)
+            try:
+                output = model(*call.args, **call.kwargs)
+            finally:
+                lrp.runtime.collector = None
+    if not rule.found:
+        raise UnsupportedModelError(
+            f"{type(model).__name__} called no softmax whose result mixes values: no "
+            "attention was found. Use a method that needs none, such as 'lrp'."
+        )
+    return Recorded(tuple(rule.found), output, call)
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+class _Recorder(ScopeRule):
+    """Notes attention weights where they mix values."""
+
+    def __init__(self, live: bool) -> None:
+        self.live = live
+        self.found: list[AttentionMap] = []
+
+    def functions(self, module: nn.Module | None) -> FunctionTable:
+        return {
+            **table(SOFTMAX, self._softmax),
+            **table(MOVES, _keep_note),
+            **table(FUSED, self._fused),
+            **table(PRODUCTS, self._product),
+        }
+
+    def _softmax(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        return set_role(self._alive(func(*args, **kwargs)), _WEIGHTS)
+
+    def _alive(self, weights: Tensor) -> Tensor:
+        if not self.live or carries(weights):
+            return weights if self.live else weights.detach()
+        weights = weights.detach()
+        weights.requires_grad = True
+        return weights
+
+    def _product(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        factors = [value for value in args if isinstance(value, Tensor)]
+        if factors and role(factors[0]) == _WEIGHTS:
+            self._note(factors[0])
+        return func(*args, **kwargs)
+
+    def _note(self, weights: Tensor) -> None:
+        scope = active_scope()
+        name = scope.frames[-1].name if scope is not None else ""
+        self.found.append(AttentionMap(name, weights))
+
+    def _fused(
+        self,
+        func: Callable[..., Any],
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        with torch.no_grad():
+            out = func(query, key, value, *args, **kwargs)
+        weights = self._alive(attention_weights(query, key, *args, **kwargs))
+        self._note(weights)
+        if not self.live:
+            return out
+        return splice(out, weights @ _every_head(value, weights), _unchanged)
+
+
+def attention_weights(
+    query: Tensor,
+    key: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """Return softmax(q k^T scale + mask), the weights inside a fused kernel.
+
+    Args:
+        query: ``[..., Q, D]``.
+        key: ``[..., K, D]``; may have fewer heads.
+        attn_mask: Added to the scores, or true where attention is allowed.
+        dropout_p: Not used: maps are those of eval mode.
+        is_causal: Whether a query sees no later key.
+        scale: Of the scores. Defaults to 1/sqrt(D).
+        enable_gqa: Not used: heads are repeated where there are fewer keys.
+
+    Returns:
+        ``[..., Q, K]``; 0 where a query sees no key.
+    """
+    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = query * scale @ _every_head(key, query).transpose(-1, -2)
+    if is_causal:
+        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
+        scores = scores.masked_fill(~allowed.tril(), -math.inf)
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        scores = scores.masked_fill(~attn_mask, -math.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask  # noqa: PLR6104 (scores may be needed backward)
+    return scores.softmax(-1).nan_to_num(0.0)
+
+
+def _every_head(shared: Tensor, like: Tensor) -> Tensor:
+    """Repeat heads that several queries share."""
+    groups = like.shape[-3] // shared.shape[-3] if shared.ndim > 3 else 1
+    return shared if groups == 1 else shared.repeat_interleave(groups, -3)
+
+
+_WEIGHTS = "attention weights"
+
+
+def _unchanged(grad: Tensor) -> Tensor:
+    return grad
+
+
+def _keep_note(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    out = func(*args, **kwargs)
+    if args and role(args[0]) == _WEIGHTS and isinstance(out, Tensor):
+        set_role(out, _WEIGHTS)
+    return out

@@ -1,0 +1,54 @@
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from benchmarks.cost import report as cost_report  # noqa: E402
+from benchmarks.cost.methods import methods_of  # noqa: E402
+from benchmarks.decompx import report, run  # noqa: E402
+from benchmarks.decompx.methods import ONE_CLASS, TWO_CLASSES  # noqa: E402
+
+EXACT = "decomposition, absdot"
+ENVIRONMENT = "threads cores cpu python torch transformers lrp_hooks".split()
+FAKE = {
+    "config": {"rules": ["absdot"]},
+    "date": "today",
+    "environment": dict.fromkeys(
+        "threads cores cpu python torch transformers lrp_hooks".split(), "x"
+    ),
+    "cases": {
+        "m 1x32": {
+            "model": "m",
+            "batch": 1,
+            "length": 32,
+            "seconds": {
+                "forward": [1.0, 2.0, 4.0],
+                ONE_CLASS: [1.9, 4.2, 7.6],
+                TWO_CLASSES: [3.1, 6.2, 12.4],
+                EXACT: [16.0, 32.0, 80.0],
+            },
+            "peak_bytes": {ONE_CLASS: 10 << 20, EXACT: 80 << 20},
+        }
+    },
+}
+
+
+def test_the_table_shows_medians_and_what_is_missed():
+    table = report.table(FAKE)
+    assert "| m | 1 x 32 | 1.90 | 3.10 | 16 | 24 | 10 | 80 | 195 |" in table
+    assert "* one class: 1.90 of at most 2.00 (32 tokens) forward passes." in table
+    assert "3.10 of at most 3.00 (32 tokens: missed)" in table
+    assert "16 of at most 17 (32 tokens)" in table
+    assert "80 of at most 70 (32 tokens: missed) MiB" in table
+
+
+def test_the_readmes_show_the_committed_results():
+    results = json.loads(run.RESULTS.read_text(encoding="utf-8"))
+    assert results["config"] == json.loads(run.CONFIG.read_text(encoding="utf-8"))
+    for path in (cost_report.ROOT / "README.md", report.BENCHMARKS):
+        assert report.table(results) in path.read_text(encoding="utf-8")
+
+
+def test_a_configuration_names_its_methods():
+    config = json.loads(run.CONFIG.read_text(encoding="utf-8"))
+    assert list(methods_of(config)) == ["forward", ONE_CLASS, TWO_CLASSES, EXACT]
