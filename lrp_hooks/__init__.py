@@ -4,8 +4,10 @@
 relevance conservatively (layer-wise relevance propagation as a modified gradient).
 """
 
+from .attention_maps import AttentionMaps
 from .audit import Audit
 from .autograd import freeze, rescale, secant, slope, split
+from .comparison import Comparison, compare
 from .coverage import Coverage
 from .errors import (
     AlreadyInstrumentedError,
@@ -21,6 +23,7 @@ from .errors import (
     TextError,
     UnruledError,
     UnruledWarning,
+    UnsupportedModelError,
 )
 from .explain import explain
 from .explanation import Explanation
@@ -36,7 +39,9 @@ __version__ = "0.1.0"
 __all__ = [
     "AlreadyInstrumentedError",
     "ArgumentError",
+    "AttentionMaps",
     "Audit",
+    "Comparison",
     "CompiledModelError",
     "Contrast",
     "Coverage",
@@ -58,6 +63,8 @@ __all__ = [
     "TextError",
     "UnruledError",
     "UnruledWarning",
+    "UnsupportedModelError",
+    "compare",
     "explain",
     "freeze",
     "instrument",

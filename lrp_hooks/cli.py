@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True
     )
-    for add in (_add_explain, _add_rules, _add_audit, _add_closed_forms):
+    for add in (_add_explain, _add_compare, _add_rules, _add_audit, _add_closed_forms):
         add(commands)
     return parser
 
@@ -129,6 +129,31 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--rules", metavar="NAME", help="a rule set of method lrp")
     _add_target(parser)
     for kind in ("html", "png", "json"):
+        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
+
+
+def _add_compare(commands: Any) -> None:
+    """Add ``lrp-hooks compare``."""
+    parser = commands.add_parser(
+        "compare",
+        help="explain a text by several methods, side by side",
+        description="Show the scores of several methods, how far they agree, and what "
+        "each cost. A method that cannot work on the model is named with the reason.",
+        epilog="""examples:
+  lrp-hooks compare "a gripping, funny film with a weak ending"
+  lrp-hooks compare "not bad at all" --methods lrp,decompx,lime --html page.html""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "text", metavar="TEXT", help="the text; - reads standard input, one text a line"
+    )
+    _add_model(parser)
+    parser.add_argument(
+        "--methods", metavar="NAMES", help="explainers, separated by commas"
+    )
+    _add_target(parser)
+    for kind in ("html", "json"):
         parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
 
 

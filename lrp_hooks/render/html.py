@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..explanation import Explanation
 
-__all__ = ["fragment", "page"]
+__all__ = ["document", "fragment", "isolated", "page", "styled"]
 
 _STYLE = """
 .lrp-hooks { --fg: #1b1d21; --bg: #fff; --soft: #5b6068; --line: #d8dbe0;
@@ -62,14 +62,7 @@ def page(explanations: Sequence[Explanation]) -> str:
     Returns:
         HTML without any control character, line ends included.
     """
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        "<title>lrp_hooks: explanation</title></head><body>"
-        f"{fragment(explanations)}</body></html>"
-    )
+    return document(fragment(explanations))
 
 
 def fragment(explanations: Sequence[Explanation]) -> str:
@@ -81,8 +74,38 @@ def fragment(explanations: Sequence[Explanation]) -> str:
     Returns:
         One ``div`` that brings its own style.
     """
+    return styled("".join(_explanation(view(each)) for each in explanations))
+
+
+def document(body: str) -> str:
+    """Write a document around a fragment.
+
+    Args:
+        body: What `styled` returned.
+
+    Returns:
+        HTML that fetches and runs nothing.
+    """
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        "<title>lrp_hooks: explanation</title></head><body>"
+        f"{body}</body></html>"
+    )
+
+
+def styled(body: str) -> str:
+    """Write a fragment that brings its own style.
+
+    Args:
+        body: HTML with everything escaped.
+
+    Returns:
+        One ``div``.
+    """
     style = " ".join(_STYLE.split()) + css(".lrp-hooks")
-    body = "".join(_explanation(view(explanation)) for explanation in explanations)
     return f'<div class="lrp-hooks"><style>{style}</style>{body}</div>'
 
 
@@ -91,7 +114,7 @@ def _explanation(shown: View) -> str:
     places = decimals(shown.scale)
     examples = "".join(_example(e, shown.scale, places) for e in shown.examples)
     return (
-        f'<p><span class="soft">method</span> {_name(shown.method)}</p>'
+        f'<p><span class="soft">method</span> {isolated(shown.method)}</p>'
         f"{_legend(shown.scale, places)}{examples}"
     )
 
@@ -117,7 +140,7 @@ def _example(example: Example, scale: float, places: int) -> str:
         for part in example.parts
     )
     return (
-        f'<section><p><span class="soft">target</span> {_name(example.target)} '
+        f'<section><p><span class="soft">target</span> {isolated(example.target)} '
         f'<span class="soft">output</span> {signed(example.output, example.places)}</p>'
         f"{parts}{_account(example) if example.account else ''}</section>"
     )
@@ -178,7 +201,7 @@ def _terms(terms: Sequence[tuple[str, float]], places: int) -> str:
     """Return rows of a name, a number and a bar to the left or right of zero."""
     largest = max((abs(value) for _, value in terms), default=0.0) or 1.0
     return "".join(
-        f'<tr><th scope="row">{_name(name)}</th><td>{signed(value, places)}</td>'
+        f'<tr><th scope="row">{isolated(name)}</th><td>{signed(value, places)}</td>'
         f'<td><span class="track">{_bar(value / largest)}</span></td></tr>'
         for name, value in terms
     )
@@ -194,13 +217,20 @@ def _bar(share: float) -> str:
     )
 
 
-def _name(text: str) -> str:
-    """Return a name from anywhere, isolated from what surrounds it."""
+def isolated(text: str) -> str:
+    """Return a name from anywhere, isolated from what surrounds it.
+
+    Args:
+        text: A label, a method or a module.
+
+    Returns:
+        A span.
+    """
     return f'<span class="name" dir="auto">{escape(text)}</span>'
 
 
 def _heading(name: str) -> str:
-    return f'<p class="soft">{_name(name)}</p>' if name else ""
+    return f'<p class="soft">{isolated(name)}</p>' if name else ""
 
 
 def _direction(words: Iterable[str]) -> str:

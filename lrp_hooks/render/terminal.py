@@ -15,7 +15,7 @@ from .view import Example, Picture, Strip, View, view
 if TYPE_CHECKING:
     from ..explanation import Explanation
 
-__all__ = ["render"]
+__all__ = ["has_colours", "render"]
 
 
 def render(
@@ -34,7 +34,7 @@ def render(
     """
     shown = view(explanation)
     if colour is None:
-        colour = _has_colours()
+        colour = has_colours()
     width = width or shutil.get_terminal_size().columns
     lines = [f"method  {visible(shown.method)}"]
     for example in shown.examples:
@@ -49,8 +49,12 @@ def render(
     return "\n".join(lines).rstrip("\n")
 
 
-def _has_colours() -> bool:
-    """Return whether standard output is a terminal that wants colours."""
+def has_colours() -> bool:
+    """Tell whether standard output is a terminal that wants colours.
+
+    Returns:
+        False where ``NO_COLOR`` is set or the terminal is dumb.
+    """
     return (
         sys.stdout.isatty()
         and not os.environ.get("NO_COLOR")

@@ -1,0 +1,279 @@
+"""Several explanations of one prediction, side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import explainers
+from .agreement import MEASURES, top_k
+from .errors import ArgumentError, LrpHooksError
+from .explain import explain
+from .explanation import Explanation
+
+__all__ = ["Comparison", "Cost", "compare"]
+
+METHODS = (
+    "lrp",
+    "gradient_x_input",
+    "integrated_gradients",
+    "decompx",
+    "attention_last",
+    "attention_rollout",
+    "generic_attention",
+    "leave_one_out",
+)
+"""Methods of every kind that need no more than some tens of model calls."""
+
+
+@dataclass
+class Cost:
+    """What an explanation cost.
+
+    Attributes:
+        calls: How often the model was called.
+        sequences: How many examples it was shown, over all calls.
+        seconds: CPU seconds of this process.
+    """
+
+    calls: int = 0
+    sequences: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Explanations of the same outputs by several methods.
+
+    Attributes:
+        explanations: ``{method: Explanation}`` in the order asked for.
+        costs: ``{method: Cost}``.
+        failures: ``{method: message}`` of the methods that cannot work on this model.
+    """
+
+    explanations: dict[str, Explanation]
+    costs: dict[str, Cost]
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> list[list[str]] | None:
+        """``B`` lists of tokens, if known."""
+        return next(iter(self.explanations.values())).tokens
+
+    def agreement(self, measure: str = "spearman", k: int = 5) -> Tensor:
+        """Compare each method with each, on attended tokens that are not special.
+
+        Args:
+            measure: ``"spearman"`` or ``"kendall"`` (rank correlation), ``"sign"``
+                (share of tokens on the same side of zero) or ``"top_k"`` (share of the
+                k highest scores in common).
+            k: For ``"top_k"``.
+
+        Returns:
+            ``[M, M]``, the mean over examples, in the order of ``explanations``; NaN
+            where a method gives all tokens the same score.
+
+        Raises:
+            ArgumentError: If there is no such measure.
+        """
+        if measure not in MEASURES:
+            raise ArgumentError(
+                f"measure={measure!r} is no measure of agreement; it must be one of "
+                f"{', '.join(map(repr, MEASURES))}."
+            )
+        compare_two = partial(top_k, k=k) if measure == "top_k" else MEASURES[measure]
+        rows = [self.rows(method) for method in self.explanations]
+        table = [
+            [sum(map(compare_two, mine, theirs)) / len(mine) for theirs in rows]
+            for mine in rows
+        ]
+        return torch.tensor(table, dtype=torch.float64)
+
+    def rows(self, method: str) -> list[Tensor]:
+        """Return a method's scores of the tokens that are compared.
+
+        Args:
+            method: A key of ``explanations``.
+
+        Returns:
+            ``B`` tensors ``[T]``: attended tokens that are not special.
+        """
+        found = self.explanations[method]
+        assert isinstance(found.scores, Tensor)
+        return [
+            found.scores[b, kept].detach().cpu().double()
+            for b, kept in enumerate(self.kept())
+        ]
+
+    def kept(self) -> list[list[int]]:
+        """Return the positions that are compared, a list for each example."""
+        first = next(iter(self.explanations.values()))
+        special = first.meta.get("special")
+        widths = [e.scores.shape[1] for e in self.explanations.values()]  # type: ignore[union-attr]
+        open_to = [list(range(min(widths)))] * len(first.output)
+        if first.attended is not None:
+            open_to = [row.nonzero().flatten().tolist() for row in first.attended]
+        if first.tokens is not None:
+            lengths = map(len, first.tokens)
+            open_to = [
+                [t for t in row if t < n]
+                for row, n in zip(open_to, lengths, strict=True)
+            ]
+        plain = [
+            [t for t in row if not (special and t < len(special[b]) and special[b][t])]
+            for b, row in enumerate(open_to)
+        ]
+        return [row or list(every) for row, every in zip(plain, open_to, strict=True)]
+
+    def to_html(self) -> str:
+        """Render a self-contained page: methods by tokens, agreement, costs.
+
+        Returns:
+            An HTML document; special characters of tokens and labels are escaped.
+        """
+        from .render import comparison
+
+        return comparison.page(self)
+
+    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
+        """Return a fragment for a notebook."""
+        from .render import comparison
+
+        return comparison.fragment(self)
+
+    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
+        """Render for a terminal.
+
+        Args:
+            colour: True for a coloured heat map, false for numbers. Defaults to
+                ``None``: coloured on a terminal.
+            width: Columns. Defaults to the terminal's own.
+
+        Returns:
+            Lines of text, without a newline at the end.
+        """
+        from .render import comparison
+
+        return comparison.terminal(self, colour=colour, width=width)
+
+    def __repr__(self) -> str:
+        """Return the methods, and which of them failed."""
+        failed = f", failures={list(self.failures)}" if self.failures else ""
+        return f"Comparison({list(self.explanations)}{failed})"
+
+
+def compare(
+    model: nn.Module,
+    inputs_or_text: Any,
+    methods: Sequence[str] | Mapping[str, Mapping[str, Any]] = METHODS,
+    tokenizer: Any = None,
+    target: Any = None,
+) -> Comparison:
+    """Explain the same outputs by several methods.
+
+    Args:
+        model: Any module; it is left as it was.
+        inputs_or_text: See `explain`.
+        methods: Names of methods; or ``{label: options}`` with the options of
+            `explain`, for example ``{"attnlrp": {"method": "lrp", "rules":
+            "attnlrp"}}``, where ``"method"`` is the label if it is left out.
+        tokenizer: See `explain`.
+        target: See `explain`. Defaults to ``None``: the arg-max.
+
+    Returns:
+        The comparison. A method that cannot work on this model is listed with the
+        reason, and the others go on.
+
+    Raises:
+        ArgumentError: If no method works; the message has every reason.
+    """
+    options = _options(methods)
+    explanations: dict[str, Explanation] = {}
+    costs: dict[str, Cost] = {}
+    failures: dict[str, str] = {}
+    for label, chosen in options.items():
+        try:
+            with _counted(model) as cost:
+                explanations[label] = _checked(
+                    explain(
+                        model,
+                        inputs_or_text,
+                        tokenizer=tokenizer,
+                        target=target,
+                        **chosen,
+                    )
+                )
+            costs[label] = cost
+        except LrpHooksError as error:
+            failures[label] = str(error)
+    if not explanations:
+        reasons = " ".join(f"{label}: {why}" for label, why in failures.items())
+        raise ArgumentError(f"none of the methods works on this input. {reasons}")
+    return Comparison(explanations, costs, failures)
+
+
+def _options(
+    methods: Sequence[str] | Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    """Return the options of each method by its label.
+
+    Returns:
+        ``{label: options}``, each with its ``"method"``.
+
+    Raises:
+        ArgumentError: If there is none, or one that does not exist.
+    """
+    named = methods if isinstance(methods, Mapping) else dict.fromkeys(methods, {})
+    if not named or isinstance(methods, str):
+        raise ArgumentError(
+            f"methods={methods!r} must be a list of at least one name, such as "
+            f"{METHODS[:3]}."
+        )
+    options = {label: {"method": label, **chosen} for label, chosen in named.items()}
+    for chosen in options.values():
+        explainers.named(chosen["method"])
+    return options
+
+
+def _checked(explanation: Explanation) -> Explanation:
+    """Refuse scores that cannot stand beside others.
+
+    Returns:
+        The explanation.
+
+    Raises:
+        ArgumentError: If they are not one number a token.
+    """
+    if not isinstance(explanation.scores, Tensor) or explanation.scores.ndim != 2:
+        raise ArgumentError("its scores are not [B, T]; compare() shows tokens.")
+    return explanation
+
+
+@contextmanager
+def _counted(model: nn.Module) -> Generator[Cost]:
+    """Count calls and CPU seconds.
+
+    Yields:
+        The cost, complete at the end.
+    """
+    cost = Cost()
+
+    def count(module: nn.Module, args: Any, kwargs: Any) -> None:
+        tensors = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
+        cost.calls += 1
+        cost.sequences += len(tensors[0]) if tensors and tensors[0].ndim else 1
+
+    handle = model.register_forward_pre_hook(count, with_kwargs=True)
+    start = time.process_time()
+    try:
+        yield cost
+    finally:
+        handle.remove()
+        cost.seconds = time.process_time() - start

@@ -1,0 +1,204 @@
+"""Several methods over the same tokens: heat map, agreement, costs.
+
+Tokens are rows and methods are columns, so that a long text only grows downwards. Each
+column has its own scale: methods measure in different units.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .colour import ansi, class_name, level
+from .html import document, isolated, styled
+from .terminal import has_colours
+from .text import cell_width, decimals, escape, signed, visible
+from .view import Strip, View, view
+
+if TYPE_CHECKING:
+    from ..comparison import Comparison
+
+__all__ = ["fragment", "page", "terminal"]
+
+_STYLE = (
+    ".lrp-hooks .wide { overflow-x: auto } "
+    ".lrp-hooks .wide td { padding: .1em .5em } .lrp-hooks .wide th { padding: 0 .5em }"
+)
+
+
+def page(comparison: Comparison) -> str:
+    """Write a whole document.
+
+    Args:
+        comparison: What `compare` returned.
+
+    Returns:
+        HTML without any control character.
+    """
+    return document(fragment(comparison))
+
+
+def fragment(comparison: Comparison) -> str:
+    """Write a part of a page, for notebooks.
+
+    Args:
+        comparison: What `compare` returned.
+
+    Returns:
+        One ``div`` that brings its own style.
+    """
+    shown = _views(comparison)
+    first = next(iter(shown.values()))
+    examples = "".join(_example(shown, b) for b in range(len(first.examples)))
+    parts = [examples, _agreement(comparison), _costs(comparison)]
+    return styled(f"<style>{_STYLE}</style>{''.join(parts)}{_failures(comparison)}")
+
+
+def terminal(
+    comparison: Comparison, colour: bool | None = None, width: int | None = None
+) -> str:
+    """Write for a terminal.
+
+    Args:
+        comparison: What `compare` returned.
+        colour: True for a heat map, false for numbers alone. Defaults to ``None``: a
+            heat map on a terminal.
+        width: Not used: rows are tokens.
+
+    Returns:
+        Lines of text, without a newline at the end.
+    """
+    colour = has_colours() if colour is None else colour
+    shown = _views(comparison)
+    first = next(iter(shown.values()))
+    lines: list[str] = []
+    for b, example in enumerate(first.examples):
+        lines += [f"target  {visible(example.target)}", ""]
+        lines += [*_grid(shown, b, colour), ""]
+    lines += ["spearman", *_numbers(comparison), "", *_cost_lines(comparison)]
+    lines += [f"{label} left out: {why}" for label, why in comparison.failures.items()]
+    return "\n".join(lines)
+
+
+def _views(comparison: Comparison) -> dict[str, View]:
+    return {label: view(found) for label, found in comparison.explanations.items()}
+
+
+def _strips(shown: dict[str, View], b: int) -> dict[str, Strip]:
+    """Return each method's scores of one example."""
+    strips = {}
+    for label, each in shown.items():
+        part = each.examples[b].parts[0]
+        assert isinstance(part, Strip)
+        strips[label] = part
+    return strips
+
+
+def _largest(strip: Strip) -> float:
+    """Return the largest score of a token that is not special."""
+    pairs = zip(strip.scores, strip.special, strict=True)
+    plain = [abs(score) for score, special in pairs if not special]
+    return max(plain or map(abs, strip.scores), default=0.0)
+
+
+def _grid(shown: dict[str, View], b: int, colour: bool) -> list[str]:
+    """Return a head line, and a line for each token."""
+    strips = _strips(shown, b)
+    scales = {label: _largest(strip) for label, strip in strips.items()}
+    names = [visible(label) for label in strips]
+    tokens = [visible(token) for token in next(iter(strips.values())).tokens]
+    column = min(max(map(cell_width, tokens), default=0), 24)
+    lines = [" " * column + "".join(f"  {label:>9}" for label in names)]
+    for t, token in enumerate(tokens):
+        line = token + " " * (column - cell_width(token))
+        for label, strip in strips.items():
+            scale, score = scales[label], strip.scores[t]
+            number = f"{signed(score, decimals(scale)):>{max(9, cell_width(label))}}"
+            shade = level(score, scale)
+            line += "  " + (ansi(number, shade) if colour else number)
+        lines.append(line)
+    return lines
+
+
+def _numbers(comparison: Comparison) -> list[str]:
+    """Return the table of rank correlations."""
+    labels = [visible(label) for label in comparison.explanations]
+    column = max(map(cell_width, labels))
+    table = comparison.agreement().tolist()
+    return [
+        f"  {label:<{column}}" + "".join(f"  {value:+.2f}" for value in row)
+        for label, row in zip(labels, table, strict=True)
+    ]
+
+
+def _cost_lines(comparison: Comparison) -> list[str]:
+    labels = [visible(label) for label in comparison.costs]
+    column = max(map(cell_width, labels))
+    heading = f"{'cost':<{column + 2}}  model calls  sequences  CPU seconds"
+    rows = zip(labels, comparison.costs.values(), strict=True)
+    return [
+        heading,
+        *(
+            f"  {label:<{column}}  {cost.calls:>11}  {cost.sequences:>9}"
+            f"  {cost.seconds:>11.2f}"
+            for label, cost in rows
+        ),
+        "",
+    ]
+
+
+def _example(shown: dict[str, View], b: int) -> str:
+    strips = _strips(shown, b)
+    target = next(iter(shown.values())).examples[b].target
+    head = "".join(f'<th scope="col">{isolated(label)}</th>' for label in strips)
+    tokens = next(iter(strips.values())).tokens
+    rows = "".join(_row(strips, t, token) for t, token in enumerate(tokens))
+    return (
+        f'<section><p><span class="soft">target</span> {isolated(target)}</p>'
+        f'<div class="wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
+        "</section>"
+    )
+
+
+def _row(strips: dict[str, Strip], t: int, token: str) -> str:
+    cells = ""
+    for strip in strips.values():
+        scale, score = _largest(strip), strip.scores[t]
+        shade = class_name(level(score, scale))
+        cells += f'<td class="{shade}">{signed(score, decimals(scale))}</td>'
+    head = f'<span class="t" dir="auto">{escape(token)}</span>'
+    return f'<tr><th scope="row">{head}</th>{cells}</tr>'
+
+
+def _agreement(comparison: Comparison) -> str:
+    labels = [isolated(label) for label in comparison.explanations]
+    head = "".join(f'<th scope="col">{label}</th>' for label in labels)
+    rows = "".join(
+        f'<tr><th scope="row">{label}</th>'
+        + "".join(
+            f'<td class="{class_name(level(value, 1.0))}">{signed(value, 2)}</td>'
+            for value in row
+        )
+        + "</tr>"
+        for label, row in zip(labels, comparison.agreement().tolist(), strict=True)
+    )
+    caption = "<caption>rank agreement (Spearman)</caption>"
+    table = f"<table>{caption}<tr><th></th>{head}</tr>{rows}</table>"
+    return f'<div class="wide">{table}</div>'
+
+
+def _costs(comparison: Comparison) -> str:
+    titles = ("method", "model calls", "sequences", "CPU seconds")
+    head = "".join(f'<th scope="col">{title}</th>' for title in titles)
+    rows = "".join(
+        f'<tr><th scope="row">{isolated(label)}</th><td>{cost.calls}</td>'
+        f"<td>{cost.sequences}</td><td>{cost.seconds:.2f}</td></tr>"
+        for label, cost in comparison.costs.items()
+    )
+    return f"<table><caption>cost</caption><tr>{head}</tr>{rows}</table>"
+
+
+def _failures(comparison: Comparison) -> str:
+    return "".join(
+        f'<p class="soft">{isolated(label)} left out: {escape(why)}</p>'
+        for label, why in comparison.failures.items()
+    )
