@@ -85,7 +85,8 @@ def _fits(explanation: Explanation, encoded: Encoded) -> bool:
     if isinstance(scores, Mapping):
         return True
     longest = max(map(len, encoded.tokens))
-    return scores.dim() == 2 and scores.shape[1] >= longest
+    by_token = scores.dim() == 2 or isinstance(explanation.target, str)
+    return by_token and scores.shape[1] >= longest
 
 
 def _labels(

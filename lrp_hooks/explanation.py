@@ -67,10 +67,10 @@ class Explanation:
                 "tokens must be one list of strings for each example, got a list of "
                 "strings. For a single example write tokens=[[...]]."
             )
-        if len(self.tokens) != self.output.numel():
+        if len(self.tokens) != len(self.output):
             raise ArgumentError(
                 "tokens must be one list for each example: expected "
-                f"{self.output.numel()} lists, got {len(self.tokens)}."
+                f"{len(self.output)} lists, got {len(self.tokens)}."
             )
         longest = max(map(len, self.tokens), default=0)
         if isinstance(self.scores, Tensor) and longest > self.scores[0].numel():
@@ -82,7 +82,7 @@ class Explanation:
     @property
     def targets(self) -> list[str]:
         """The explained target of each example, by its label where that is known."""
-        return [self._name(self.target, b) for b in range(self.output.numel())]
+        return [self._name(self.target, b) for b in range(len(self.output))]
 
     def words(self) -> Self:
         """Merge the scores of sub-word tokens to whole words.

@@ -132,7 +132,9 @@ def _positional(model: nn.Module, values: tuple[Any, ...]) -> Call:
         raise ArgumentError(f"inputs holds no tensor; pass at least one.{hint}")
     main = next(iter(tensors.values()))
     floats = {n: t for n, t in tensors.items() if t.is_floating_point()}
-    return Call(values, {}, main, floats if main.is_floating_point() else {})
+    mask = _fitting(tensors.get("attention_mask"), main)
+    floats = floats if main.is_floating_point() else {}
+    return Call(values, {}, main, floats, mask, mask)
 
 
 def _parameter_names(model: nn.Module, n: int) -> list[str]:
@@ -161,15 +163,19 @@ def _keywords(model: nn.Module, values: dict[str, Any]) -> Call:
     mask = tensors.get("attention_mask")
     decoder = "decoder_input_ids" in tensors or is_encoder_decoder(model)
     output_mask = tensors.get("decoder_attention_mask") if decoder else mask
-    fits = mask is not None and mask.ndim == 2 and mask.shape == main.shape[:2]
     return Call(
         (),
         values,
         main,
         floats if main.is_floating_point() else {},
-        mask if fits else None,
+        _fitting(mask, main),
         output_mask,
     )
+
+
+def _fitting(mask: Tensor | None, main: Tensor) -> Tensor | None:
+    fits = mask is not None and mask.ndim == 2 and mask.shape == main.shape[:2]
+    return mask if fits else None
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:

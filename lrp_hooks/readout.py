@@ -181,6 +181,8 @@ def _classes(target: Any, logits: Tensor, model: nn.Module) -> Tensor:
 
 
 def _values(target: Any, model: nn.Module, n_classes: int) -> list[int]:
+    if hasattr(target, "__array__") and not isinstance(target, Tensor):
+        target = torch.as_tensor(target)
     if isinstance(target, Tensor):
         if target.is_floating_point() or target.dtype == torch.bool or target.ndim > 1:
             raise TargetError(

@@ -13,7 +13,7 @@ from ..errors import ArgumentError
 from ..explanation import Explanation
 from ..suggest import did_you_mean
 
-__all__ = ["Explainer", "check_option"]
+__all__ = ["Explainer", "check_option", "is_whole"]
 
 
 class Explainer(ABC):
@@ -28,7 +28,14 @@ class Explainer(ABC):
 
         Args:
             model: The model to explain.
+
+        Raises:
+            ArgumentError: If it is no module.
         """
+        if not isinstance(model, nn.Module):
+            raise ArgumentError(
+                f"model is a {type(model).__name__}; it must be a torch.nn.Module."
+            )
         self.model = model
 
     @abstractmethod
@@ -70,6 +77,18 @@ class Explainer(ABC):
                 f"{unknown[0]}={options[unknown[0]]!r} is no option of {cls.__name__}; "
                 f"its options are {', '.join(cls.options()) or 'none'}."
             )
+
+
+def is_whole(number: object) -> bool:
+    """Tell whether an option is a whole number.
+
+    Args:
+        number: What came.
+
+    Returns:
+        False for booleans, too.
+    """
+    return hasattr(number, "__index__") and not isinstance(number, bool)
 
 
 def check_option(

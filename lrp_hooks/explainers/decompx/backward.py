@@ -78,7 +78,7 @@ def explain_backward(
         instrument(model, rules, overrides=overrides, strict=strict) as lrp,
         _calls(model, place.value_bias) as calls,
     ):
-        if target == "all":
+        if _is_all(target):
             found = lrp.attribute_each(inputs, wrt=place.wrt)
         else:
             found = [lrp.attribute(inputs, target, wrt=place.wrt)]
@@ -87,18 +87,22 @@ def explain_backward(
     parts = [_shared(relevance, settings, place) for relevance in found]
     scores, biases = (torch.stack(values, -1) for values in zip(*parts, strict=True))
     output = torch.stack([relevance.output for relevance in found], -1)
-    if target != "all":
+    if not _is_all(target):
         scores, biases, output = scores[..., 0], biases[..., 0], output[..., 0]
     meta = {"path": "backward", "bias": settings.bias, **found[0].meta}
     return DecompXExplanation(
         scores=scores,
         output=output,
-        target="all" if target == "all" else found[0].target,
+        target="all" if _is_all(target) else found[0].target,
         method="decompx",
         attended=found[0].attended,
         biases=biases,
         meta=meta,
     )
+
+
+def _is_all(target: object) -> bool:
+    return isinstance(target, str) and target == "all"
 
 
 def _shared(
@@ -113,11 +117,18 @@ def _shared(
         ArgumentError: If relevance was not read at tokens.
     """
     scores, ledger = relevance.scores, relevance.ledger
-    if not isinstance(scores, Tensor) or scores.ndim != 2:
+    batch = len(relevance.output)
+    if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != batch:
         raise ArgumentError(
             "inputs have no tokens that DecompX could attribute to: it found no "
             "attention in the model, and what is read is not [B, T, D]. Use method "
             "'lrp' for this model."
+        )
+    attended = relevance.attended
+    if attended is not None and attended.shape != scores.shape:
+        raise ArgumentError(
+            f"inputs have tokens of shape {list(attended.shape)}, which the model lays "
+            f"out anew as {list(scores.shape)}. Use method 'lrp' for this model."
         )
     total = sum(ledger.sources.values(), torch.zeros_like(ledger.output)).to(scores)
     if settings.activation == "tangent":  # a tangent's offset is a bias, too
@@ -139,11 +150,16 @@ def _calls(model: nn.Module, parameter: str | None) -> Generator[list[None]]:
     """
     calls: list[None] = []
     owner = model.get_submodule((parameter or "").rpartition(".")[0])
-    handle = owner.register_forward_hook(lambda *_: calls.append(None))
+    # A batch may take a second forward pass, whose calls are the same ones again.
+    handles = [
+        model.register_forward_pre_hook(lambda *_: calls.clear()),
+        owner.register_forward_hook(lambda *_: calls.append(None)),
+    ]
     try:
         yield calls
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def _is_apart(place: Place, calls: list[None]) -> bool:
@@ -168,7 +184,7 @@ def _give(scores: Tensor, total: Tensor, attended: Tensor | None, bias: str) -> 
     weights = torch.ones_like(scores) if attended is None else attended.to(scores)
     if bias == "first":
         weights = (weights.cumsum(1) * weights == 1).to(scores)
-    return scores + weights * (total / weights.sum(1))[:, None]
+    return scores + weights * (total / weights.sum(1).clamp(min=1))[:, None]
 
 
 def _feed_forward_ends(model: nn.Module, inputs: Any, place: Place) -> list[str]:

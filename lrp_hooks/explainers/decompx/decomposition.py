@@ -197,9 +197,9 @@ class RestOfBlock:
             keep("ln1", tokens, inner)
         if settings.include_ffn:
             branch = self._feed_forward(inner, tokens)
-            if keep:
-                keep("ffn", tokens, branch)
             z += branch
+        if keep:
+            keep("ffn", tokens, branch if settings.include_ffn else torch.zeros_like(z))
         if keep:
             keep("res2", tokens, z)
         if block.norm2 is not None:
@@ -256,6 +256,7 @@ def _through_head(
         pooled = x if isinstance(step, Linear) else pooled
         x = _apply(step, x, tokens, settings)
         if isinstance(step, Select | Mean):
+            pooled = _apply(step, pooled, tokens, settings)
             taken, tokens = x, slice(0, 1)
     return Decomposition(taken[0], last, pooled[0], x[0])
 

@@ -197,14 +197,26 @@ class Encoder:
 
         Returns:
             An encoder whose tensors have no batch dimension.
+
+        Raises:
+            ArgumentError: If it has no tokens.
+            UnsupportedModelError: If the head averages padding.
         """
 
         def cut(value: Tensor) -> Tensor:
             return value[row, positions] if value.ndim == 3 else value[row, None]
 
+        if not len(positions):
+            raise ArgumentError(f"inputs has no attended token in example {row}.")
+        is_padded = len(positions) < self.x.shape[1]
+        if is_padded and any(isinstance(step, Mean) for step in self.head):
+            raise UnsupportedModelError(
+                f"the model's head averages example {row} together with its padding; "
+                "pass it without padding."
+            )
+
         def weights(block: Block) -> Callable[..., Tensor]:
-            rows, columns = positions[:, None], positions
-            return lambda: block.weights(example=row)[:, rows, columns]
+            return lambda: _among(block, row, positions)
 
         blocks = tuple(
             replace(_cut(block, cut), weights=weights(block)) for block in self.blocks
@@ -217,6 +229,25 @@ class Encoder:
             for step in self.head
         )
         return Encoder(cut(self.x), stem, blocks, head, self.logits[row])
+
+
+def _among(block: Block, row: int, positions: Tensor) -> Tensor:
+    """Return an example's attention weights between its own tokens.
+
+    Raises:
+        UnsupportedModelError: If they attend to padding.
+    """
+    weights = block.weights(example=row)[:, positions[:, None], positions]
+    if float(weights.sum(-1).min()) < _WHOLE:
+        raise UnsupportedModelError(
+            f"tokens of example {row} attend to padding in {block.name}, so the "
+            "example cannot be decomposed by itself; pass it without padding."
+        )
+    return weights
+
+
+_WHOLE = 0.999
+"""What weights that sum to 1 may fall short of it by rounding in half precision."""
 
 
 def _index(index: int, positions: Tensor, length: int) -> int:

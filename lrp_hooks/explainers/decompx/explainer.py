@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...errors import ArgumentError, TargetError, UnsupportedModelError
 from ...readout import Contrast, select
-from ..base import Explainer, check_option
+from ..base import Explainer, check_option, is_whole
 from .backward import explain_backward
 from .biases import LINEAR, RULES
 from .decomposition import Settings
@@ -78,11 +78,11 @@ class DecompX(Explainer):
         check_option(self, "bias", bias, ("none", *RULES))
         check_option(self, "activation", activation, ("secant", "tangent"))
         check_option(self, "value_bias", value_bias, ("follow", "distribute"))
-        self.stages = (stages,) if isinstance(stages, str) else tuple(stages)
-        for stage in self.stages:
-            check_option(self, "stages", stage, STAGES)
-        if chunk is not None and chunk < 1:
-            raise ArgumentError(f"chunk={chunk!r} must be at least 1 token, or None.")
+        self.stages = _checked_stages(self, stages)
+        if chunk is not None and not (is_whole(chunk) and chunk > 0):
+            raise ArgumentError(
+                f"chunk={chunk!r} must be a whole number of tokens from 1 on, or None."
+            )
         self.settings = Settings(bias, activation, value_bias, include_ffn, chunk)
         self.include_classifier = include_classifier
         self.vectors = vectors
@@ -153,6 +153,22 @@ class DecompX(Explainer):
         )
 
 
+def _checked_stages(explainer: DecompX, stages: Sequence[str]) -> tuple[str, ...]:
+    """Return the stages asked for.
+
+    Raises:
+        ArgumentError: If one does not exist.
+    """
+    if not isinstance(stages, Sequence):
+        raise ArgumentError(
+            f"stages={stages!r} must be a list of {', '.join(map(repr, STAGES))}."
+        )
+    names = (stages,) if isinstance(stages, str) else tuple(stages)
+    for stage in names:
+        check_option(explainer, "stages", stage, STAGES)
+    return names
+
+
 _INSTEAD = (
     "Take bias='equal', 'first', 'token' or 'none' without stages, which need no "
     "decomposition and work on any architecture."
@@ -170,7 +186,7 @@ def _choose(
     Raises:
         TargetError: If the target is a function.
     """
-    if target == "all":
+    if isinstance(target, str) and target == "all":
         return classes, logits, "all"
     if callable(target) and not isinstance(target, Contrast):
         raise TargetError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,6 +11,10 @@ from torch import Tensor
 from ...errors import ArgumentError
 from ...explanation import Explanation
 from ...words import Grouping
+from ..base import is_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["DecompXExplanation"]
 
@@ -37,11 +41,11 @@ class DecompXExplanation(Explanation):
     aggregated: Tensor | None = None
     pooler: Tensor | None = None
 
-    def of(self, target: int) -> DecompXExplanation:
+    def of(self, target: int | str) -> DecompXExplanation:
         """Take one class out of an explanation of all.
 
         Args:
-            target: The class.
+            target: The class, or its label where labels are known.
 
         Returns:
             Its explanation, ``scores`` ``[B, K]``.
@@ -55,20 +59,83 @@ class DecompXExplanation(Explanation):
                 f"of({target}) takes a class out of an explanation of all, and this "
                 f"one explains {self.targets}. Call the explainer with target='all'."
             )
-        if not 0 <= target < self.output.shape[1]:
+        labels = {name: number for number, name in self.meta.get("labels", {}).items()}
+        number = labels.get(target, target)
+        if not is_whole(number) or not 0 <= number < self.output.shape[1]:
             raise ArgumentError(
-                f"of({target}) is no class of this model; it must be from 0 to "
-                f"{self.output.shape[1] - 1}."
+                f"of({target!r}) is no class of this model; it must be from 0 to "
+                f"{self.output.shape[1] - 1}, or a label."
             )
         assert isinstance(self.scores, Tensor)
-        biases = None if self.biases is None else self.biases[:, target]
+        biases = None if self.biases is None else self.biases[:, number]
         return replace(
             self,
-            scores=self.scores[..., target],
-            output=self.output[:, target],
-            target=torch.full((len(self.output),), target),
+            scores=self.scores[..., number],
+            output=self.output[:, number],
+            target=torch.full((len(self.output),), number),
             biases=biases,
         )
+
+    def to_html(self) -> str:
+        """Render a self-contained page; of all classes, one below the other.
+
+        Returns:
+            An HTML document.
+        """
+        from ...render import html
+
+        return html.page(self._each())
+
+    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
+        """Return a fragment for a notebook."""
+        from ...render import html
+
+        return html.fragment(self._each())
+
+    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
+        """Render for a terminal; all classes, one below the other.
+
+        Args:
+            colour: See `Explanation.to_terminal`.
+            width: Columns to wrap at.
+
+        Returns:
+            Lines of text.
+        """
+        from ...render import terminal
+
+        shown = [terminal.render(each, colour, width) for each in self._each()]
+        return "\n\n".join(shown)
+
+    def plot(self) -> Figure:
+        """Draw the scores as heat maps, one for each class.
+
+        Returns:
+            A matplotlib figure, registered with no window.
+        """
+        from ...render import plot
+
+        return plot.figure(self._each())
+
+    def words(self) -> DecompXExplanation:
+        """Merge the scores of sub-word tokens to whole words.
+
+        Returns:
+            A new explanation; vectors by token are left out.
+
+        Raises:
+            ArgumentError: If this explains all classes.
+        """
+        if self.output.ndim == 2:
+            raise ArgumentError(
+                "words() merges the scores of one class; take one out with of(class)."
+            )
+        return super().words()
+
+    def _each(self) -> list[DecompXExplanation]:
+        if self.output.ndim == 1:
+            return [self]
+        return [self.of(number) for number in range(self.output.shape[1])]
 
     def _merged(self, grouping: Grouping) -> dict[str, Any]:
         """Return also what goes with words; vectors by token do not."""

@@ -103,11 +103,29 @@ def decompose_batch(
         sources = torch.cat([tokens, extra])
         with _advising_on_memory(example, settings):
             done = decompose(example, settings, shelf.keeper(row, tokens, sources))
+        _check_complete(done.classes, example, settings)
         classes[row, sources] = done.classes
         taken[row, sources] = torch.linalg.vector_norm(done.taken, dim=-1)
         shelf.put("aggregated", done.last, (row, tokens[:, None], sources))
         shelf.put("pooler", done.pooled, (row, sources))
     return classes, taken, shelf.tables
+
+
+def _check_complete(classes: Tensor, encoder: Encoder, settings: Settings) -> None:
+    """Refuse attributions that miss the logits: then something was not read off.
+
+    Raises:
+        UnsupportedModelError: If they do.
+    """
+    if settings.bias == "none" or not settings.include_ffn:
+        return  # these are not meant to sum to the logits
+    scale = classes.abs().sum(0) + encoder.logits.abs()
+    gap = ((classes.sum(0) - encoder.logits).abs() / scale.clamp(min=1e-30)).max()
+    if float(gap) > torch.finfo(classes.dtype).eps ** 0.4:
+        raise UnsupportedModelError(
+            f"the decomposition misses the logits by {float(gap):.1e} of its terms: "
+            f"something in the model was not seen. {SUPPORTED}"
+        )
 
 
 @contextmanager
@@ -127,6 +145,10 @@ def _advising_on_memory(encoder: Encoder, settings: Settings) -> Generator[None]
         raise ArgumentError(
             f"decomposing {n} tokens needs a buffer of {size:.0f} MiB and more, which "
             "do not fit into memory. Take bias='equal', 'first', 'token' or 'none', "
-            "which need no decomposition, a chunk of fewer than "
-            f"{settings.chunk or n} tokens, or a shorter text."
+            f"which need no decomposition, {_smaller(settings.chunk or n)}or a shorter "
+            "text."
         ) from error
+
+
+def _smaller(chunk: int) -> str:
+    return f"a chunk of fewer than {chunk} tokens, " if chunk > 1 else ""

@@ -11,9 +11,11 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from ...errors import UnruledError, UnsupportedModelError
+from ...inputs import bind
 from ...instrument import instrument
 from ...passes import Forward, Request, forward_pass, prepared
 from ...reader import InputOf
@@ -49,11 +51,12 @@ def find_place(model: nn.Module, inputs: Any) -> Place:
     Returns:
         The place; an empty one for a model without attention.
     """
+    subject = Subject(model)
     try:
-        _run(model, inputs, Tape(to_first_mix=True), None, strict=False)
+        _run(subject, inputs, Tape(to_first_mix=True), None, strict=False)
     except FirstMix as first:
-        modules = dict(model.named_modules())
-        wrt = _wrt(modules, first.node, _block(modules, first.frames))
+        main = bind(subject, inputs).main
+        wrt = _wrt(subject, first, main.shape[: 1 if main.is_floating_point() else 2])
         return Place(wrt, _value_bias(model, first.node))
     return Place()
 
@@ -74,18 +77,17 @@ def record(model: nn.Module, inputs: Any, wrt: str | None) -> tuple[Tape, Forwar
     """
     tape = Tape()
     try:
-        return tape, _run(model, inputs, tape, wrt, strict=True)
+        return tape, _run(Subject(model), inputs, tape, wrt, strict=True)
     except UnruledError as error:
         what = str(error).partition(", bends")[0]
         raise UnsupportedModelError(f"{what}, is unknown. {SUPPORTED}") from error
 
 
 def _run(
-    model: nn.Module, inputs: Any, tape: Tape, wrt: str | None, strict: bool
+    subject: Subject, inputs: Any, tape: Tape, wrt: str | None, strict: bool
 ) -> Forward:
-    subject = Subject(model)
     request = Request(inputs, None, wrt, (), _ignore)
-    with instrument(model, rules=tape.rules(), strict=strict) as lrp:
+    with instrument(subject.model, rules=tape.rules(), strict=strict) as lrp:
         lrp.runtime.settled = _ignore  # the pass that explains will warn
         with prepared(subject, inputs) as call:
             return forward_pass(subject, lrp.runtime, call, request, SourceCollector)
@@ -95,41 +97,75 @@ def _ignore(*_: object) -> None:
     pass
 
 
-def _block(modules: dict[str, nn.Module], frames: tuple[str, ...]) -> str | None:
-    """Return the outermost running module that is one of a list of modules."""
+def _wrt(subject: Subject, first: FirstMix, shape: torch.Size) -> str | None:
+    """Return the last LayerNorm before the first block, else the block's input.
+
+    Args:
+        subject: The model.
+        first: Its first attention.
+        shape: How the tensor that is read must begin, [B, T] or [B].
+
+    Returns:
+        A module's name, its `InputOf`, or None where neither serves.
+    """
+    block = _block(subject, first.frames)
+    if block is None:
+        return None
+    before = list(_before(first.node, f"{block}."))
+    for node in before:
+        is_leaf = next(subject.modules[node.module].children(), None) is None
+        if node.kind == "norm" and is_leaf and _has_tokens(node, shape):
+            return node.module
+    if _is_time_first(subject, first.frames) or not _has_tokens(before[0], shape):
+        return None
+    return InputOf(block)
+
+
+def _has_tokens(node: Node, shape: torch.Size) -> bool:
+    return node.value.ndim == 3 and node.value.shape[: len(shape)] == shape
+
+
+def _block(subject: Subject, frames: tuple[str, ...]) -> str | None:
+    """Return the outermost running module in a list of modules, behind embeddings."""
     lists = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
     for name in frames:
-        if name and isinstance(modules.get(name.rpartition(".")[0]), lists):
+        around = any(table.startswith(f"{name}.") for table in subject.embeddings)
+        listed = isinstance(subject.modules.get(name.rpartition(".")[0]), lists)
+        if name and listed and not around:
             return name
     return None
 
 
-def _wrt(modules: dict[str, nn.Module], mix: Node, block: str | None) -> str | None:
-    """Return the last LayerNorm before the block, else the block's input."""
-    if block is None:
-        return None
-    for node in _path(mix):
-        inside = f"{node.module}.".startswith(f"{block}.")
-        is_leaf = next(modules[node.module].children(), None) is None
-        if node.kind == "norm" and is_leaf and not inside:
-            return node.module
-    return InputOf(block)
+def _is_time_first(subject: Subject, frames: tuple[str, ...]) -> bool:
+    flags = (getattr(subject.modules[name], "batch_first", True) for name in frames)
+    return not all(flags)
 
 
-def _path(node: Node) -> Generator[Node]:
-    """Walk back while there is one way to go."""
-    while len(node.inputs) == 1:
-        yield node
+def _before(node: Node, block: str) -> Generator[Node]:
+    """Walk back out of a block, then on while there is one way to go."""
+    while node.inputs and f"{node.module}.".startswith(block):
         node = node.input
+    yield node
+    while len(node.inputs) == 1:
+        node = node.input
+        yield node
 
 
 def _value_bias(model: nn.Module, mix: Node) -> str | None:
     """Return the name of the bias that was added to the values."""
-    layers = (node for node in _path(mix) if node.kind in {"linear", "addmm"})
-    linear = next(layers, None)
-    bias = None if linear is None else linear.settings["bias"]
-    if bias is None:
-        return None
-    address = storage_address(bias)
-    named = model.named_parameters()
-    return next((n for n, p in named if storage_address(p) == address), None)
+    for node in _value_layers(mix.input):
+        bias = node.settings["bias"]
+        if bias is not None:
+            address = storage_address(bias)
+            named = model.named_parameters()
+            return next((n for n, p in named if storage_address(p) == address), None)
+    return None
+
+
+def _value_layers(node: Node) -> Generator[Node]:
+    """List the linear layers that values are made by: one, or with adapters more."""
+    if node.kind in {"linear", "addmm"}:
+        yield node
+    elif node.kind != "norm":
+        for source in node.inputs:
+            yield from _value_layers(source)

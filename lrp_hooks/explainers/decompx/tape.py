@@ -22,6 +22,7 @@ from ...functions import in_place, spellings, table
 from ...rule import FunctionTable, LeafRule, ScopeRule
 from ...ruleset import FAMILIES, RuleSet
 from ...scope import active_scope
+from ...surroundings import storage_address
 
 __all__ = ["FirstMix", "Node", "Tape"]
 
@@ -39,6 +40,7 @@ NORMS = spellings("layer_norm", F.layer_norm)
 SOFTMAX = spellings("softmax _softmax safe_softmax _safe_softmax")
 FUSED = spellings("", F.scaled_dot_product_attention)
 TURNED_LINEAR = spellings("addmm")
+LOSSES = spellings("cross_entropy_loss nll_loss binary_cross_entropy_with_logits")
 PRODUCTS = spellings("matmul __matmul__ bmm")
 ELEMENT_WISE = spellings(
     """
@@ -190,11 +192,24 @@ class Tape:
         if not live:
             return func(*args, **kwargs)
         if in_place(func) and carries(args[0]):
-            self.node(args[0]).value = args[0].detach().clone()
+            self._overwrite(args[0], func.__name__)
         with torch.no_grad():
             out = func(*args, **kwargs)
         unmoved = kind == "move" and out is args[0]
         return out if unmoved else self.note(kind, out, live, **settings)
+
+    def _overwrite(self, tensor: Tensor, name: str) -> None:
+        """Keep what a tensor was, and disown all that shares its memory."""
+        node = self.node(tensor)
+        node.value = tensor.detach().clone()
+        address = storage_address(tensor)
+        for key, other in list(self._nodes.items()):
+            if other is not node and storage_address(other.value) == address:
+                self._nodes[key] = Node(
+                    f"{name} of a part", other.value, (), node.module
+                )
+        if name == "__setitem__":
+            self._nodes[id(tensor)] = Node(name, tensor, (node,), node.module)
 
 
 class _Activations(LeafRule):
@@ -230,6 +245,7 @@ class _Functions(ScopeRule):
     def functions(self, module: nn.Module | None) -> FunctionTable:
         return {
             **table(RuleSet.named("conservative").functions(), self._other),
+            **table(LOSSES, self._other),
             **table(MOVES, partial(self._call, "move")),
             **table(PICKS, self._pick),
             **table(SUMS, self._sum),
@@ -328,12 +344,15 @@ def _live(value: Any) -> list[Tensor]:
     return [value] if carries(value) else []
 
 
-def _position(func: Callable[..., Any], x: Tensor, *args: Any) -> int | None:
+def _position(
+    func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any
+) -> int | None:
     """Return which token x[:, i] or x.select(1, i) takes, or None for anything else."""
     if x.ndim != 3:
         return None
     if func.__name__ == "select":
-        return args[1] if args[0] == 1 else None
+        dim, index, *_ = (*args, *(kwargs[k] for k in ("dim", "index") if k in kwargs))
+        return index if dim == 1 else None
     index = args[0] if isinstance(args[0], tuple) else (args[0],)
     rest = (slice(None), *index[2:])
     whole = len(index) in {2, 3} and index[0] == slice(None) == rest[-1]
