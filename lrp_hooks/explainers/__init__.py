@@ -27,6 +27,15 @@ _TABLE = {
     "globenc": ("vector_norms", "GlobEnc"),
     "alti": ("vector_norms", "Alti"),
     "value_zeroing": ("vector_norms", "ValueZeroing"),
+    "slalom": ("slalom", "Slalom"),
+    "saliency": ("gradients", "Saliency"),
+    "integrated_gradients": ("gradients", "IntegratedGradients"),
+    "smooth_grad": ("gradients", "SmoothGrad"),
+    "leave_one_out": ("perturbation", "LeaveOneOut"),
+    "lime": ("perturbation", "Lime"),
+    "kernel_shap": ("perturbation", "KernelShap"),
+    "shapley_value_sampling": ("perturbation", "ShapleyValueSampling"),
+    "random_baseline": ("random_baseline", "RandomBaseline"),
 }
 
 

@@ -1,0 +1,1 @@
+"""SLALOM beside the published fits and additive surrogates."""

@@ -1,0 +1,239 @@
+"""SLALOM for the texts of a batch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import ArgumentError, NonFiniteError
+from ...readout import Contrast, Selected, select
+from ..base import Explainer
+from .explanation import SlalomExplanation, SlalomWarning
+from .learning import FITS, Learned, learn
+from .probe import Probe, eval_mode, last_logits, log_odds
+from .sampling import SAMPLINGS, sample
+from .scores import SCORES
+from .texts import Batch, read_batch
+
+__all__ = ["Slalom"]
+
+DEFAULT_SAMPLES = {"mixed": 128, "short": 500, "deletion": 500}
+SAMPLES_A_TOKEN = 3
+"""Samples for each distinct token, at least, if their number is not given."""
+
+
+class Slalom(Explainer):
+    """A softmax-linked additive log-odds model, fitted to perturbed texts.
+
+    It explains the log-odds of the target: of two classes the difference of the
+    logits, of more the logit minus the log-sum-exp of the others, of a single output
+    that output itself. The model is only called, never looked into.
+
+    Leemann et al. 2025, https://arxiv.org/abs/2405.13536. SLALOM-eff is
+    ``sampling="short", fit="sgd"``, SLALOM-fidel ``sampling="deletion", fit="als"``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any = None,
+        *,
+        sampling: str = "mixed",
+        fit: str = "gauss-newton",
+        n_samples: int | None = None,
+        score: str = "product",
+        seed: int = 0,
+    ) -> None:
+        """Remember the model and how to fit its surrogate.
+
+        Args:
+            model: A classifier or language model that takes token ids.
+            tokenizer: Tells special tokens and padding. Defaults to ``None``: nothing
+                is special.
+            sampling: ``"mixed"``: short sequences and deletions; ``"short"``: random
+                triples alone; ``"deletion"``: deletions alone, which leave values and
+                importances unidentified. Defaults to ``"mixed"``.
+            fit: ``"gauss-newton"``, ``"sgd"`` or ``"als"``. Defaults to
+                ``"gauss-newton"``.
+            n_samples: The most perturbed texts to show to the model, held-out ones
+                included; at least the number of distinct tokens + 1. Defaults to
+                ``None``: 128, for the published samplings 500, or three for each
+                distinct token if that is more.
+            score: ``"product"``: v exp(s); ``"value"``: v; ``"importance"``: s;
+                ``"removal"``: what leaving a token out would take away. Defaults to
+                ``"product"``.
+            seed: One seed, one answer. Defaults to ``0``.
+
+        Raises:
+            ArgumentError: If an option has a value that is not allowed.
+        """
+        super().__init__(model)
+        _check_name("sampling", sampling, tuple(SAMPLINGS))
+        _check_name("fit", fit, tuple(FITS))
+        _check_name("score", score, tuple(SCORES))
+        if n_samples is not None and not _is_whole(n_samples):
+            raise ArgumentError(
+                f"n_samples={n_samples!r} must be a whole number, or None for a number "
+                "that fits the text."
+            )
+        if not _is_whole(seed):
+            raise ArgumentError(f"seed={seed!r} must be a whole number.")
+        if tokenizer is not None and not hasattr(tokenizer, "all_special_ids"):
+            raise ArgumentError(
+                f"tokenizer is a {type(tokenizer).__name__} without all_special_ids. "
+                "Pass a Hugging Face tokenizer, or None if nothing is special."
+            )
+        self.tokenizer = tokenizer
+        self.sampling, self.fit, self.score = sampling, fit, score
+        self.n_samples, self.seed = n_samples, seed
+
+    def __call__(self, inputs: Any, target: Any = None) -> SlalomExplanation:
+        """Explain the log-odds of one output of each example.
+
+        Args:
+            inputs: Token ids as a tensor, a tuple of tensors or a mapping of keyword
+                arguments. Whatever else has a place for each token goes along with it.
+            target: A class or token id, one for each example, a label, a ``Contrast``,
+                or a function of the model's output, which is explained as it is.
+                Defaults to ``None``: the arg-max.
+
+        Returns:
+            Values, importances, scores, the surrogate and its held-out fidelity.
+        """
+        batch = read_batch(self.model, self.tokenizer, inputs)
+        numbers = [
+            self._number(len(t.vocabulary), b) for b, t in enumerate(batch.texts)
+        ]
+        probes = [Probe(self.model, batch.call, b) for b in range(len(batch.texts))]
+        with eval_mode(self.model):
+            selected = self._whole(batch, probes, target)
+            learned = [
+                self._learn(batch, probe, selected, n)
+                for probe, n in zip(probes, numbers, strict=True)
+            ]
+        return self._explanation(batch, probes, selected, learned)
+
+    def _number(self, n_types: int, b: int) -> int:
+        """Return how many sequences to draw for a text.
+
+        Raises:
+            ArgumentError: If fewer were asked for than it takes.
+        """
+        if self.n_samples is None:
+            return max(DEFAULT_SAMPLES[self.sampling], SAMPLES_A_TOKEN * (n_types + 1))
+        if self.n_samples < n_types + 1:
+            raise ArgumentError(
+                f"n_samples={self.n_samples} is too few for example {b}, which has "
+                f"{n_types} distinct tokens; the minimum is {n_types + 1}."
+            )
+        return self.n_samples
+
+    def _whole(self, batch: Batch, probes: Sequence[Probe], target: Any) -> Selected:
+        """Return the log-odds of the whole texts, and of what.
+
+        Raises:
+            NonFiniteError: If one is NaN or infinite.
+        """
+        outputs = [
+            probe.outputs([tuple(text.documents[0])])
+            for probe, text in zip(probes, batch.texts, strict=True)
+        ]
+        if callable(target) and not isinstance(target, Contrast):
+            chosen = [select(o, target, self.model, 1, None).scalar for o in outputs]
+            selected = Selected(torch.cat(chosen).detach(), target)
+        else:
+            logits = torch.cat([last_logits(output) for output in outputs])
+            found = select(logits, target, self.model, len(outputs), None).target
+            odds = [log_odds(row[None], _row(found, b)) for b, row in enumerate(logits)]
+            selected = Selected(torch.cat(odds), found)
+        if not bool(selected.scalar.isfinite().all()):
+            raise NonFiniteError(
+                f"the log-odds of the examples are {selected.scalar.tolist()}, which "
+                "no surrogate can be fitted to. Check the model's weights, run in a "
+                "wider dtype (model.float()), or explain a class of finite logit."
+            )
+        return selected
+
+    def _learn(self, batch: Batch, probe: Probe, selected: Selected, n: int) -> Learned:
+        """Fit one example's surrogate, and warn if it is not to be relied on."""
+        generator = torch.Generator().manual_seed(self.seed)
+        samples = sample(batch.texts[probe.row], self.sampling, n, generator)
+        outputs = probe.log_odds(
+            samples.sequences[1:], _row(selected.target, probe.row)
+        )
+        whole = selected.scalar[probe.row : probe.row + 1].detach().cpu().double()
+        learned = learn(samples, torch.cat([whole, outputs]), self.fit)
+        if not learned.informative or learned.fit["r2"] <= 0:
+            warnings.warn(
+                f"example {probe.row}: {learned.verdict}", SlalomWarning, stacklevel=4
+            )
+        return learned
+
+    def _explanation(
+        self,
+        batch: Batch,
+        probes: Sequence[Probe],
+        selected: Selected,
+        learned: Sequence[Learned],
+    ) -> SlalomExplanation:
+        """Put the examples' surrogates together."""
+        like = selected.scalar.new_zeros((), dtype=batch.dtype)
+        table = {
+            name: torch.zeros(batch.call.main.shape, dtype=torch.float64)
+            for name in ("value", "importance", self.score)
+        }
+        for row, (text, one) in enumerate(zip(batch.texts, learned, strict=True)):
+            places = text.documents[0]
+            ids = torch.tensor([text.ids[p] for p in places])
+            for name, numbers in table.items():
+                numbers[row, places] = SCORES[name](one.surrogate, ids)
+        scores = table[self.score].clone()
+        for row, one in enumerate(learned):
+            if not one.informative and len(batch.texts[row].vocabulary) > 1:
+                scores[row] = 0
+        return SlalomExplanation(
+            scores=scores.to(like),
+            values=table["value"].to(like),
+            importances=table["importance"].to(like),
+            output=selected.scalar.to(like),
+            target=selected.target,
+            method="slalom",
+            attended=batch.attended,
+            surrogates=[one.surrogate for one in learned],
+            fit=_fit(probes, learned),
+            verdicts=[one.verdict for one in learned],
+        )
+
+
+def _fit(probes: Sequence[Probe], learned: Sequence[Learned]) -> dict[str, Any]:
+    """Return the entries of one example, or those of several as tensors."""
+    rows = [
+        {**one.fit, "model_calls": probe.shown, "informative": one.informative}
+        for probe, one in zip(probes, learned, strict=True)
+    ]
+    if len(rows) == 1:
+        return rows[0]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return {n: torch.tensor([row.get(n, torch.nan) for row in rows]) for n in names}
+
+
+def _row(target: Any, b: int) -> Any:
+    """Return one example's target."""
+    if isinstance(target, Contrast):
+        return Contrast(target.a[b], target.b[b])
+    return target[b] if isinstance(target, Tensor) else target
+
+
+def _is_whole(number: object) -> bool:
+    return hasattr(number, "__index__") and not isinstance(number, bool)
+
+
+def _check_name(argument: str, name: object, allowed: Sequence[str]) -> None:
+    if name not in allowed:
+        raise ArgumentError(
+            f"{argument}={name!r} must be one of {', '.join(map(repr, allowed))}."
+        )

@@ -1,0 +1,153 @@
+"""What SLALOM returns: values, importances, the surrogate itself and its fidelity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ...errors import ArgumentError
+from ...explanation import Explanation
+from ...words import Grouping
+from .surrogate import Surrogate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["SlalomExplanation", "SlalomWarning"]
+
+
+class SlalomWarning(UserWarning):
+    """Says that a surrogate is not to be relied on, and why."""
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class SlalomExplanation(Explanation):
+    """Values and importances of tokens, by a surrogate that never looks inside.
+
+    Args:
+        values: What each token says: the log-odds of a text of this token alone, if
+            special tokens had no weight, ``[B, T]``.
+        importances: How much it is listened to beside others, ``[B, T]``; they average
+            to 0 over the distinct ordinary tokens of an example. At special tokens
+            values and importances are what these share, if they weigh at all, else 0,
+            as at padding.
+        surrogates: The surrogate of each example.
+        fit: ``"heldout_error"`` and ``"constant_error"``, mean squared errors of the
+            surrogate and of a constant on perturbations that were not fitted, half of
+            them deletions of 1 to 10 tokens, half random triples; ``"deletion_error"``
+            and ``"short_error"``, the two halves; ``"r2"``; ``"model_calls"``, the
+            sequences that the model was shown; ``"informative"``, whether the
+            surrogate beats the constant by more than chance; ``"ridge"``. Plain
+            numbers for one example, tensors ``[B]`` for more.
+        verdicts: The same in plain words, one sentence for each example.
+    """
+
+    values: Tensor
+    importances: Tensor
+    surrogates: list[Surrogate]
+    fit: dict[str, Any] = field(default_factory=dict)
+    verdicts: list[str] = field(default_factory=list)
+
+    def surrogate(self, ids: Tensor, example: int | None = None) -> Tensor:
+        """Predict the log-odds of sequences.
+
+        Args:
+            ids: ``[N, L]``, sequences as the model takes them, special tokens included.
+                Ids that are not in the text, padding for one, weigh nothing.
+            example: Whose surrogate to use. Defaults to ``None``: the only one, or, of
+                several examples, each for its own row of ``ids``.
+
+        Returns:
+            ``[N]``.
+
+        Raises:
+            ArgumentError: If it is not clear whose surrogate is meant.
+        """
+        many = len(self.surrogates)
+        if example is None and many > 1:
+            if not isinstance(ids, Tensor) or len(ids) != many:
+                raise ArgumentError(
+                    f"ids must have one row for each of the {many} examples, or say "
+                    "whose surrogate to use with example=."
+                )
+            rows = zip(self.surrogates, ids, strict=True)
+            found = torch.cat([one(row[None]) for one, row in rows])
+        else:
+            found = self._of(example or 0)(ids)
+        return found.to(self.output)
+
+    def scatter(self, example: int = 0) -> Figure:
+        """Draw value against importance, one point for each distinct token.
+
+        Args:
+            example: Which example of the batch. Defaults to ``0``.
+
+        Returns:
+            A matplotlib figure, registered with no window.
+        """
+        from .scatter import scatter
+
+        self._of(example)
+        names = self._names(example)
+        shown = sorted(names)
+        return scatter(
+            self.values[example, shown].cpu(),
+            self.importances[example, shown].cpu(),
+            [names[t] for t in shown],
+        )
+
+    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
+        """Render for a terminal, with what the surrogate is worth.
+
+        Args:
+            colour: As ``Explanation.to_terminal`` takes it.
+            width: As ``Explanation.to_terminal`` takes it.
+
+        Returns:
+            Lines of text, without a newline at the end.
+        """
+        return "\n".join([super().to_terminal(colour, width), "", *self.verdicts])
+
+    def _of(self, example: int) -> Surrogate:
+        """Return an example's surrogate.
+
+        Raises:
+            ArgumentError: If there is no such example.
+        """
+        if not 0 <= example < len(self.surrogates):
+            raise ArgumentError(
+                f"example={example} is none of the {len(self.surrogates)} examples, 0 "
+                f"to {len(self.surrogates) - 1}."
+            )
+        return self.surrogates[example]
+
+    def _names(self, b: int) -> dict[int, str]:
+        """Return the ordinary positions of an example and what stands there."""
+        special = self.meta.get("special")
+        places = list(range(self.values.shape[1]))
+        if self.attended is not None:
+            places = [t for t in places if bool(self.attended[b, t])]
+        if self.tokens is None:
+            return {t: str(t) for t in places}
+        row = self.tokens[b]
+        flags = special[b] if special else [False] * len(row)
+        return {t: row[t] for t in places if t < len(row) and not flags[t]}
+
+    def _merged(self, grouping: Grouping) -> dict[str, Any]:
+        """Return also values and importances of words, as the surrogate merges them.
+
+        A word weighs what its tokens weigh together, and has their weighted mean value.
+        """
+        peak = self.importances.double().amax()
+        weights = (self.importances.double() - peak).exp()
+        total = grouping.fold(weights)
+        values = grouping.fold(weights * self.values.double()) / total.clamp(min=1e-300)
+        importances = torch.where(total > 0, total.log() + peak, 0.0)
+        return {
+            **super()._merged(grouping),
+            "values": values.to(self.values),
+            "importances": importances.to(self.importances),
+        }

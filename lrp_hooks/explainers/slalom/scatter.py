@@ -1,0 +1,68 @@
+"""Value against importance, one point a token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ...render.colour import LIGHT, NEGATIVE, POSITIVE
+from ...render.plot import require_matplotlib
+from ...render.text import visible
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["scatter"]
+
+
+def scatter(values: Tensor, importances: Tensor, names: Sequence[str]) -> Figure:
+    """Draw what tokens say against how much they are listened to.
+
+    Args:
+        values: ``[D]``.
+        importances: ``[D]``.
+        names: What to write beside each point; equal names at one place are drawn
+            once.
+
+    Returns:
+        A matplotlib figure, registered with no window.
+    """
+    require_matplotlib()
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    points = {
+        (name, float(v), float(s)): None
+        for name, v, s in zip(names, values, importances, strict=True)
+    }
+    x = torch.tensor([v for _, v, _ in points], dtype=torch.float64)
+    y = torch.tensor([s for _, _, s in points], dtype=torch.float64)
+    scale = float((x * y.exp()).abs().max()) or 1.0
+    ends = [[c / 255 for c in colour] for colour in (NEGATIVE, LIGHT, POSITIVE)]
+    drawn = Figure(figsize=(7, 5), layout="constrained")
+    axes: Any = drawn.subplots()
+    axes.axvline(0, color="0.8", zorder=0)
+    axes.axhline(0, color="0.8", zorder=0)
+    axes.scatter(
+        x.numpy(),
+        y.numpy(),
+        c=(x * y.exp()).numpy(),
+        cmap=LinearSegmentedColormap.from_list("diverging", ends),
+        vmin=-scale,
+        vmax=scale,
+        edgecolors="0.4",
+    )
+    for name, v, s in points:
+        axes.annotate(
+            visible(name),
+            (v, s),
+            xytext=(4, 3),
+            textcoords="offset points",
+            fontsize=8,
+            parse_math=False,
+        )
+    axes.set(xlabel="value", ylabel="importance")
+    return drawn

@@ -1,0 +1,136 @@
+"""One surrogate for a whole model, over the vocabulary of many documents."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import ArgumentError, TextError
+from ...inputs import Call
+from ...readout import select
+from .explanation import SlalomWarning
+from .learning import learn
+from .probe import Probe, eval_mode, last_logits, log_odds
+from .sampling import Text, sample
+from .surrogate import Surrogate
+from .texts import special_ids
+
+__all__ = ["VocabularySurrogate", "fit_vocabulary"]
+
+SAMPLES_A_TOKEN = 4
+
+
+@dataclass(frozen=True, eq=False)
+class VocabularySurrogate(Surrogate):
+    """A surrogate with its fidelity.
+
+    Args:
+        fit: As ``SlalomExplanation.fit``.
+    """
+
+    fit: dict[str, Any] = field(default_factory=dict)
+
+
+def fit_vocabulary(
+    model: nn.Module,
+    documents: Sequence[str] | Sequence[Sequence[int]],
+    tokenizer: Any = None,
+    *,
+    target: Any,
+    n_samples: int | None = None,
+    seed: int = 0,
+) -> VocabularySurrogate:
+    """Fit one surrogate to a model, for all texts of the documents' vocabulary.
+
+    Short sequences mix tokens of all documents, deletions leave tokens of one out.
+    The time of the fit grows with the cube of the vocabulary: a thousand distinct
+    tokens take minutes.
+
+    Args:
+        model: A classifier or language model that takes token ids.
+        documents: Texts, which need a tokenizer, or lists of token ids.
+        tokenizer: A Hugging Face tokenizer. Defaults to ``None``: nothing is special.
+        target: The class whose log-odds are predicted; a label or a ``Contrast`` will
+            do, too.
+        n_samples: The most perturbed texts to show to the model, besides the documents
+            themselves. Defaults to ``None``: four for each distinct token.
+        seed: One seed, one answer. Defaults to ``0``.
+
+    Returns:
+        The surrogate of the vocabulary, with save and load.
+
+    Raises:
+        ArgumentError: If texts come without a tokenizer, a target is missing or a
+            function, or ``n_samples`` is too small.
+    """
+    if target is None or callable(target):
+        raise ArgumentError(
+            f"target={target!r} must be one class, label or Contrast for all documents."
+        )
+    text = _concatenate(documents, tokenizer)
+    minimum = len(text.vocabulary) + 1
+    number = SAMPLES_A_TOKEN * minimum if n_samples is None else n_samples
+    if number < minimum:
+        raise ArgumentError(
+            f"n_samples={n_samples} is too few for {minimum - 1} distinct tokens; the "
+            f"minimum is {minimum}."
+        )
+    device = next(model.parameters(), torch.zeros(())).device
+    ids = torch.tensor([text.ids], device=device)
+    probe = Probe(model, Call((ids,), {}, ids), 0)
+    samples = sample(text, "mixed", number, torch.Generator().manual_seed(seed))
+    with eval_mode(model):
+        logits = last_logits(probe.outputs(samples.sequences[:1]))
+        chosen = _only(select(logits, target, model, 1, None).target)
+        others = probe.log_odds(samples.sequences[1:], chosen)
+    outputs = torch.cat([log_odds(logits, chosen).cpu(), others])
+    learned = learn(samples, outputs, "gauss-newton")
+    if not learned.informative:
+        warnings.warn(learned.verdict, SlalomWarning, stacklevel=2)
+    found = learned.surrogate
+    fit = {**learned.fit, "model_calls": probe.shown}
+    fit["informative"] = learned.informative
+    return VocabularySurrogate(found.ids, found.values, found.importances, fit)
+
+
+def _concatenate(documents: Sequence[Any], tokenizer: Any) -> Text:
+    """Return documents behind each other.
+
+    Raises:
+        ArgumentError: If texts come without a tokenizer.
+        TextError: If there is no document, or one without an ordinary token.
+    """
+    if isinstance(documents, (str, Tensor)) or not len(documents):
+        raise TextError("documents must be a list of at least one text.")
+    if tokenizer is None and any(isinstance(d, str) for d in documents):
+        raise ArgumentError(
+            "documents are texts, and tokenizer is None. Pass the model's tokenizer, "
+            "or lists of token ids."
+        )
+    rows = [
+        tokenizer(d)["input_ids"] if isinstance(d, str) else list(map(int, d))
+        for d in documents
+    ]
+    special = special_ids(tokenizer)
+    for number, row in enumerate(rows, start=1):
+        if all(i in special for i in row):
+            raise TextError(f"document {number} has no ordinary token: {row[:20]}.")
+    ids = [i for row in rows for i in row]
+    starts = [sum(map(len, rows[:k])) for k in range(len(rows))]
+    places = [
+        list(range(start, start + len(row)))
+        for start, row in zip(starts, rows, strict=True)
+    ]
+    return Text(ids, [i in special for i in ids], places)
+
+
+def _only(target: Any) -> Any:
+    """Return the target of the one example."""
+    if isinstance(target, Tensor):
+        return target[0]
+    return type(target)(target.a[0], target.b[0])
