@@ -1,0 +1,150 @@
+"""What explainers that run a model many times do to its call, and to chance."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ArgumentError
+from ..finite import check_output
+from ..inputs import Call, advising
+from ..readout import Contrast, Selected, select
+from ..subject import Subject
+from .base import is_whole
+
+__all__ = ["attended", "changed", "check_number", "run", "seeded", "target_of"]
+
+
+def attended(model: nn.Module, call: Call) -> Tensor | None:
+    """Find the positions that hold no padding.
+
+    Args:
+        model: The model that is called.
+        call: Its call.
+
+    Returns:
+        Boolean ``[B, T]`` from the attention mask, named or positional, or ``None``
+        where there is none of that shape.
+    """
+    mask = call.mask
+    if mask is None:
+        mask = dict(_named(model, call)).get("attention_mask")
+    if not isinstance(mask, Tensor) or mask.shape != call.main.shape[:2]:
+        return None
+    return mask.detach() != 0
+
+
+def changed(
+    model: nn.Module, call: Call, change: Callable[[str, Tensor], Tensor]
+) -> Call:
+    """Change every tensor of a call that has a row for each example.
+
+    Args:
+        model: The model that is called.
+        call: Its call.
+        change: Takes the argument's name and the tensor, and returns another.
+
+    Returns:
+        The new call.
+    """
+    made: dict[int, Tensor] = {}
+
+    def new(name: str, value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.shape[:1] != (call.batch,):
+            return value
+        return made.setdefault(id(value), change(name, value))
+
+    values = [new(name, value) for name, value in _named(model, call)]
+    n = len(call.args)
+    return Call(
+        tuple(values[:n]),
+        dict(zip(call.kwargs, values[n:], strict=True)),
+        made[id(call.main)],
+        {name: made.get(id(value), value) for name, value in call.floats.items()},
+        None if call.mask is None else made[id(call.mask)],
+        # Values of `made` are tensors, so None stays itself.
+        made.get(id(call.output_mask), call.output_mask),
+    )
+
+
+def run(subject: Subject, call: Call, target: Any) -> Selected:
+    """Call the model without a graph.
+
+    Args:
+        subject: The model.
+        call: Its call.
+        target: What is explained, see `Instrumentation.attribute`.
+
+    Returns:
+        The explained scalars, which are finite.
+    """
+    with advising(call), torch.no_grad():
+        output = subject.model(*call.args, **call.kwargs)
+        selected = select(output, target, subject.model, call.batch, call.output_mask)
+    check_output(subject, call, selected.scalar)
+    return selected
+
+
+def target_of(target: Any, rows: Tensor) -> Any:
+    """Choose the target of each of several rows.
+
+    Args:
+        target: A resolved target of the whole batch, see `Selected.target`.
+        rows: The example that each row belongs to, ``[N]``.
+
+    Returns:
+        The same kind of target, for ``N`` rows.
+    """
+    if isinstance(target, Contrast):
+        return Contrast(target_of(target.a, rows), target_of(target.b, rows))
+    return target[rows.to(target.device)] if isinstance(target, Tensor) else target
+
+
+@contextmanager
+def seeded(seed: int) -> Generator[None]:
+    """Seed torch's random numbers on the CPU, and put them back as they were.
+
+    Args:
+        seed: The seed.
+
+    Yields:
+        Nothing.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed % 2**63)
+        yield
+
+
+def check_number(name: str, value: object, least: float | None, whole: bool) -> None:
+    """Refuse an option that is not the number it should be.
+
+    Args:
+        name: The option.
+        value: What came.
+        least: The smallest number allowed, if there is one.
+        whole: Whether it must be a whole number.
+
+    Raises:
+        ArgumentError: If it is something else.
+    """
+    is_number = hasattr(value, "__float__") and not isinstance(value, bool)
+    fits = is_whole(value) if whole else is_number
+    if not fits or (least is not None and not float(value) >= least):  # type: ignore[arg-type]
+        what = "a whole number" if whole else "a number"
+        limit = "" if least is None else f" of at least {least}"
+        raise ArgumentError(f"{name}={value!r} must be {what}{limit}.")
+
+
+def _named(model: nn.Module, call: Call) -> list[tuple[str, Any]]:
+    """List the arguments of a call by name, the positional ones first."""
+    try:
+        names = list(inspect.signature(model.forward).parameters)[: len(call.args)]
+    except (TypeError, ValueError):  # builtins have no signature
+        names = []
+    names += [""] * (len(call.args) - len(names))
+    return [*zip(names, call.args, strict=True), *call.kwargs.items()]
