@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .backward import by_example, gradients, sum_rows
 from .checks import Complain, watch_target
@@ -28,6 +28,7 @@ __all__ = [
     "Pass",
     "Request",
     "backward_pass",
+    "eval_mode",
     "forward_pass",
     "prepared",
     "select_target",
@@ -112,13 +113,21 @@ def prepared(subject: Subject, inputs: Any) -> Generator[Call]:
             "graph; call it outside, torch.no_grad() is fine."
         )
     call = bind(subject, inputs)
-    with torch.enable_grad(), _eval_mode(subject):
+    with torch.enable_grad(), eval_mode(subject.model):
         yield call
 
 
 @contextmanager
-def _eval_mode(subject: Subject) -> Generator[None]:
-    training = [module for module in subject.modules.values() if module.training]
+def eval_mode(model: nn.Module) -> Generator[None]:
+    """Switch training off, and then on again where it was on.
+
+    Args:
+        model: The model.
+
+    Yields:
+        Nothing.
+    """
+    training = [module for module in model.modules() if module.training]
     for module in training:
         module.training = False
     try:

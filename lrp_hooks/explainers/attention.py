@@ -1,4 +1,4 @@
-"""Explanations that read attention maps: last layer, rollout, flow, and GAE.
+"""Explanations that read attention maps: their base, the last layer, and rollout.
 
 Which query is read, the class token's or another, is found by the gradient: the rows of
 the last map that the explained output depends on.
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from ..attention_maps import Recorded, record_maps
-from ..errors import ArgumentError, UnsupportedModelError
+from ..errors import UnsupportedModelError
 from ..inputs import is_encoder_decoder
 from ..readout import select
 from .base import Explainer, check_option
 from .rollout import RolloutExplanation, normalised, rollout
 
-__all__ = ["AttentionFlow", "AttentionLast", "AttentionRollout", "GenericAttention"]
+__all__ = ["AttentionLast", "AttentionMethod", "AttentionRollout", "identity", "taken"]
 
 _HEADS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda maps: maps.mean(-3),
@@ -118,7 +118,7 @@ class AttentionMethod(Explainer):
     def _rows(self, recorded: Recorded, gradient: Tensor) -> Tensor:
         """Return which queries are read, boolean [B, T]."""
         if self.query == "taken":
-            return _taken(gradient)
+            return taken(gradient)
         attended = recorded.attended
         if attended is None:
             return torch.ones_like(gradient[:, 0, :, 0], dtype=torch.bool)
@@ -149,7 +149,15 @@ def _differentiate(
     return maps, [_by_head(gradient, batch) for gradient in gradients]
 
 
-def _identity(weights: Tensor) -> Tensor:
+def identity(weights: Tensor) -> Tensor:
+    """Return the identity that goes with maps.
+
+    Args:
+        weights: [..., T, T].
+
+    Returns:
+        [T, T].
+    """
     return torch.eye(weights.shape[-1], dtype=weights.dtype, device=weights.device)
 
 
@@ -158,8 +166,15 @@ def _by_head(weights: Tensor, batch: int) -> Tensor:
     return weights.view(batch, -1, *weights.shape[1:]) if weights.ndim == 3 else weights
 
 
-def _taken(gradient: Tensor) -> Tensor:
-    """Return the queries of a map that an output depends on, boolean [B, Q]."""
+def taken(gradient: Tensor) -> Tensor:
+    """Find the queries of a map that an output depends on.
+
+    Args:
+        gradient: The output's gradient for the map, [B, H, Q, K].
+
+    Returns:
+        Boolean [B, Q].
+    """
     rows: Tensor = gradient.abs().sum((1, 3)) > 0
     # An output that is flat at this point depends on all alike.
     return rows | ~rows.any(1, keepdim=True)
@@ -261,7 +276,7 @@ class AttentionRollout(AttentionMethod):
         Returns:
             [B, T, T]; rows sum to 1.
         """
-        return normalised(weights.mean(1) + self.residual * _identity(weights))
+        return normalised(weights.mean(1) + self.residual * identity(weights))
 
     def joint(self, layers: Tensor, rows: Tensor) -> Tensor:
         """Multiply the layers.
@@ -274,151 +289,3 @@ class AttentionRollout(AttentionMethod):
             [B, T, T].
         """
         return rollout(layers)
-
-
-class AttentionFlow(AttentionRollout):
-    """The largest flow from a query in the last layer to each input token.
-
-    The matrices of `AttentionRollout` are capacities of edges between layers (Abnar &
-    Zuidema 2020, section 3). One maximum-flow problem a token: slow, for short texts.
-    """
-
-    method = "attention_flow"
-
-    def joint(self, layers: Tensor, rows: Tensor) -> Tensor:
-        """Solve the flow problems of the rows that are read.
-
-        Args:
-            layers: [L, B, T, T].
-            rows: Boolean [B, T].
-
-        Returns:
-            [B, T, T]; the rows asked for sum to 1, the others are 0.
-        """
-        flows = torch.zeros_like(layers[0])
-        for row, query in rows.nonzero().tolist():
-            flows[row, query] = _flow(layers[:, row], query)
-        return normalised(flows)
-
-
-def _flow(layers: Tensor, query: int) -> Tensor:
-    """Return the maximum flow from a query to every input token, [T]."""
-    networkx = _require_networkx()
-    n_layers, length = layers.shape[:2]
-    graph = networkx.DiGraph()
-    for layer, above, below in layers.nonzero().tolist():
-        capacity = float(layers[layer, above, below])
-        graph.add_edge((layer + 1, above), (layer, below), capacity=capacity)
-    source = (n_layers, query)
-    flows = [
-        networkx.maximum_flow_value(graph, source, (0, token))
-        if (0, token) in graph
-        else 0.0
-        for token in range(length)
-    ]
-    return layers.new_tensor(flows)
-
-
-def _require_networkx() -> Any:
-    try:
-        import networkx
-    except ImportError as error:
-        raise ArgumentError(
-            "method='attention_flow' solves maximum-flow problems with networkx, which "
-            'is not installed: pip install "lrp_hooks[flow]".'
-        ) from error
-    return networkx
-
-
-class GenericAttention(AttentionMethod):
-    """GAE: attention weighted by its gradient, and propagated through the layers.
-
-    R <- R + mean_h((dy/dA * A)+) R for self-attention (Chefer et al. 2021, "Generic
-    Attention-model Explainability", eq. 5, 6); with eq. 8 to 11 for the cross-attention
-    of encoder-decoders, whose scores are those of the encoder's tokens.
-    """
-
-    method = "generic_attention"
-    class_specific = True
-
-    def layer(self, weights: Tensor, gradient: Tensor | None) -> Tensor:
-        """Average what the gradient says of each head.
-
-        Args:
-            weights: Its map, [B, H, Q, K].
-            gradient: The gradient of the explained output.
-
-        Returns:
-            [B, Q, K], not negative.
-        """
-        assert gradient is not None
-        return (weights * gradient).clamp(min=0).mean(1)
-
-    def joint(self, layers: Tensor, rows: Tensor) -> Tensor:
-        """Propagate through self-attention.
-
-        Args:
-            layers: [L, B, T, T].
-            rows: Unused.
-
-        Returns:
-            [B, T, T].
-        """
-        return rollout(layers + _identity(layers))
-
-    def _read(
-        self, recorded: Recorded, maps: list[Tensor], gradients: list[Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        if not is_encoder_decoder(self.model):
-            return super()._read(recorded, maps, gradients)
-        weighed = [self.layer(*pair) for pair in zip(maps, gradients, strict=True)]
-        n_encoder = _count_in_encoder(self.model, recorded)
-        encoder, decoder = weighed[:n_encoder], weighed[n_encoder:]
-        layers = torch.stack(encoder)
-        joint = _across(self.joint(layers, layers), decoder)
-        rows = _taken(gradients[-1])
-        return layers, joint, rows if self.query == "taken" else torch.ones_like(rows)
-
-
-def _count_in_encoder(model: nn.Module, recorded: Recorded) -> int:
-    """Return how many maps are the encoder's, which come first.
-
-    Raises:
-        UnsupportedModelError: If the model does not say which part its encoder is.
-    """
-    get_encoder: Any = getattr(model, "get_encoder", lambda: None)
-    encoder = get_encoder()
-    names = [name for name, module in model.named_modules() if module is encoder]
-    if not names:
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has no get_encoder() that returns one of its "
-            "modules, so its cross-attention cannot be told from the rest. Use 'lrp'."
-        )
-    return sum(found.module.startswith(f"{names[0]}.") for found in recorded.maps)
-
-
-def _across(source: Tensor, decoder: Sequence[Tensor]) -> Tensor:
-    """Propagate through a decoder, whose self- and cross-attention take turns.
-
-    Args:
-        source: What the encoder's tokens are made of, [B, K, K].
-        decoder: Weighed maps, [B, Q, Q] and [B, Q, K] in turn.
-
-    Returns:
-        What the decoder's tokens take from the encoder's, [B, Q, K].
-    """
-    own = _identity(decoder[0]).expand_as(decoder[0])
-    joint = torch.zeros_like(decoder[1])
-    for number, weighed in enumerate(decoder):
-        if number % 2 == 0:
-            own, joint = own + weighed @ own, joint + weighed @ joint
-        else:
-            taken = weighed @ _without_identity(source)
-            joint += _without_identity(own).transpose(1, 2) @ taken
-    return joint
-
-
-def _without_identity(relevance: Tensor) -> Tensor:
-    """Return rownorm(R - I) + I (eq. 8, 9)."""
-    identity = _identity(relevance)
-    return normalised(relevance - identity) + identity

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from ...errors import ArgumentError, UnsupportedModelError
 from ...passes import Forward
 from ...readout import find_logits
+from .blocks import SUPPORTED, read_encoder
 from .decomposition import Settings, decompose
-from .encoder import SUPPORTED, Encoder, read_encoder
+from .encoder import Encoder
 from .reading import Place, record
 from .shelf import Shelf
 

@@ -22,7 +22,8 @@ from ...reader import InputOf
 from ...sources import SourceCollector
 from ...subject import Subject
 from ...surroundings import storage_address
-from .encoder import SUPPORTED
+from .blocks import SUPPORTED
+from .recorder import recording
 from .tape import FirstMix, Node, Tape
 
 __all__ = ["Place", "find_place", "record"]
@@ -87,7 +88,7 @@ def _run(
     subject: Subject, inputs: Any, tape: Tape, wrt: str | None, strict: bool
 ) -> Forward:
     request = Request(inputs, None, wrt, (), _ignore)
-    with instrument(subject.model, rules=tape.rules(), strict=strict) as lrp:
+    with instrument(subject.model, rules=recording(tape), strict=strict) as lrp:
         lrp.runtime.settled = _ignore  # the pass that explains will warn
         with prepared(subject, inputs) as call:
             return forward_pass(subject, lrp.runtime, call, request, SourceCollector)

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ArgumentError, NonFiniteError
+from ...passes import eval_mode
 from ...readout import Contrast, Selected, select
-from ..base import Explainer
+from ..base import Explainer, check_option, is_whole
 from .explanation import SlalomExplanation, SlalomWarning
 from .learning import FITS, Learned, learn
-from .probe import Probe, eval_mode, last_logits, log_odds
+from .probe import Probe, last_logits, log_odds
 from .sampling import SAMPLINGS, sample
 from .scores import SCORES
 from .texts import Batch, read_batch
@@ -72,15 +73,15 @@ class Slalom(Explainer):
             ArgumentError: If an option has a value that is not allowed.
         """
         super().__init__(model)
-        _check_name("sampling", sampling, tuple(SAMPLINGS))
-        _check_name("fit", fit, tuple(FITS))
-        _check_name("score", score, tuple(SCORES))
-        if n_samples is not None and not _is_whole(n_samples):
+        check_option(self, "sampling", sampling, SAMPLINGS)
+        check_option(self, "fit", fit, FITS)
+        check_option(self, "score", score, SCORES)
+        if n_samples is not None and not is_whole(n_samples):
             raise ArgumentError(
                 f"n_samples={n_samples!r} must be a whole number, or None for a number "
                 "that fits the text."
             )
-        if not _is_whole(seed):
+        if not is_whole(seed):
             raise ArgumentError(f"seed={seed!r} must be a whole number.")
         if tokenizer is not None and not hasattr(tokenizer, "all_special_ids"):
             raise ArgumentError(
@@ -226,14 +227,3 @@ def _row(target: Any, b: int) -> Any:
     if isinstance(target, Contrast):
         return Contrast(target.a[b], target.b[b])
     return target[b] if isinstance(target, Tensor) else target
-
-
-def _is_whole(number: object) -> bool:
-    return hasattr(number, "__index__") and not isinstance(number, bool)
-
-
-def _check_name(argument: str, name: object, allowed: Sequence[str]) -> None:
-    if name not in allowed:
-        raise ArgumentError(
-            f"{argument}={name!r} must be one of {', '.join(map(repr, allowed))}."
-        )

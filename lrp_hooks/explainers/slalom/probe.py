@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from ...inputs import Call
 from ...readout import Contrast, find_logits
 from .sampling import Positions
 
-__all__ = ["Probe", "eval_mode", "last_logits", "log_odds"]
+__all__ = ["Probe", "last_logits", "log_odds"]
 
 TOKENS_A_BATCH = 2048
 BAR_DELAY = 2.0
@@ -157,26 +156,6 @@ class Probe:
 
     def _dtype(self) -> torch.dtype:
         return next((p.dtype for p in self.model.parameters()), torch.float32)
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Generator[None]:
-    """Switch training off, and then on again where it was on.
-
-    Args:
-        model: The model.
-
-    Yields:
-        Nothing.
-    """
-    training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _batches(sequences: Sequence[Positions]) -> Iterable[list[int]]:

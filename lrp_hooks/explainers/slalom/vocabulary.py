@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from ...errors import ArgumentError, TextError
 from ...inputs import Call
+from ...passes import eval_mode
 from ...readout import select
 from .explanation import SlalomWarning
 from .learning import learn
-from .probe import Probe, eval_mode, last_logits, log_odds
+from .probe import Probe, last_logits, log_odds
 from .sampling import Text, sample
 from .surrogate import Surrogate
 from .texts import special_ids

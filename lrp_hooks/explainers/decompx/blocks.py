@@ -1,0 +1,158 @@
+"""Reads an encoder's blocks off the tape of one forward pass.
+
+From the logits back to the source, by what was called and not by what modules are
+named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from ...errors import UnsupportedModelError
+from .encoder import Activation, Block, Encoder, Linear, Mean, Norm, Select, Step
+from .tape import Node
+
+__all__ = ["SUPPORTED", "read_encoder"]
+
+SUPPORTED = (
+    "Vectors are decomposed in encoders of self-attention, LayerNorm, linear layers, "
+    "element-wise activations and residual sums, post-LN or pre-LN (BERT, RoBERTa, "
+    "DistilBERT, ELECTRA, MPNet, XLM-R, ViT), with a head on one token or on the mean "
+    "of all; no decoders, no encoder-decoders."
+)
+"""What can be read off a tape, for messages."""
+
+
+def read_encoder(logits: Node, source: Node) -> Encoder:
+    """Read the blocks off a tape.
+
+    Args:
+        logits: The node of the logits, [B, C].
+        source: The node of what is read.
+
+    Returns:
+        The encoder, with all examples of the batch.
+
+    Raises:
+        UnsupportedModelError: If something else than an encoder's layers was called;
+            the message names the function and the module.
+    """  # noqa: DOC501, DOC502 (made by a function)
+    blocks: list[Block] = []
+    head: list[Step] = []
+    steps: list[Step] = []
+    node = logits.still()
+    while node is not source:
+        if node.kind != "sum":
+            steps.insert(0, _step(node))
+            node = node.input.still()
+            continue
+        block, node = _block(node, steps)
+        if blocks and steps:
+            raise _wrong(node, "the next layer")
+        head = head if blocks else steps
+        blocks.insert(0, block)
+        steps = []
+    if not blocks:
+        raise _wrong(logits, "the end of a layer")
+    stem = tuple(steps)
+    x, output = source.value.detach(), logits.value.detach()
+    return Encoder(x, stem, tuple(blocks), tuple(head), output)
+
+
+def _step(node: Node) -> Step:
+    """Read one step outside of the blocks."""
+    if node.kind == "select":
+        return Select(node.settings["index"])
+    if node.kind == "mean":
+        return Mean()
+    readers: dict[str, Callable[[Node], Step]] = {
+        "linear": _linear,
+        "norm": _norm,
+        "activation": _activation,
+    }
+    if node.kind not in readers:
+        raise _wrong(node, "a linear layer, norm, activation or residual")
+    return readers[node.kind](node)
+
+
+def _block(end: Node, after: list[Step]) -> tuple[Block, Node]:
+    """Read one block from its second residual sum; take its norm from ``after``."""
+    down, residual = _branches(end, "activation")
+    activation = down.input.still()
+    up = _expect(activation.input.still(), "linear")
+    norm1 = _expect(up.input.still(), "norm")
+    is_post_norm = norm1 is residual
+    middle = norm1.input.still() if is_post_norm else residual
+    if norm1.input.still() is not middle:
+        raise _wrong(norm1, "LayerNorm of the sum before it")
+    output, x = _branches(_expect(middle, "sum"), "mix")
+    mix = output.input.still()
+    value = _expect(mix.input.still(), "linear")
+    _check_heads(mix, value, output)
+    norm0 = None if value.input.still() is x else _expect(value.input.still(), "norm")
+    if norm0 is not None and norm0.input.still() is not x:
+        raise _wrong(norm0, "LayerNorm of the layer's input")
+    if is_post_norm and not (after and isinstance(after[0], Norm)):
+        raise _wrong(end, "LayerNorm after the second sum")
+    norm2 = after.pop(0) if is_post_norm else None
+    block = Block(
+        name=end.module,
+        x=x.value.detach(),
+        norm0=None if norm0 is None else _norm(norm0),
+        weights=mix.settings["weights"],
+        value=_linear(value),
+        output=_linear(output),
+        norm1=_norm(norm1),
+        up=_linear(up),
+        activation=_activation(activation),
+        down=_linear(down),
+        norm2=norm2,  # type: ignore[arg-type]
+    )
+    return block, x
+
+
+def _branches(end: Node, kind: str) -> tuple[Node, Node]:
+    """Tell the branch, a linear layer after ``kind``, from the residual stream."""
+    first, second = (node.still() for node in end.inputs)
+    for branch, residual in ((first, second), (second, first)):
+        if branch.kind == "linear" and branch.input.still().kind == kind:
+            return branch, residual
+    raise _wrong(end, f"the sum of a residual and a linear layer after {kind!r}")
+
+
+def _expect(node: Node, kind: str) -> Node:
+    if node.kind != kind:
+        raise _wrong(node, repr(kind))
+    return node
+
+
+def _check_heads(mix: Node, value: Node, output: Node) -> None:
+    """Refuse heads that are not equal parts of the projections, in order."""
+    if mix.value.ndim != 4:
+        raise _wrong(mix, "attention over [B, H, T, D]")
+    batch, n_heads, length = mix.value.shape[:3]
+    heads = value.value.reshape(batch, length, n_heads, -1).transpose(1, 2)
+    joined = mix.value.transpose(1, 2).flatten(2)
+    if not torch.equal(heads, mix.input.value):
+        raise _wrong(mix, "heads that are consecutive parts of the values")
+    if not torch.equal(joined, output.input.value):
+        raise _wrong(output, "heads that are joined in order")
+
+
+def _linear(node: Node) -> Linear:
+    return Linear(node.settings["weight"], node.settings["bias"])
+
+
+def _norm(node: Node) -> Norm:
+    return Norm(node.input.value.detach(), **node.settings)
+
+
+def _activation(node: Node) -> Activation:
+    return Activation(node.settings["function"], node.input.value.detach())
+
+
+def _wrong(node: Node, wanted: str) -> UnsupportedModelError:
+    what = f"{node.module or 'the model'} calls {node.kind!r} where {wanted} was due"
+    return UnsupportedModelError(f"{what}. {SUPPORTED}")
