@@ -21,7 +21,9 @@ __all__ = ["fragment", "page", "terminal"]
 
 _STYLE = (
     ".lrp-hooks .wide { overflow-x: auto } "
-    ".lrp-hooks .wide td { padding: .1em .5em } .lrp-hooks .wide th { padding: 0 .5em }"
+    ".lrp-hooks .wide td { padding: .1em .5em } "
+    ".lrp-hooks .wide th { padding: 0 .5em; vertical-align: bottom } "
+    ".lrp-hooks .wide th, .lrp-hooks .wide th * { overflow-wrap: normal }"
 )
 
 
@@ -149,7 +151,7 @@ def _cost_lines(comparison: Comparison) -> list[str]:
 def _example(shown: dict[str, View], b: int) -> str:
     strips = _strips(shown, b)
     target = next(iter(shown.values())).examples[b].target
-    head = "".join(f'<th scope="col">{isolated(label)}</th>' for label in strips)
+    head = "".join(f'<th scope="col">{_breakable(label)}</th>' for label in strips)
     tokens = next(iter(strips.values())).tokens
     rows = "".join(_row(strips, t, token) for t, token in enumerate(tokens))
     return (
@@ -170,7 +172,7 @@ def _row(strips: dict[str, Strip], t: int, token: str) -> str:
 
 
 def _agreement(comparison: Comparison) -> str:
-    labels = [isolated(label) for label in comparison.explanations]
+    labels = [_breakable(label) for label in comparison.explanations]
     head = "".join(f'<th scope="col">{label}</th>' for label in labels)
     rows = "".join(
         f'<tr><th scope="row">{label}</th>'
@@ -184,6 +186,10 @@ def _agreement(comparison: Comparison) -> str:
     caption = "<caption>rank agreement (Spearman)</caption>"
     table = f"<table>{caption}<tr><th></th>{head}</tr>{rows}</table>"
     return f'<div class="wide">{table}</div>'
+
+
+def _breakable(label: str) -> str:
+    return isolated(label).replace("_", "_<wbr>")
 
 
 def _costs(comparison: Comparison) -> str:
