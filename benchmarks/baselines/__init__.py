@@ -1,0 +1,1 @@
+"""What the explanations that read attention cost, and the exact limit of LIME."""
