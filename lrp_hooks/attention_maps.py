@@ -32,6 +32,7 @@ __all__ = [
     "AttentionMaps",
     "Recorded",
     "attention_weights",
+    "by_head",
     "record_maps",
 ]
 
@@ -50,7 +51,8 @@ class AttentionMap:
 
     Attributes:
         module: The qualified name of the module that attended.
-        weights: ``[B, H, Q, K]``: head, query, key; rows sum to 1.
+        weights: ``[B, H, Q, K]``: head, query, key; rows sum to 1. In a recording as
+            the model has them, which may fold heads into the batch.
     """
 
     module: str
@@ -81,7 +83,12 @@ class AttentionMaps:
             The maps.
         """
         recorded = record_maps(model, inputs, live=False)
-        return cls(recorded.maps, recorded.attended)
+        batch = recorded.call.batch
+        maps = tuple(
+            AttentionMap(found.module, by_head(found.weights, batch))
+            for found in recorded.maps
+        )
+        return cls(maps, recorded.attended)
 
     @property
     def weights(self) -> Tensor:
@@ -138,6 +145,19 @@ class Recorded:
         """Boolean [B, T], or None."""
         mask = self.call.mask
         return None if mask is None else mask.detach() != 0
+
+
+def by_head(weights: Tensor, batch: int) -> Tensor:
+    """Unfold heads where a model folds them into the batch.
+
+    Args:
+        weights: ``[B, H, Q, K]`` or ``[B * H, Q, K]``.
+        batch: B.
+
+    Returns:
+        ``[B, H, Q, K]``.
+    """
+    return weights.view(batch, -1, *weights.shape[1:]) if weights.ndim == 3 else weights
 
 
 def record_maps(model: nn.Module, inputs: Any, live: bool) -> Recorded:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..attention_maps import Recorded, record_maps
+from ..attention_maps import Recorded, by_head, record_maps
 from ..errors import UnsupportedModelError
 from ..inputs import is_encoder_decoder
 from ..readout import select
@@ -87,7 +87,8 @@ class AttentionMethod(Explainer):
         mask = call.output_mask
         with torch.enable_grad():
             chosen = select(recorded.output, target, self.model, call.batch, mask)
-        maps, gradients = _differentiate(recorded, chosen.scalar, self.class_specific)
+            total = chosen.scalar.sum()
+        maps, gradients = _differentiate(recorded, total, self.class_specific)
         layers, joint, rows = self._read(recorded, maps, gradients)
         scores = (joint * rows.unsqueeze(-1)).sum(1)
         if self.query == "taken":
@@ -126,14 +127,14 @@ class AttentionMethod(Explainer):
 
 
 def _differentiate(
-    recorded: Recorded, scalar: Tensor, every: bool
+    recorded: Recorded, total: Tensor, every: bool
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Return the maps [B, H, Q, K], and the output's gradients for all or the last."""
     weights = [found.weights for found in recorded.maps]
     wanted = weights if every else weights[-1:]
     found: Sequence[Tensor | None] = (None,) * len(wanted)
-    if scalar.requires_grad:
-        found = torch.autograd.grad(scalar.sum(), wanted, allow_unused=True)
+    if total.requires_grad:
+        found = torch.autograd.grad(total, wanted, allow_unused=True)
     if found[-1] is None:
         raise UnsupportedModelError(
             "the explained output does not depend on the last attention map "
@@ -141,12 +142,12 @@ def _differentiate(
             "use the model's output."
         )
     batch = recorded.call.batch
-    maps = [_by_head(map_.detach(), batch) for map_ in weights]
+    maps = [by_head(map_.detach(), batch) for map_ in weights]
     gradients = [
         torch.zeros_like(map_) if gradient is None else gradient
         for map_, gradient in zip(wanted, found, strict=True)
     ]
-    return maps, [_by_head(gradient, batch) for gradient in gradients]
+    return maps, [by_head(gradient, batch) for gradient in gradients]
 
 
 def identity(weights: Tensor) -> Tensor:
@@ -159,11 +160,6 @@ def identity(weights: Tensor) -> Tensor:
         [T, T].
     """
     return torch.eye(weights.shape[-1], dtype=weights.dtype, device=weights.device)
-
-
-def _by_head(weights: Tensor, batch: int) -> Tensor:
-    """Return [B, H, Q, K] where a model folds heads into the batch."""
-    return weights.view(batch, -1, *weights.shape[1:]) if weights.ndim == 3 else weights
 
 
 def taken(gradient: Tensor) -> Tensor:
