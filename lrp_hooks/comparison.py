@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,17 @@ METHODS = (
 """Methods of every kind that need no more than some tens of model calls."""
 
 
+@runtime_checkable
+class SelfJudging(Protocol):
+    """An explanation that says in plain words what it is worth.
+
+    Attributes:
+        verdicts: One sentence for each example.
+    """
+
+    verdicts: list[str]
+
+
 @dataclass
 class Cost:
     """What an explanation cost.
@@ -56,11 +67,13 @@ class Comparison:
         explanations: ``{method: Explanation}`` in the order asked for.
         costs: ``{method: Cost}``.
         failures: ``{method: message}`` of the methods that cannot work on this model.
+        notes: ``{method: message}`` of those that say themselves what they are worth.
     """
 
     explanations: dict[str, Explanation]
     costs: dict[str, Cost]
     failures: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def tokens(self) -> list[list[str]] | None:
@@ -77,8 +90,9 @@ class Comparison:
             k: For ``"top_k"``.
 
         Returns:
-            ``[M, M]``, the mean over examples, in the order of ``explanations``; NaN
-            where a method gives all tokens the same score.
+            ``[M, M]``, the mean over the examples that have a value, in the order of
+            ``explanations``. An example has none for a method that gives all of its
+            tokens the same score, nor if it has a single token; NaN where none has.
 
         Raises:
             ArgumentError: If there is no such measure.
@@ -91,10 +105,9 @@ class Comparison:
         compare_two = partial(top_k, k=k) if measure == "top_k" else MEASURES[measure]
         rows = [self.rows(method) for method in self.explanations]
         table = [
-            [sum(map(compare_two, mine, theirs)) / len(mine) for theirs in rows]
-            for mine in rows
+            [list(map(compare_two, mine, theirs)) for theirs in rows] for mine in rows
         ]
-        return torch.tensor(table, dtype=torch.float64)
+        return torch.tensor(table, dtype=torch.float64).nanmean(-1)
 
     def rows(self, method: str) -> list[Tensor]:
         """Return a method's scores of the tokens that are compared.
@@ -172,7 +185,7 @@ class Comparison:
 def compare(
     model: nn.Module,
     inputs_or_text: Any,
-    methods: Sequence[str] | Mapping[str, Mapping[str, Any]] = METHODS,
+    methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
     tokenizer: Any = None,
     target: Any = None,
 ) -> Comparison:
@@ -183,7 +196,8 @@ def compare(
         inputs_or_text: See `explain`.
         methods: Names of methods; or ``{label: options}`` with the options of
             `explain`, for example ``{"attnlrp": {"method": "lrp", "rules":
-            "attnlrp"}}``, where ``"method"`` is the label if it is left out.
+            "attnlrp"}}``, where ``"method"`` is the label if it is left out. Defaults
+            to ``None``: eight of every kind that need some tens of model calls at most.
         tokenizer: See `explain`.
         target: See `explain`. Defaults to ``None``: the arg-max.
 
@@ -194,7 +208,7 @@ def compare(
     Raises:
         ArgumentError: If no method works; the message has every reason.
     """
-    options = _options(methods)
+    options = _options(METHODS if methods is None else methods)
     explanations: dict[str, Explanation] = {}
     costs: dict[str, Cost] = {}
     failures: dict[str, str] = {}
@@ -216,7 +230,12 @@ def compare(
     if not explanations:
         reasons = " ".join(f"{label}: {why}" for label, why in failures.items())
         raise ArgumentError(f"none of the methods works on this input. {reasons}")
-    return Comparison(explanations, costs, failures)
+    notes = {
+        label: " ".join(found.verdicts)
+        for label, found in explanations.items()
+        if isinstance(found, SelfJudging)
+    }
+    return Comparison(explanations, costs, failures, notes)
 
 
 def _options(
@@ -238,7 +257,8 @@ def _options(
         )
     options = {label: {"method": label, **chosen} for label, chosen in named.items()}
     for chosen in options.values():
-        explainers.named(chosen["method"])
+        own = {name: value for name, value in chosen.items() if name != "method"}
+        explainers.named(chosen["method"]).check_options(own)
     return options
 
 

@@ -21,6 +21,7 @@ from .explanation import Explanation
 from .files import StrPath, check_writable, write_whole
 from .loading import load_folder
 from .prediction import Prediction, predict
+from .readout import label_ids
 from .render import html, plot
 from .render.record import records
 from .render.text import visible
@@ -153,7 +154,7 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> int | None:
     if name is None:
         return None
     speaks = is_language_model(model)
-    known = tokenizer.get_vocab() if speaks else model.config.label2id
+    known = tokenizer.get_vocab() if speaks else label_ids(model)
     if name in known:
         return int(known[name])
     if name.isdecimal():

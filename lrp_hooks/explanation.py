@@ -37,8 +37,10 @@ class Explanation:
         tokens: ``B`` lists of strings, if known. Defaults to ``None``.
         attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none.
         meta: JSON-able extras. Known keys are ``"special"`` (``B`` lists of booleans:
-            special tokens), ``"labels"`` (``{id: name}``), ``"subwords"`` (the mark
-            by which the tokenizer tells parts of words) and ``"rules"``.
+            special tokens), ``"labels"`` (``{id: name}``), ``"extra"`` (names of
+            columns behind the tokens), ``"subwords"`` (the mark
+            by which the tokenizer tells parts of words), ``"extra"`` (names of columns
+            behind the tokens) and ``"rules"``.
 
     Raises:
         ArgumentError: If ``tokens`` are no lists of strings, one for each example, or

@@ -14,7 +14,14 @@ from .errors import TargetError
 from .hooks import first_tensor
 from .suggest import did_you_mean
 
-__all__ = ["Contrast", "Selected", "class_logits", "find_logits", "select"]
+__all__ = [
+    "Contrast",
+    "Selected",
+    "class_logits",
+    "find_logits",
+    "label_ids",
+    "select",
+]
 
 _LOGITS = ("logits", "prediction_logits", "cls_logits", "last_hidden_state")
 
@@ -207,8 +214,25 @@ def _value(target: Any, model: nn.Module, n_classes: int) -> int:
     return int(target)
 
 
+def label_ids(model: nn.Module) -> dict[str, int]:
+    """Return the labels of a model's configuration.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        ``{label: class}``; empty where there are none.
+    """
+    config = getattr(model, "config", None)
+    known = getattr(config, "label2id", None) or {}
+    if not known:
+        named = getattr(config, "id2label", None) or {}
+        known = {str(label): number for number, label in named.items()}
+    return {str(label): int(number) for label, number in known.items()}
+
+
 def _label(name: str, model: nn.Module) -> int:
-    labels = getattr(getattr(model, "config", None), "label2id", None) or {}
+    labels = label_ids(model)
     if name in labels:
         return int(labels[name])
     if is_language_model(model):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from lrp_hooks import Contrast, TargetError, instrument
-from lrp_hooks.readout import find_logits, select
+from lrp_hooks.readout import find_logits, label_ids, select
 from small_models import hugging_face
 from strategies import build, noise, seeds, tokens
 
@@ -178,3 +178,12 @@ def test_an_output_without_a_tensor(output):
 def test_logits_of_another_shape(shape):
     with pytest.raises(TargetError, match="for 2 examples"):
         pick(0, torch.zeros(shape))
+
+
+def test_labels_of_a_configuration_that_names_classes_alone():
+    config = SimpleNamespace(label2id=None, id2label={0: "joy", "1": "fear"})
+    model = nn.Linear(2, 2)
+    model.config = config
+    assert label_ids(model) == {"joy": 0, "fear": 1}
+    assert select(torch.eye(2), "fear", model, 2, None).target.tolist() == [1, 1]
+    assert label_ids(nn.Linear(2, 2)) == {}

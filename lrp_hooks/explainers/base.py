@@ -79,6 +79,11 @@ class Explainer(ABC):
             )
 
 
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"
+
+
 def is_whole(number: object) -> bool:
     """Tell whether an option is a whole number.
 
@@ -108,6 +113,7 @@ def check_option(
     allowed = tuple(allowed)
     if value not in allowed:
         raise ArgumentError(
-            f"{option}={value!r} is no choice of {type(explainer).__name__}; it must "
-            f"be one of {', '.join(map(repr, allowed))}.{did_you_mean(value, allowed)}"
+            f"{option}={_short(value)} is no choice of {type(explainer).__name__}; it "
+            f"must be one of {', '.join(map(repr, allowed))}."
+            f"{did_you_mean(value, allowed)}"
         )

@@ -6,6 +6,7 @@ column has its own scale: methods measure in different units.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from .colour import ansi, class_name, level
@@ -77,6 +78,7 @@ def terminal(
         lines += [f"target  {visible(example.target)}", ""]
         lines += [*_grid(shown, b, colour), ""]
     lines += ["spearman", *_numbers(comparison), "", *_cost_lines(comparison)]
+    lines += [f"{label}: {note}" for label, note in comparison.notes.items()]
     lines += [f"{label} left out: {why}" for label, why in comparison.failures.items()]
     return "\n".join(lines)
 
@@ -127,7 +129,7 @@ def _numbers(comparison: Comparison) -> list[str]:
     column = max(map(cell_width, labels))
     table = comparison.agreement().tolist()
     return [
-        f"  {label:<{column}}" + "".join(f"  {value:+.2f}" for value in row)
+        f"  {label:<{column}}" + "".join(f"  {_share(value):>5}" for value in row)
         for label, row in zip(labels, table, strict=True)
     ]
 
@@ -156,6 +158,7 @@ def _example(shown: dict[str, View], b: int) -> str:
     rows = "".join(_row(strips, t, token) for t, token in enumerate(tokens))
     return (
         f'<section><p><span class="soft">target</span> {isolated(target)}</p>'
+        '<p class="soft">each column has its own scale, of its ordinary tokens</p>'
         f'<div class="wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
         "</section>"
     )
@@ -177,7 +180,7 @@ def _agreement(comparison: Comparison) -> str:
     rows = "".join(
         f'<tr><th scope="row">{label}</th>'
         + "".join(
-            f'<td class="{class_name(level(value, 1.0))}">{signed(value, 2)}</td>'
+            f'<td class="{class_name(level(value, 1.0))}">{_share(value)}</td>'
             for value in row
         )
         + "</tr>"
@@ -186,6 +189,10 @@ def _agreement(comparison: Comparison) -> str:
     caption = "<caption>rank agreement (Spearman)</caption>"
     table = f"<table>{caption}<tr><th></th>{head}</tr>{rows}</table>"
     return f'<div class="wide">{table}</div>'
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else signed(value, 2)
 
 
 def _breakable(label: str) -> str:
@@ -204,7 +211,11 @@ def _costs(comparison: Comparison) -> str:
 
 
 def _failures(comparison: Comparison) -> str:
-    return "".join(
+    notes = "".join(
+        f'<p class="soft">{isolated(label)}: {escape(note)}</p>'
+        for label, note in comparison.notes.items()
+    )
+    return notes + "".join(
         f'<p class="soft">{isolated(label)} left out: {escape(why)}</p>'
         for label, why in comparison.failures.items()
     )

@@ -166,10 +166,18 @@ def _part(
         shown = [t for t in shown if attended[b, t]]
     return Strip(
         name,
-        tokens=[tokens[t] if t < len(tokens) else str(t) for t in shown],
+        tokens=[_label(explanation, tokens, longest, t) for t in shown],
         scores=[float(row[t]) for t in shown],
         special=[t < len(tokens) and t < len(special) and special[t] for t in shown],
     )
+
+
+def _label(explanation: Explanation, tokens: list[str], longest: int, t: int) -> str:
+    """Return a token, or the name of a column behind all tokens."""
+    extra = explanation.meta.get("extra", [])
+    if t < len(tokens):
+        return tokens[t]
+    return str(extra[t - longest]) if 0 <= t - longest < len(extra) else str(t)
 
 
 def _tokens(explanation: Explanation, b: int, length: int) -> tuple[list[str], int]:

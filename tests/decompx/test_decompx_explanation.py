@@ -187,3 +187,9 @@ def test_biases_are_what_the_rule_shared():
         given = found.scores.sum(1) - none.scores.sum(1)
         torch.testing.assert_close(given, none.biases)
     torch.testing.assert_close(none.biases, none.output - none.scores.sum(1))
+
+
+def test_the_column_of_biases_has_a_name(sentiment):
+    found = of_texts(sentiment, "backward", bias="token")
+    assert "(biases)" in found.to_terminal(colour=False)
+    assert "(biases)" in found.to_html()

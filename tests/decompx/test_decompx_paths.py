@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from decompx_models import Encoder, batch, fresh, made, tiny
 from lrp_hooks import instrument
 from lrp_hooks.explainers import DecompX
+from lrp_hooks.explainers.decompx.reading import Place, find_place
 
 LINEAR = ("equal", "none", "first", "token")
 VARIANTS = tuple(
@@ -181,3 +182,33 @@ def test_following_adds_the_relevance_of_the_first_value_bias(name, rule):
     added = value_bias_relevance(model, inputs, layer)
     assert added.abs().max() > 1e-4
     assert_close((follow - distributed)[:, :6], added, rtol=1e-10, atol=1e-12)
+
+
+class Unprojected(nn.Module):
+    """Attention whose values are its input itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.out = (nn.Linear(8, 8) for _ in "qko")
+
+    def forward(self, x):
+        return x + self.out((self.query(x) @ self.key(x).mT).softmax(-1) @ x)
+
+
+class WithoutValues(nn.Module):
+    """A stem with a bias, which is no value's, before such attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.stem = nn.Embedding(30, 8), nn.Linear(8, 8)
+        self.norm, self.head = nn.LayerNorm(8), nn.Linear(8, 3)
+        self.blocks = nn.ModuleList([Unprojected()])
+
+    def forward(self, input_ids):
+        x = self.norm(self.stem(self.words(input_ids)))
+        return self.head(self.blocks[0](x)[:, 0])
+
+
+def test_a_bias_before_the_first_block_is_no_values():
+    ids = batch()["input_ids"]
+    assert find_place(made(WithoutValues), ids) == Place("norm", None)

@@ -265,3 +265,13 @@ def test_a_token_that_nothing_attends_to_but_itself_is_its_own(rule):
     others = norms.masked_select(~torch.eye(5, dtype=torch.bool))
     assert (others == 0).all()
     assert (norms.diagonal(dim1=1, dim2=2) > 0).all()
+
+
+@pytest.mark.parametrize("rule", ["absdot", "abssim", "norm"])
+def test_a_bias_that_no_vector_has_a_part_in_is_everyones(rule):
+    model = fresh("Bert")
+    model.bert.encoder.layer[-1].output.LayerNorm.weight.data.zero_()
+    found = DecompX(model, rule)(batch(), "all")
+    for row, n in enumerate((6, 4)):
+        right = (found.output[row] / n).expand(n, 3)
+        assert_close(found.scores[row, :n], right, rtol=1e-9, atol=1e-12)

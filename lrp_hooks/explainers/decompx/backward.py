@@ -25,7 +25,7 @@ from .explanation import DecompXExplanation
 from .forward import record_encoder
 from .reading import Place
 
-__all__ = ["explain_backward"]
+__all__ = ["explain_backward", "extra_column"]
 
 _RULES = {"secant": "conservative", "tangent": "ah+ln"}
 
@@ -90,6 +90,7 @@ def explain_backward(
     if not _is_all(target):
         scores, biases, output = scores[..., 0], biases[..., 0], output[..., 0]
     meta = {"path": "backward", "bias": settings.bias, **found[0].meta}
+    meta |= extra_column(settings)
     return DecompXExplanation(
         scores=scores,
         output=output,
@@ -99,6 +100,18 @@ def explain_backward(
         biases=biases,
         meta=meta,
     )
+
+
+def extra_column(settings: Settings) -> dict[str, list[str]]:
+    """Name the column of the biases, where they have one.
+
+    Args:
+        settings: The variant.
+
+    Returns:
+        An entry for an explanation's ``meta``.
+    """
+    return {"extra": ["(biases)"]} if settings.bias == "token" else {}
 
 
 def _is_all(target: object) -> bool:

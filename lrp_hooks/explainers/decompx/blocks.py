@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from ...errors import UnsupportedModelError
 from .encoder import Activation, Block, Encoder, Linear, Mean, Norm, Select, Step
@@ -17,10 +18,11 @@ from .tape import Node
 __all__ = ["SUPPORTED", "read_encoder"]
 
 SUPPORTED = (
-    "Vectors are decomposed in encoders of self-attention, LayerNorm, linear layers, "
-    "element-wise activations and residual sums, post-LN or pre-LN (BERT, RoBERTa, "
-    "DistilBERT, ELECTRA, MPNet, XLM-R, ViT), with a head on one token or on the mean "
-    "of all; no decoders, no encoder-decoders."
+    "Vectors are decomposed in encoders of self-attention (softmax and a product, or "
+    "fused; not einsum), LayerNorm, linear layers, element-wise activations and "
+    "residual sums, post-LN or pre-LN (BERT, RoBERTa, DistilBERT, ELECTRA, MPNet, "
+    "XLM-R, ViT), with a head on one token or on the mean of all; no decoders, no "
+    "encoder-decoders."
 )
 """What can be read off a tape, for messages."""
 
@@ -89,8 +91,8 @@ def _block(end: Node, after: list[Step]) -> tuple[Block, Node]:
         raise _wrong(norm1, "LayerNorm of the sum before it")
     output, x = _branches(_expect(middle, "sum"), "mix")
     mix = output.input.still()
-    value = _expect(mix.input.still(), "linear")
-    _check_heads(mix, value, output)
+    value = _expect(_unpacked(mix.input), "linear")
+    _check_joined(mix, output)
     norm0 = None if value.input.still() is x else _expect(value.input.still(), "norm")
     if norm0 is not None and norm0.input.still() is not x:
         raise _wrong(norm0, "LayerNorm of the layer's input")
@@ -102,7 +104,7 @@ def _block(end: Node, after: list[Step]) -> tuple[Block, Node]:
         x=x.value.detach(),
         norm0=None if norm0 is None else _norm(norm0),
         weights=mix.settings["weights"],
-        value=_linear(value),
+        value=_value_part(mix, value),
         output=_linear(output),
         norm1=_norm(norm1),
         up=_linear(up),
@@ -128,17 +130,56 @@ def _expect(node: Node, kind: str) -> Node:
     return node
 
 
-def _check_heads(mix: Node, value: Node, output: Node) -> None:
-    """Refuse heads that are not equal parts of the projections, in order."""
+_PARTS = {"move", "__getitem__", "select", "chunk", "split", "unbind", "tensor_split"}
+
+
+def _unpacked(node: Node) -> Node:
+    """Return the projection behind values, which may hold queries and keys as well."""
+    while node.kind in _PARTS:
+        node = node.input
+    return node
+
+
+def _value_part(mix: Node, packed: Node) -> Linear:
+    """Return the rows of a projection that make the values, head by head."""
+    # Queries, keys and values may be one after another, or so within each head; the
+    # numbers tell.
     if mix.value.ndim != 4:
         raise _wrong(mix, "attention over [B, H, T, D]")
-    batch, n_heads, length = mix.value.shape[:3]
-    heads = value.value.reshape(batch, length, n_heads, -1).transpose(1, 2)
+    layer = _linear(packed)
+    batch, n_heads, length, size = mix.input.value.shape
+    values = mix.input.value.transpose(1, 2).reshape(batch, length, -1)
+    width = n_heads * size
+    rows = torch.arange(len(layer.weight), device=values.device)
+    parts = [rows] if len(rows) == width else []
+    if len(rows) == 3 * width:
+        parts += rows.view(3, width).unbind(0)
+        parts += rows.view(n_heads, 3, size).transpose(0, 1).reshape(3, width).unbind(0)
+    for part in parts:
+        for laid_out in _layouts(packed.value, batch, length):
+            if torch.equal(laid_out[..., part], values):
+                bias = None if layer.bias is None else layer.bias[part]
+                return Linear(layer.weight[part], bias)
+    raise _wrong(mix, "heads that are consecutive parts of the values")
+
+
+def _check_joined(mix: Node, output: Node) -> None:
+    """Refuse heads that are not joined in order before the output projection."""
+    batch, length = mix.value.shape[0], mix.value.shape[-2]
     joined = mix.value.transpose(1, 2).flatten(2)
-    if not torch.equal(heads, mix.input.value):
-        raise _wrong(mix, "heads that are consecutive parts of the values")
-    if not torch.equal(joined, output.input.value):
+    layouts = _layouts(output.input.value, batch, length)
+    if not any(torch.equal(joined, laid_out) for laid_out in layouts):
         raise _wrong(output, "heads that are joined in order")
+
+
+def _layouts(value: Tensor, batch: int, length: int) -> list[Tensor]:
+    """Read a tensor as [B, T, D], and as [T, B, D] turned around."""
+    if value.numel() % (batch * length):
+        return []
+    return [
+        value.reshape(batch, length, -1),
+        value.reshape(length, batch, -1).transpose(0, 1),
+    ]
 
 
 def _linear(node: Node) -> Linear:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...errors import ArgumentError, TargetError, UnsupportedModelError
 from ...readout import Contrast, select
 from ..base import Explainer, check_option, is_whole
-from .backward import explain_backward
+from .backward import explain_backward, extra_column
 from .biases import LINEAR, RULES
 from .decomposition import Settings
 from .explanation import DecompXExplanation
@@ -147,6 +147,7 @@ class DecompX(Explainer):
             meta={
                 "path": "forward",
                 "bias": self.settings.bias,
+                **extra_column(self.settings),
                 "read": [recording.read],
                 "model": type(self.model).__name__,
             },

@@ -1,0 +1,56 @@
+"""What a comparison says of methods that have nothing to say, or say it themselves."""
+
+import math
+
+import pytest
+import torch
+
+from lrp_hooks import ArgumentError, compare
+from lrp_hooks.sentiment import sentiment_model
+
+TEXT = "a gripping, funny film with a weak ending"
+
+
+@pytest.fixture(scope="module")
+def sentiment():
+    return sentiment_model()
+
+
+def test_an_example_without_a_value_is_left_out_of_agreement(sentiment):
+    model, tokenizer = sentiment
+    methods = ("lrp", "leave_one_out")
+    both = compare(model, [TEXT, "bad"], methods, tokenizer).agreement()
+    alone = compare(model, TEXT, methods, tokenizer).agreement()
+    torch.testing.assert_close(both, alone, rtol=0, atol=1e-9)
+
+
+def test_no_value_at_all_is_a_dash(sentiment):
+    model, tokenizer = sentiment
+    found = compare(model, "bad", ("lrp", "leave_one_out"), tokenizer)
+    assert math.isnan(found.agreement()[0, 1])
+    for shown in (found.to_terminal(colour=False), found.to_html()):
+        assert "nan" not in shown.lower()
+
+
+def test_a_method_that_judges_itself_is_quoted(sentiment):
+    model, tokenizer = sentiment
+    found = compare(model, "bad", ("lrp", "slalom"), tokenizer)
+    (verdict,) = found.explanations["slalom"].verdicts
+    assert found.notes == {"slalom": verdict}
+    for shown in (found.to_terminal(colour=False), found.to_html()):
+        assert verdict.rpartition(", ")[2] in shown
+
+
+def test_an_option_that_does_not_exist_is_the_callers_error(sentiment):
+    model, tokenizer = sentiment
+    with pytest.raises(ArgumentError, match="n_sample=50"):
+        compare(model, TEXT, {"lrp": {}, "slalom": {"n_sample": 50}}, tokenizer)
+
+
+def test_default_methods(sentiment):
+    model, tokenizer = sentiment
+    found = compare(model, TEXT, None, tokenizer)
+    assert list(found.explanations) == list(
+        compare(model, TEXT, tokenizer=tokenizer).explanations
+    )
+    assert not found.failures
