@@ -10,8 +10,8 @@ from typing import Any, TextIO
 
 from .comparison import METHODS, Comparison, compare
 from .encoding import encode
-from .explain_command import chosen_model, chosen_target, read_texts
-from .files import check_writable, write_whole
+from .explain_command import check_outputs, chosen_model, chosen_target, read_texts
+from .files import write_whole
 from .render.record import records
 
 __all__ = ["run"]
@@ -25,8 +25,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         stderr: Unused.
     """
     texts = read_texts(arguments.text)
-    for path in filter(None, (arguments.html, arguments.json)):
-        check_writable(path)
+    check_outputs(arguments.html, arguments.json)
     model, tokenizer = chosen_model(arguments.model)
     target = chosen_target(arguments.target, model, tokenizer)
     encode(model, tokenizer, texts)  # refuses a bad text before any work

@@ -29,7 +29,7 @@ from .ruleset import RuleSet
 from .sentiment import sentiment_model
 from .suggest import did_you_mean
 
-__all__ = ["chosen_model", "chosen_target", "read_texts", "run"]
+__all__ = ["check_outputs", "chosen_model", "chosen_target", "read_texts", "run"]
 
 Found = tuple[str, Prediction | None, Explanation]
 
@@ -89,26 +89,32 @@ def read_texts(text: str) -> list[str]:
 
 
 def _options(arguments: Namespace) -> dict[str, Any]:
-    """Return the explainer's options, once everything but the model is checked.
-
-    Raises:
-        ArgumentError: If two outputs are to go into one file.
-    """
+    """Return the explainer's options, once everything but the model is checked."""
     options = {} if arguments.rules is None else {"rules": arguments.rules}
     explainers.named(arguments.method).check_options(options)
     if arguments.rules is not None:
         RuleSet.named(arguments.rules)
-    paths = [
-        p for p in (arguments.html, arguments.png, arguments.json) if p is not None
-    ]
-    if len({Path(path).absolute() for path in paths}) < len(paths):
-        raise ArgumentError(f"two outputs are to go into one file: {', '.join(paths)}.")
-    for path in paths:
-        check_writable(path)
+    check_outputs(arguments.html, arguments.png, arguments.json)
     if arguments.png is not None:
         _check_png(arguments.png)
         plot.require_matplotlib()
     return options
+
+
+def check_outputs(*paths: str | None) -> None:
+    """Refuse files that cannot be written, before any work.
+
+    Args:
+        *paths: Where outputs go; None for those that are not asked for.
+
+    Raises:
+        ArgumentError: If two outputs are to go into one file.
+    """
+    given = [path for path in paths if path is not None]
+    if len({Path(path).absolute() for path in given}) < len(given):
+        raise ArgumentError(f"two outputs are to go into one file: {', '.join(given)}.")
+    for path in given:
+        check_writable(path)
 
 
 def _check_png(path: str) -> None:

@@ -104,6 +104,20 @@ def test_outputs_that_are_objects():
             lrp.attribute(IDS, target=lambda out: out.logits[:, 0] ** 2)
 
 
+def test_an_output_that_the_model_keeps_is_left_as_it_was():
+    model, kept = Wrapped(build()), []
+
+    def keep(module, args, output):
+        kept.append((output, output.logits))
+
+    with instrument(model) as lrp:
+        handle = model.register_forward_hook(keep)
+        lrp.attribute(IDS, target=lambda out: out.logits[:, 0])
+        handle.remove()
+    assert kept
+    assert all(output.logits is logits for output, logits in kept)
+
+
 def test_the_audit_has_a_row_for_the_target():
     with instrument(build()) as lrp:
         plain = lrp.audit(IDS, target=1)

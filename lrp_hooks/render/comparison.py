@@ -78,8 +78,11 @@ def terminal(
         lines += [f"target  {visible(example.target)}", ""]
         lines += [*_grid(shown, b, colour), ""]
     lines += ["spearman", *_numbers(comparison), "", *_cost_lines(comparison)]
-    lines += [f"{label}: {note}" for label, note in comparison.notes.items()]
-    lines += [f"{label} left out: {why}" for label, why in comparison.failures.items()]
+    said = {
+        **comparison.notes,
+        **{f"{label} left out": why for label, why in comparison.failures.items()},
+    }
+    lines += [visible(f"{label}: {text}") for label, text in said.items()]
     return "\n".join(lines)
 
 

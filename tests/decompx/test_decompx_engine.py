@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-from decompx_models import batch, tiny
-from lrp_hooks import ArgumentError, instrument
+from decompx_models import Encoder, batch, made, tiny
+from lrp_hooks import ArgumentError, UnruledWarning, instrument
 from lrp_hooks.reader import InputOf
 from small_models import MODELS, make
 from strategies import LAYOUTS, Spec, build, tokens
@@ -178,3 +180,81 @@ def test_sources_of_images_have_the_positions_of_patches():
         one = lrp.attribute(alone, 0, wrt=InputOf("vit.layers.0"))
     for name, table in one.ledger.positions.items():
         assert_close(table[0], patches.ledger.positions[name][1], rtol=0, atol=1e-12)
+
+
+def test_the_input_of_a_block_in_another_thread_is_not_read():
+    model, ids = made(Encoder), batch()["input_ids"]
+
+    def meanwhile(*_):
+        other = torch.zeros(1, 1, 8).double()
+        thread = threading.Thread(target=model.blocks[0], args=(other,))
+        thread.start()
+        thread.join()
+
+    with instrument(model) as lrp:
+        right = lrp.attribute(ids, 1, wrt=InputOf("blocks.0")).scores
+        handle = model.norm.register_forward_hook(meanwhile)
+        found = lrp.attribute(ids, 1, wrt=InputOf("blocks.0")).scores
+        handle.remove()
+    assert torch.equal(found, right)
+
+
+def test_tokens_of_two_lengths_have_no_positions():
+    names = ["vit.embeddings.patch_embeddings", "vit.layers.1"]
+    with instrument(tiny("ViT")) as lrp:
+        for length, name in zip((4, 5), names, strict=True):
+            one = lrp.attribute(batch("ViT"), 1, wrt=name)
+            assert {part.shape for part in one.ledger.positions.values()} <= {
+                (2, length)
+            }
+        both = lrp.attribute(batch("ViT"), 1, wrt=names)
+    assert [part.shape[1] for part in both.scores.values()] == [4, 5]
+    assert both.ledger.positions == {}
+
+
+class Overwrites(nn.Module):
+    """A model that changes in place what a layer returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        x.mul_(2)
+        return self.head(x)
+
+
+def overwritten(layers):
+    model, x = made(Overwrites), torch.ones(2, 4).double()
+    with instrument(model) as lrp:
+        found = lrp.attribute(x, 1, wrt="first", layers=layers)
+    with torch.no_grad():
+        assert_close(found.values, model.first(x) * 2 * model.head.weight[1])
+    assert (found.ledger.error < 1e-12).all()
+
+
+def test_what_is_read_may_be_overwritten():
+    overwritten([])
+
+
+@pytest.mark.xfail(strict=True, reason="the tensor that is watched is overwritten")
+def test_what_is_read_and_watched_may_be_overwritten():
+    overwritten(["first"])
+
+
+def test_an_output_that_is_constant_has_a_source():
+    model, ids = made(Encoder), batch()["input_ids"]
+    given = torch.tensor([2.0, -3.0]).double()
+    with instrument(model) as lrp, pytest.warns(UnruledWarning, match="no gradient"):
+        found = lrp.attribute(ids, lambda _: given)
+    assert torch.equal(found.ledger.sources["constant output"], given)
+    assert (found.ledger.error == 0).all()
+    assert (found.scores == 0).all()
+
+
+def test_the_ledger_is_no_coarser_than_single_precision():
+    model, inputs = make("bert sdpa", torch.bfloat16)
+    with instrument(model) as lrp:
+        ledger = lrp.attribute(inputs, 1).ledger
+    assert ledger.inputs.dtype == torch.float32
