@@ -98,7 +98,7 @@ class AttentionMaps:
             UnsupportedModelError: If layers differ in shape.
         """
         shapes = {tuple(found.weights.shape) for found in self.maps}
-        if len(shapes) > 1:
+        if len(shapes) != 1:
             raise UnsupportedModelError(
                 f"the maps have the shapes {', '.join(map(str, sorted(shapes)))} and "
                 "are no single tensor; take them one by one, as in maps[0].weights."

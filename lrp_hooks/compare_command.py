@@ -29,7 +29,9 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     model, tokenizer = chosen_model(arguments.model)
     target = chosen_target(arguments.target, model, tokenizer)
     encode(model, tokenizer, texts)  # refuses a bad text before any work
-    methods = arguments.methods.split(",") if arguments.methods else METHODS
+    methods = METHODS
+    if arguments.methods is not None:
+        methods = tuple(name.strip() for name in arguments.methods.split(","))
     found = compare(model, texts, methods, tokenizer, target)
     files: dict[str | PathLike[str], bytes] = {}
     if arguments.html is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -95,13 +95,15 @@ class Comparison:
             tokens the same score, nor if it has a single token; NaN where none has.
 
         Raises:
-            ArgumentError: If there is no such measure.
+            ArgumentError: If there is no such measure, or ``k`` is no number of tokens.
         """
         if measure not in MEASURES:
             raise ArgumentError(
                 f"measure={measure!r} is no measure of agreement; it must be one of "
                 f"{', '.join(map(repr, MEASURES))}."
             )
+        if not (isinstance(k, int) and k > 0):
+            raise ArgumentError(f"k={k!r} must be a whole number of tokens from 1 on.")
         compare_two = partial(top_k, k=k) if measure == "top_k" else MEASURES[measure]
         rows = [self.rows(method) for method in self.explanations]
         table = [
@@ -206,8 +208,13 @@ def compare(
         reason, and the others go on.
 
     Raises:
-        ArgumentError: If no method works; the message has every reason.
+        ArgumentError: If an argument is not as described, or no method works; then the
+            message has every reason.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; it must be a torch.nn.Module."
+        )
     options = _options(METHODS if methods is None else methods)
     explanations: dict[str, Explanation] = {}
     costs: dict[str, Cost] = {}
@@ -249,17 +256,25 @@ def _options(
     Raises:
         ArgumentError: If there is none, or one that does not exist.
     """
-    named = methods if isinstance(methods, Mapping) else dict.fromkeys(methods, {})
-    if not named or isinstance(methods, str):
+    named = dict(methods) if isinstance(methods, Mapping) else _by_name(methods)
+    if not named or not all(isinstance(own, Mapping) for own in named.values()):
         raise ArgumentError(
             f"methods={methods!r} must be a list of at least one name, such as "
-            f"{METHODS[:3]}."
+            f"{list(METHODS[:3])}, or {{label: options}}."
         )
     options = {label: {"method": label, **chosen} for label, chosen in named.items()}
     for chosen in options.values():
         own = {name: value for name, value in chosen.items() if name != "method"}
         explainers.named(chosen["method"]).check_options(own)
     return options
+
+
+def _by_name(methods: object) -> dict[str, dict[str, Any]]:
+    """Return no options for each name; nothing at all for what is no list of names."""
+    listed = isinstance(methods, Iterable) and not isinstance(methods, str)
+    names = list(methods) if listed else []  # type: ignore[call-overload]
+    whole = all(isinstance(name, str) for name in names)
+    return {name: {} for name in names} if whole else {}
 
 
 def _checked(explanation: Explanation) -> Explanation:

@@ -157,7 +157,7 @@ class Reader:
 
     def _watches(self, name: str, given: Any, value: Tensor) -> Tensor:
         self.seen[name] = value.clone()
-        return self.seen[name]
+        return self.seen[name].clone()  # which a model may overwrite
 
 
 def _leaf(value: Tensor) -> Tensor:

@@ -54,3 +54,34 @@ def test_default_methods(sentiment):
         compare(model, TEXT, tokenizer=tokenizer).explanations
     )
     assert not found.failures
+
+
+@pytest.mark.parametrize(
+    "methods", [3, [], ["lrp", 3], [["lrp"]], {"lrp": None}, "lrp", {}]
+)
+def test_methods_that_are_no_list_of_names(sentiment, methods):
+    model, tokenizer = sentiment
+    with pytest.raises(ArgumentError, match="methods="):
+        compare(model, TEXT, methods, tokenizer)
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, "2"])
+def test_a_bad_number_of_top_tokens(sentiment, k):
+    model, tokenizer = sentiment
+    found = compare(model, TEXT, ("lrp",), tokenizer)
+    with pytest.raises(ArgumentError, match="k="):
+        found.agreement("top_k", k)
+
+
+def test_no_model():
+    with pytest.raises(ArgumentError, match="model is a NoneType"):
+        compare(None, TEXT)
+
+
+def test_blanks_between_names_on_the_command_line(run):
+    code, out, _ = run("compare", TEXT, "--methods", "lrp, decompx")
+    assert code == 0
+    assert "decompx" in out
+    code, _, err = run("compare", TEXT, "--methods", "")
+    assert code == 2
+    assert "method=''" in err

@@ -238,7 +238,6 @@ def test_what_is_read_may_be_overwritten():
     overwritten([])
 
 
-@pytest.mark.xfail(strict=True, reason="the tensor that is watched is overwritten")
 def test_what_is_read_and_watched_may_be_overwritten():
     overwritten(["first"])
 
