@@ -149,18 +149,24 @@ def _value_part(mix: Node, packed: Node) -> Linear:
     layer = _linear(packed)
     batch, n_heads, length, size = mix.input.value.shape
     values = mix.input.value.transpose(1, 2).reshape(batch, length, -1)
-    width = n_heads * size
-    rows = torch.arange(len(layer.weight), device=values.device)
-    parts = [rows] if len(rows) == width else []
-    if len(rows) == 3 * width:
-        parts += rows.view(3, width).unbind(0)
-        parts += rows.view(n_heads, 3, size).transpose(0, 1).reshape(3, width).unbind(0)
-    for part in parts:
+    for part in _parts_of(len(layer.weight), n_heads, size):
         for laid_out in _layouts(packed.value, batch, length):
             if torch.equal(laid_out[..., part], values):
                 bias = None if layer.bias is None else layer.bias[part]
                 return Linear(layer.weight[part], bias)
     raise _wrong(mix, "heads that are consecutive parts of the values")
+
+
+def _parts_of(n_rows: int, n_heads: int, size: int) -> list[slice | Tensor]:
+    """List the rows of a projection that may make the values."""
+    width = n_heads * size
+    if n_rows == width:
+        return [slice(None)]  # a view: weights are large
+    if n_rows != 3 * width:
+        return []
+    thirds = [slice(start, start + width) for start in range(0, n_rows, width)]
+    by_head = torch.arange(n_rows).view(n_heads, 3, size).transpose(0, 1)
+    return [*thirds, *by_head.reshape(3, width)]
 
 
 def _check_joined(mix: Node, output: Node) -> None:
