@@ -4,6 +4,7 @@
 relevance conservatively (layer-wise relevance propagation as a modified gradient).
 """
 
+from . import faithfulness
 from .attention_maps import AttentionMaps
 from .audit import Audit
 from .autograd import freeze, rescale, secant, slope, split
@@ -66,6 +67,7 @@ __all__ = [
     "UnsupportedModelError",
     "compare",
     "explain",
+    "faithfulness",
     "freeze",
     "instrument",
     "register",

@@ -1,0 +1,229 @@
+"""Do scores say by how much the output changes? Taking tokens away at random."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..agreement import MEASURES
+from ..errors import ArgumentError
+from ..explainers.calls import check_number
+from .metrics import check_scores, classes_of
+from .occlusion import Occlusion
+
+__all__ = ["infidelity", "leave_one_out_correlation", "removal_error"]
+
+
+def leave_one_out_correlation(
+    model: nn.Module,
+    batch: Any,
+    scores: Tensor,
+    target: Any,
+    replace_with: Any,
+    *,
+    measure: str = "spearman",
+    special_tokens: str = "keep",
+    special_ids: Iterable[int] = (),
+) -> Tensor:
+    """Correlate scores with what the target's logit loses without each token.
+
+    Args:
+        model: See `Metric`, as for all but ``measure``.
+        batch: The inputs.
+        scores: The scores.
+        target: The classes.
+        replace_with: What takes a token's place.
+        measure: ``"spearman"``, ``"kendall"`` or ``"sign"``, see
+            `Comparison.agreement`.
+        special_tokens: What happens to special tokens.
+        special_ids: Their ids.
+
+    Returns:
+        ``[B]``; NaN where all scores or all losses are equal.
+
+    Raises:
+        ArgumentError: If there is no such measure.
+    """
+    allowed = [name for name in MEASURES if name != "top_k"]
+    if measure not in allowed:
+        raise ArgumentError(
+            f"measure={measure!r} must be one of {', '.join(map(repr, allowed))}."
+        )
+    flat, occlusion = _open(
+        model, batch, scores, replace_with, special_tokens, special_ids
+    )
+    found = []
+    for row, free in enumerate(occlusion.free):
+        places = free.nonzero()[:, 0]
+        kept = torch.ones(len(places) + 1, len(free), dtype=torch.bool)
+        kept[torch.arange(len(places)), places] = False  # the last row is whole
+        logits = occlusion.logits_of(torch.full((len(kept),), row), kept)
+        wanted = classes_of(target, len(occlusion), logits.shape[1], model)[row]
+        losses = logits[-1, wanted] - logits[:-1, wanted]
+        found.append(MEASURES[measure](flat[row, places], losses))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def removal_error(
+    model: nn.Module,
+    batch: Any,
+    scores: Tensor,
+    target: Any,
+    replace_with: Any,
+    *,
+    removals: int = 10,
+    n_samples: int = 100,
+    seed: int = 0,
+    special_tokens: str = "keep",
+    special_ids: Iterable[int] = (),
+) -> Tensor:
+    """Predict the log-odds after random removals by sums of scores (SLALOM).
+
+    (F(x) - F(x without S) - sum of scores in S)^2, the mean over sets S of 1 to
+    ``removals`` random tokens; F is the log-odds of the target, its logit less the
+    log-sum-exp of the others (Leemann et al. 2025).
+
+    Args:
+        model: See `Metric`, as for all but ``removals``, ``n_samples`` and ``seed``.
+        batch: The inputs.
+        scores: The scores.
+        target: The classes.
+        replace_with: What takes a token's place; SLALOM's own is ``"delete"``.
+        removals: The largest set; of shorter inputs, all tokens but one.
+        n_samples: How many sets an example.
+        seed: Of the sets; no global random state is read or moved.
+        special_tokens: What happens to special tokens.
+        special_ids: Their ids.
+
+    Returns:
+        The mean squared error, ``[B]``.
+    """
+    check_number("removals", removals, least=1, whole=True)
+    check_number("n_samples", n_samples, least=1, whole=True)
+    flat, occlusion = _open(
+        model, batch, scores, replace_with, special_tokens, special_ids
+    )
+    kept = torch.cat(
+        [
+            torch.ones(len(flat), 1, flat.shape[1], dtype=torch.bool),
+            _random_sets(occlusion.free, removals, n_samples, seed),
+        ],
+        1,
+    )
+    logits = occlusion.logits(kept)
+    odds = _log_odds(logits, classes_of(target, len(occlusion), logits.shape[2], model))
+    predicted = (~kept).double() @ flat[:, :, None]
+    return ((odds[:, :1] - odds - predicted[..., 0])[:, 1:] ** 2).mean(1)
+
+
+def infidelity(
+    model: nn.Module,
+    batch: Any,
+    scores: Tensor,
+    target: Any,
+    replace_with: Any,
+    *,
+    normalize: bool = False,
+    n_samples: int = 50,
+    seed: int = 0,
+    special_tokens: str = "keep",
+    special_ids: Iterable[int] = (),
+) -> Tensor:
+    """Compare sums of scores with the change of the logit, by ``captum.metrics``.
+
+    E[(I . scores - (f(x) - f(x - I)))^2] over sets I, in which each token is with
+    probability 1/2 (Yeh et al. 2019, Eq. 1).
+
+    Args:
+        model: See `Metric`, as for all but ``normalize``, ``n_samples`` and ``seed``.
+        batch: The inputs.
+        scores: The scores.
+        target: The classes.
+        replace_with: What takes a token's place.
+        normalize: Whether scores are first multiplied by the number that suits them
+            best, an example each, so that scores without a unit can be compared.
+        n_samples: How many sets an example.
+        seed: Of the sets; no global random state is read or moved.
+        special_tokens: What happens to special tokens.
+        special_ids: Their ids.
+
+    Returns:
+        ``[B]``; 0 is best.
+    """
+    from captum.metrics import infidelity as captum_infidelity
+
+    check_number("n_samples", n_samples, least=1, whole=True)
+    flat, occlusion = _open(
+        model, batch, scores, replace_with, special_tokens, special_ids
+    )
+    generator = torch.Generator().manual_seed(seed)
+
+    def forward(kept: Tensor, rows: Tensor) -> Tensor:
+        logits = occlusion.logits_of(rows, kept > 0)
+        classes = classes_of(target, len(occlusion), logits.shape[1], model)
+        return logits.gather(1, classes[rows][:, None])[:, 0]
+
+    def perturb(kept: Tensor) -> tuple[Tensor, Tensor]:
+        some = torch.rand(kept.shape, generator=generator) < 0.5
+        free = occlusion.free.repeat_interleave(len(kept) // len(flat), 0)
+        gone = (some & free).double()
+        return gone, kept - gone
+
+    found: Tensor = captum_infidelity(
+        forward,
+        perturb,
+        torch.ones_like(flat),
+        flat,
+        additional_forward_args=(torch.arange(len(flat)),),
+        n_perturb_samples=n_samples,
+        normalize=normalize,
+    )
+    return found
+
+
+def _open(
+    model: nn.Module,
+    batch: Any,
+    scores: Tensor,
+    replace_with: Any,
+    special_tokens: str,
+    special_ids: Iterable[int],
+) -> tuple[Tensor, Occlusion]:
+    """Return scores, ``[B, P]``, that are 0 where nothing is taken away; the inputs."""
+    scores = check_scores(scores)
+    occlusion = Occlusion(
+        model,
+        batch,
+        replace_with,
+        grid=tuple(scores.shape[1:]),
+        special_tokens=special_tokens,
+        special_ids=special_ids,
+    )
+    occlusion.check_batch(scores)
+    return scores.flatten(1) * occlusion.free, occlusion
+
+
+def _random_sets(free: Tensor, removals: int, n_samples: int, seed: int) -> Tensor:
+    """Return what stays of each example, ``[B, n_samples, P]``."""
+    generator = torch.Generator().manual_seed(seed)
+    kept = torch.ones(len(free), n_samples, free.shape[1], dtype=torch.bool)
+    for row, own in enumerate(free):
+        places = own.nonzero()[:, 0]
+        most = max(1, min(removals, len(places) - 1))
+        for sample in range(n_samples):
+            size = int(torch.randint(1, most + 1, (), generator=generator))
+            order = torch.randperm(len(places), generator=generator)
+            kept[row, sample, places[order[:size]]] = False
+    return kept
+
+
+def _log_odds(logits: Tensor, classes: Tensor) -> Tensor:
+    """Return the target's logit less the log-sum-exp of the others, ``[B, K]``."""
+    at = classes[:, None, None].expand(*logits.shape[:2], 1)
+    own = logits.gather(2, at)[..., 0]
+    if logits.shape[2] == 1:
+        return own
+    return own - logits.scatter(2, at, -torch.inf).logsumexp(2)

@@ -1,0 +1,335 @@
+"""Metrics of faithfulness: how a model's output follows the scores of its input.
+
+Each takes tokens away, or gives them back, in the order of their scores, and reads the
+model's output at every step. Scores that name the tokens that matter bend the curve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ArgumentError, NonFiniteError, TargetError
+from ..readout import label_ids
+from ..suggest import did_you_mean
+from .curve import Curve
+from .occlusion import Occlusion
+from .protocol import PROTOCOLS, Said
+
+__all__ = [
+    "METRICS",
+    "Metric",
+    "accuracy",
+    "activation",
+    "aopc",
+    "check_scores",
+    "classes_of",
+    "comprehensiveness",
+    "curves",
+    "deletion",
+    "insertion",
+    "lerf_morf",
+    "log_odds",
+    "measure",
+    "pruning",
+    "sufficiency",
+]
+
+_MEANS = {"aopc", "accuracy", "log_odds", "comprehensiveness", "sufficiency"}
+
+
+class Metric:
+    """A curve of what a model says as tokens go or come in the order of their scores.
+
+    With N the attended tokens of an example that may be replaced (of an image, its
+    cells), and steps i from 0 on:
+
+    * ``activation``: from an empty input, the ceil(i N / 10) largest scores are given
+      back; the target's probability. Its area is AUAC, higher is better (Ali et al.
+      2022).
+    * ``pruning``: the ceil(i N / 10) smallest absolute scores are taken away; the
+      squared change of the logits, summed over classes. Its area is AU-MSE, lower is
+      better (Ali et al. 2022).
+    * ``aopc``: the floor(i N / 10) largest are taken away, i up to 9; what the target's
+      probability lost. Higher is better (Modarressi et al. 2023, Eq. 15).
+    * ``accuracy``, ``log_odds``: as ``aopc``; whether the target is still the arg-max,
+      and log(p / p of the whole input). Lower is better.
+    * ``comprehensiveness``: the largest 1, 5, 10, 20, 50 % are taken away; what the
+      probability lost. Higher is better (DeYoung et al. 2020).
+    * ``sufficiency``: only those are kept; what it lost. Lower is better.
+    * ``deletion``, ``insertion``: the largest are taken away, or given back to an empty
+      input, in twentieths; the probability. Its area, lower and higher is better
+      (Petsiuk et al. 2018).
+    * ``lerf_morf``: taking the smallest first, less taking the largest first, in
+      tenths; the probability. Its area, higher is better (Bluecher et al. 2024).
+
+    Of equal scores the first in the text comes first.
+
+    Attributes:
+        name: The metric's name.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Name a metric of the table.
+
+        Args:
+            name: One of the names above.
+        """
+        self.name = name
+
+    def __call__(
+        self,
+        model: nn.Module,
+        batch: Any,
+        scores: Tensor,
+        target: Any,
+        replace_with: Any,
+        *,
+        special_tokens: str = "keep",
+        special_ids: Iterable[int] = (),
+        published: bool = False,
+    ) -> Curve:
+        """Measure one curve an example.
+
+        Args:
+            model: A classifier, called without a graph and in eval mode; it may return
+                a plain tensor. A single logit counts as one of class 0 by sigmoid.
+            batch: Token ids ``[B, T]``, or a mapping of keyword arguments, whose
+                ``attention_mask`` tells padding and whose ``special_tokens_mask`` is
+                not shown to the model. Also images ``[B, C, H, W]``, vectors
+                ``[B, N]`` and embeddings ``[B, T, D]``.
+            scores: ``[B, T]``; of images ``[B, H, W]``, or coarser, a score for each
+                cell of a grid.
+            target: The class of each example, ``[B]``, or one for all.
+            replace_with: The token id that takes a token's place, or ``"delete"`` to
+                cut it out; of float inputs, a number or a tensor.
+            special_tokens: ``"keep"`` or ``"perturb"``. Defaults to ``"keep"``.
+            special_ids: Ids of special tokens, beside ``special_tokens_mask``.
+            published: As the original code counts: numbers of tokens are shares in
+                floating point, so that .3 of 10 are 4; ``activation`` and ``pruning``
+                rank all positions and show the model no attention mask. Defaults to
+                ``False``.
+
+        Returns:
+            The curve.
+        """
+        found = measure(
+            model,
+            batch,
+            scores,
+            target,
+            replace_with,
+            (self.name,),
+            special_tokens=special_tokens,
+            special_ids=special_ids,
+            published=published,
+        )
+        return found[self.name]
+
+    def __repr__(self) -> str:
+        """Return the name."""
+        return f"faithfulness.{self.name}"
+
+
+def measure(
+    model: nn.Module,
+    batch: Any,
+    scores: Tensor,
+    target: Any,
+    replace_with: Any,
+    metrics: Sequence[str] | None = None,
+    *,
+    special_tokens: str = "keep",
+    special_ids: Iterable[int] = (),
+    published: bool = False,
+) -> dict[str, Curve]:
+    """Measure several metrics, which share the inputs that they show the model.
+
+    Args:
+        model: See `Metric`, as for all but ``metrics``.
+        batch: The inputs.
+        scores: The scores.
+        target: The classes.
+        replace_with: What takes a token's place.
+        metrics: Names of metrics. Defaults to ``None``: all of them.
+        special_tokens: What happens to special tokens.
+        special_ids: Their ids.
+        published: Whether to count as the original code does.
+
+    Returns:
+        ``{name: curve}``.
+    """
+    names = _known(METRICS if metrics is None else metrics)
+    grid = tuple(check_scores(scores).shape[1:])
+    special_ids = tuple(special_ids)
+    found: dict[str, Curve] = {}
+    for flips in (False, True):
+        own = [name for name in names if PROTOCOLS[name][0].flips == flips]
+        if own:
+            occlusion = Occlusion(
+                model,
+                batch,
+                replace_with,
+                grid=grid,
+                special_tokens=special_tokens,
+                special_ids=special_ids,
+                published=published and flips,
+            )
+            found |= curves(occlusion, scores, target, own, published=published)
+    return {name: found[name] for name in names}
+
+
+def curves(
+    occlusion: Occlusion,
+    scores: Tensor,
+    target: Any,
+    metrics: Sequence[str],
+    *,
+    published: bool = False,
+) -> dict[str, Curve]:
+    """Measure scores of inputs that are shown in parts already.
+
+    What the model said of a part is remembered, so that several methods and metrics
+    cost little more than the parts in which they differ.
+
+    Args:
+        occlusion: The inputs.
+        scores: See `Metric`.
+        target: The classes.
+        metrics: Names of metrics.
+        published: Whether numbers of tokens come from shares in floating point.
+
+    Returns:
+        ``{name: curve}``.
+    """
+    names = _known(metrics)
+    scores = check_scores(scores)
+    occlusion.check_batch(scores)
+    flat = scores.reshape(len(scores), -1)
+    chosen = [
+        protocol.kept(flat, occlusion.free, occlusion.blank, published)
+        for name in names
+        for protocol in PROTOCOLS[name]
+    ]
+    everything = torch.ones(len(flat), 1, flat.shape[1], dtype=torch.bool)
+    logits = occlusion.logits(torch.cat([everything, *chosen], 1))
+    ends = list(accumulate((kept.shape[1] for kept in chosen), initial=1))[:-1]
+    whole, *parts = torch.tensor_split(logits, ends, dim=1)
+    classes = classes_of(target, len(logits), logits.shape[2], occlusion.model)
+    several = _is_multi_label(occlusion.model)
+    said = iter([Said(whole, part, classes, several) for part in parts])
+    return {name: _curve(name, [next(said) for _ in PROTOCOLS[name]]) for name in names}
+
+
+def _curve(name: str, said: Sequence[Said]) -> Curve:
+    """Read a metric's values; of two protocols, the first less the second."""
+    protocols = PROTOCOLS[name]
+    first, *rest = [p.reading(s) for p, s in zip(protocols, said, strict=True)]
+    summary = "mean" if name in _MEANS else "area"
+    return Curve(protocols[0].fractions, first - sum(rest), summary)
+
+
+def _known(names: Sequence[str]) -> tuple[str, ...]:
+    listed = (names,) if isinstance(names, str) else tuple(names)
+    for name in listed:
+        if name not in PROTOCOLS:
+            raise ArgumentError(
+                f"metric {name!r} does not exist; the metrics are "
+                f"{', '.join(PROTOCOLS)}.{did_you_mean(name, PROTOCOLS)}"
+            )
+    if not listed:
+        raise ArgumentError(f"metrics is empty; choose among {', '.join(PROTOCOLS)}.")
+    return listed
+
+
+def check_scores(scores: Any) -> Tensor:
+    """Refuse scores by which nothing can be ordered.
+
+    Args:
+        scores: ``[B, T]`` or ``[B, H, W]``.
+
+    Returns:
+        The same in float64 on the CPU.
+
+    Raises:
+        ArgumentError: If they are no such tensor.
+        NonFiniteError: If NaN or infinity is among them.
+    """
+    hint = " Pass its .scores." if hasattr(scores, "scores") else ""
+    if hasattr(scores, "__array__") and not isinstance(scores, Tensor):
+        scores = torch.as_tensor(scores)
+    if not isinstance(scores, Tensor) or scores.ndim not in {2, 3}:
+        came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores)
+        raise ArgumentError(
+            f"scores is {came}; it must be a tensor [B, T], or [B, H, W] for images."
+            f"{hint}"
+        )
+    if not bool(scores.isfinite().all()):
+        row = int((~scores.flatten(1).isfinite().all(1)).nonzero()[0])
+        raise NonFiniteError(
+            f"scores of example {row} hold NaN or infinity, by which nothing can be "
+            "ordered. Find out where they come from; 0 stands for no relevance."
+        )
+    return scores.detach().cpu().double()
+
+
+def classes_of(target: Any, batch: int, n_classes: int, model: nn.Module) -> Tensor:
+    """Understand a target.
+
+    Args:
+        target: The class of each example, or one for all, or a label.
+        batch: B.
+        n_classes: C.
+        model: The model, for its labels.
+
+    Returns:
+        The class of each example, ``[B]``.
+
+    Raises:
+        TargetError: If it is none of that, or the model has no such class.
+    """
+    if isinstance(target, str):
+        target = label_ids(model).get(target, target)
+    try:
+        classes = torch.as_tensor(target).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TargetError(
+            f"target={target!r} must be the class of each example, [{batch}], or one "
+            "for all."
+        ) from error
+    whole = not (classes.is_floating_point() or classes.dtype == torch.bool)
+    if not whole or classes.shape not in {torch.Size([]), torch.Size([batch])}:
+        raise TargetError(
+            f"target is a {classes.dtype} tensor of shape {tuple(classes.shape)}; it "
+            f"must hold whole numbers, one for each of {batch} examples or one for all."
+        )
+    if not 0 <= int(classes.min()) <= int(classes.max()) < n_classes:
+        raise TargetError(
+            f"target holds {int(classes.min())} to {int(classes.max())}; the model has "
+            f"{n_classes} outputs, 0 to {n_classes - 1}."
+        )
+    return classes.long().expand(batch)
+
+
+def _is_multi_label(model: nn.Module) -> bool:
+    kind = getattr(getattr(model, "config", None), "problem_type", None)
+    return kind == "multi_label_classification"
+
+
+METRICS = tuple(PROTOCOLS)
+"""The names of all metrics."""
+
+activation = Metric("activation")
+pruning = Metric("pruning")
+aopc = Metric("aopc")
+accuracy = Metric("accuracy")
+log_odds = Metric("log_odds")
+comprehensiveness = Metric("comprehensiveness")
+sufficiency = Metric("sufficiency")
+deletion = Metric("deletion")
+insertion = Metric("insertion")
+lerf_morf = Metric("lerf_morf")
