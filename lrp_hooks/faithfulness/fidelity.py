@@ -14,7 +14,14 @@ from ..explainers.calls import check_number
 from .metrics import check_scores, classes_of
 from .occlusion import Occlusion
 
-__all__ = ["infidelity", "leave_one_out_correlation", "removal_error"]
+__all__ = [
+    "correlate",
+    "disagree",
+    "infidelity",
+    "leave_one_out_correlation",
+    "mispredict",
+    "removal_error",
+]
 
 
 def leave_one_out_correlation(
@@ -43,6 +50,24 @@ def leave_one_out_correlation(
 
     Returns:
         ``[B]``; NaN where all scores or all losses are equal.
+    """
+    occlusion = _open(model, batch, scores, replace_with, special_tokens, special_ids)
+    return correlate(occlusion, scores, target, measure)
+
+
+def correlate(
+    occlusion: Occlusion, scores: Tensor, target: Any, measure: str = "spearman"
+) -> Tensor:
+    """Do as `leave_one_out_correlation` with inputs that are shown in parts already.
+
+    Args:
+        occlusion: The inputs.
+        scores: The scores.
+        target: The classes.
+        measure: The measure of agreement.
+
+    Returns:
+        ``[B]``.
 
     Raises:
         ArgumentError: If there is no such measure.
@@ -52,16 +77,14 @@ def leave_one_out_correlation(
         raise ArgumentError(
             f"measure={measure!r} must be one of {', '.join(map(repr, allowed))}."
         )
-    flat, occlusion = _open(
-        model, batch, scores, replace_with, special_tokens, special_ids
-    )
+    flat = _flat(occlusion, scores)
     found = []
     for row, free in enumerate(occlusion.free):
         places = free.nonzero()[:, 0]
         kept = torch.ones(len(places) + 1, len(free), dtype=torch.bool)
         kept[torch.arange(len(places)), places] = False  # the last row is whole
         logits = occlusion.logits_of(torch.full((len(kept),), row), kept)
-        wanted = classes_of(target, len(occlusion), logits.shape[1], model)[row]
+        wanted = classes_of(target, len(flat), logits.shape[1], occlusion.model)[row]
         losses = logits[-1, wanted] - logits[:-1, wanted]
         found.append(MEASURES[measure](flat[row, places], losses))
     return torch.tensor(found, dtype=torch.float64)
@@ -101,11 +124,34 @@ def removal_error(
     Returns:
         The mean squared error, ``[B]``.
     """
+    occlusion = _open(model, batch, scores, replace_with, special_tokens, special_ids)
+    return mispredict(occlusion, scores, target, removals, n_samples, seed)
+
+
+def mispredict(
+    occlusion: Occlusion,
+    scores: Tensor,
+    target: Any,
+    removals: int = 10,
+    n_samples: int = 100,
+    seed: int = 0,
+) -> Tensor:
+    """Do as `removal_error` with inputs that are shown in parts already.
+
+    Args:
+        occlusion: The inputs.
+        scores: The scores.
+        target: The classes.
+        removals: The largest set.
+        n_samples: How many sets an example.
+        seed: Of the sets.
+
+    Returns:
+        ``[B]``.
+    """
     check_number("removals", removals, least=1, whole=True)
     check_number("n_samples", n_samples, least=1, whole=True)
-    flat, occlusion = _open(
-        model, batch, scores, replace_with, special_tokens, special_ids
-    )
+    flat = _flat(occlusion, scores)
     kept = torch.cat(
         [
             torch.ones(len(flat), 1, flat.shape[1], dtype=torch.bool),
@@ -114,7 +160,8 @@ def removal_error(
         1,
     )
     logits = occlusion.logits(kept)
-    odds = _log_odds(logits, classes_of(target, len(occlusion), logits.shape[2], model))
+    classes = classes_of(target, len(flat), logits.shape[2], occlusion.model)
+    odds = _log_odds(logits, classes)
     predicted = (~kept).double() @ flat[:, :, None]
     return ((odds[:, :1] - odds - predicted[..., 0])[:, 1:] ** 2).mean(1)
 
@@ -153,17 +200,40 @@ def infidelity(
     Returns:
         ``[B]``; 0 is best.
     """
+    occlusion = _open(model, batch, scores, replace_with, special_tokens, special_ids)
+    return disagree(occlusion, scores, target, normalize, n_samples, seed)
+
+
+def disagree(
+    occlusion: Occlusion,
+    scores: Tensor,
+    target: Any,
+    normalize: bool = False,
+    n_samples: int = 50,
+    seed: int = 0,
+) -> Tensor:
+    """Do as `infidelity` with inputs that are shown in parts already.
+
+    Args:
+        occlusion: The inputs.
+        scores: The scores.
+        target: The classes.
+        normalize: Whether scores are first scaled to suit best.
+        n_samples: How many sets an example.
+        seed: Of the sets.
+
+    Returns:
+        ``[B]``.
+    """
     from captum.metrics import infidelity as captum_infidelity
 
     check_number("n_samples", n_samples, least=1, whole=True)
-    flat, occlusion = _open(
-        model, batch, scores, replace_with, special_tokens, special_ids
-    )
+    flat = _flat(occlusion, scores)
     generator = torch.Generator().manual_seed(seed)
 
     def forward(kept: Tensor, rows: Tensor) -> Tensor:
         logits = occlusion.logits_of(rows, kept > 0)
-        classes = classes_of(target, len(occlusion), logits.shape[1], model)
+        classes = classes_of(target, len(flat), logits.shape[1], occlusion.model)
         return logits.gather(1, classes[rows][:, None])[:, 0]
 
     def perturb(kept: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,19 +261,22 @@ def _open(
     replace_with: Any,
     special_tokens: str,
     special_ids: Iterable[int],
-) -> tuple[Tensor, Occlusion]:
-    """Return scores, ``[B, P]``, that are 0 where nothing is taken away; the inputs."""
-    scores = check_scores(scores)
-    occlusion = Occlusion(
+) -> Occlusion:
+    return Occlusion(
         model,
         batch,
         replace_with,
-        grid=tuple(scores.shape[1:]),
+        grid=tuple(check_scores(scores).shape[1:]),
         special_tokens=special_tokens,
         special_ids=special_ids,
     )
+
+
+def _flat(occlusion: Occlusion, scores: Tensor) -> Tensor:
+    """Return scores, ``[B, P]``, that are 0 where nothing is ever taken away."""
+    scores = check_scores(scores)
     occlusion.check_batch(scores)
-    return scores.flatten(1) * occlusion.free, occlusion
+    return scores.flatten(1) * occlusion.free
 
 
 def _random_sets(free: Tensor, removals: int, n_samples: int, seed: int) -> Tensor:
