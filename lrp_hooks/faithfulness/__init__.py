@@ -1,6 +1,7 @@
 """Is an explanation faithful? Metrics on a model, a batch and its scores."""
 
 from .curve import Curve, bootstrap
+from .evaluation import Evaluation, evaluate, evaluate_chunk
 from .fidelity import infidelity, leave_one_out_correlation, removal_error
 from .metrics import (
     METRICS,
@@ -19,14 +20,20 @@ from .metrics import (
     sufficiency,
 )
 from .occlusion import Occlusion
+from .plan import BETTER, Plan, plan_of
 from .plausibility import auprc, auroc, token_f1
+from .results import Results
 from .stability import conservation_error, sensitivity
 
 __all__ = [
+    "BETTER",
     "METRICS",
     "Curve",
+    "Evaluation",
     "Metric",
     "Occlusion",
+    "Plan",
+    "Results",
     "accuracy",
     "activation",
     "aopc",
@@ -37,12 +44,15 @@ __all__ = [
     "conservation_error",
     "curves",
     "deletion",
+    "evaluate",
+    "evaluate_chunk",
     "infidelity",
     "insertion",
     "leave_one_out_correlation",
     "lerf_morf",
     "log_odds",
     "measure",
+    "plan_of",
     "pruning",
     "removal_error",
     "sensitivity",

@@ -61,11 +61,10 @@ class Metric:
     * ``comprehensiveness``: the largest 1, 5, 10, 20, 50 % are taken away; what the
       probability lost. Higher is better (DeYoung et al. 2020).
     * ``sufficiency``: only those are kept; what it lost. Lower is better.
-    * ``deletion``, ``insertion``: the largest are taken away, or given back to an empty
-      input, in twentieths; the probability. Its area, lower and higher is better
-      (Petsiuk et al. 2018).
-    * ``lerf_morf``: taking the smallest first, less taking the largest first, in
-      tenths; the probability. Its area, higher is better (Bluecher et al. 2024).
+    * ``deletion``: the floor(i N / 10) largest are taken away; the probability. Its
+      area, lower is better. ``insertion``: as ``activation`` (Petsiuk et al. 2018).
+    * ``lerf_morf``: taking the floor(i N / 10) smallest, less taking the largest; the
+      probability. Its area, higher is better (Bluecher et al. 2024).
 
     Of equal scores the first in the text comes first.
 

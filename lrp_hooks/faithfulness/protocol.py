@@ -153,7 +153,6 @@ def _ranks(keys: Tensor, free: Tensor) -> Tensor:
 
 EVERY_TENTH = tuple(range(0, 101, 10))
 UP_TO_NINE_TENTHS = EVERY_TENTH[:-1]
-EVERY_TWENTIETH = tuple(range(0, 101, 5))
 ERASER = (1, 5, 10, 20, 50)
 
 PROTOCOLS: dict[str, tuple[Protocol, ...]] = {
@@ -164,11 +163,11 @@ PROTOCOLS: dict[str, tuple[Protocol, ...]] = {
     "log_odds": (Protocol(log_odds, UP_TO_NINE_TENTHS, rounding=floor),),
     "comprehensiveness": (Protocol(lost_probability, ERASER),),
     "sufficiency": (Protocol(lost_probability, ERASER, restore=True),),
-    "deletion": (Protocol(probability, EVERY_TWENTIETH),),
-    "insertion": (Protocol(probability, EVERY_TWENTIETH, restore=True),),
+    "deletion": (Protocol(probability, EVERY_TENTH, rounding=floor),),
+    "insertion": (Protocol(probability, EVERY_TENTH, restore=True),),
     "lerf_morf": (
-        Protocol(probability, EVERY_TENTH, "smallest"),
-        Protocol(probability, EVERY_TENTH),
+        Protocol(probability, EVERY_TENTH, "smallest", rounding=floor),
+        Protocol(probability, EVERY_TENTH, rounding=floor),
     ),
 }
 """The protocols of each metric; of two, the difference counts."""
