@@ -1,0 +1,1 @@
+"""Which explanations name the inputs that a model needs, in three domains."""

@@ -1,0 +1,1 @@
+"""Faithfulness on texts: the papers' protocols, all methods, both sign conventions."""
