@@ -2,7 +2,8 @@
 
 from .curve import Curve, bootstrap
 from .evaluation import Evaluation, evaluate, evaluate_chunk
-from .fidelity import infidelity, leave_one_out_correlation, removal_error
+from .fidelity import leave_one_out_correlation, removal_error
+from .infidelity import infidelity
 from .metrics import (
     METRICS,
     Metric,

@@ -108,10 +108,8 @@ def bootstrap(
     if not len(known):
         return float("nan"), float("nan")
     generator = torch.Generator().manual_seed(seed)
-    means = torch.stack([
-        known[torch.randint(len(known), (len(known),), generator=generator)].mean()
-        for _ in range(RESAMPLES)
-    ])
+    size = (RESAMPLES, len(known))
+    means = known[torch.randint(len(known), size, generator=generator)].mean(1)
     tail = (1 - confidence) / 2
     low, high = means.quantile(torch.tensor([tail, 1 - tail]).double()).tolist()
     return low, high

@@ -20,7 +20,8 @@ from ..explain import explain
 from ..explanation import Explanation
 from ..relevance import Relevance
 from .curve import bootstrap
-from .fidelity import correlate, disagree, mispredict
+from .fidelity import correlate, mispredict
+from .infidelity import disagree
 from .metrics import METRICS, curves
 from .occlusion import Occlusion
 from .plan import Plan, plan_of

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from ..agreement import MEASURES
 from ..errors import ArgumentError
 from ..explainers.calls import check_number
-from .metrics import check_scores, classes_of
+from .checks import check_scores, classes_of
 from .occlusion import Occlusion
 
 __all__ = [
     "correlate",
-    "disagree",
-    "infidelity",
+    "flat_scores",
     "leave_one_out_correlation",
     "mispredict",
+    "opened",
     "removal_error",
 ]
 
@@ -51,7 +51,7 @@ def leave_one_out_correlation(
     Returns:
         ``[B]``; NaN where all scores or all losses are equal.
     """
-    occlusion = _open(model, batch, scores, replace_with, special_tokens, special_ids)
+    occlusion = opened(model, batch, scores, replace_with, special_tokens, special_ids)
     return correlate(occlusion, scores, target, measure)
 
 
@@ -77,7 +77,7 @@ def correlate(
         raise ArgumentError(
             f"measure={measure!r} must be one of {', '.join(map(repr, allowed))}."
         )
-    flat = _flat(occlusion, scores)
+    flat = flat_scores(occlusion, scores)
     found = []
     for row, free in enumerate(occlusion.free):
         places = free.nonzero()[:, 0]
@@ -124,7 +124,7 @@ def removal_error(
     Returns:
         The mean squared error, ``[B]``.
     """
-    occlusion = _open(model, batch, scores, replace_with, special_tokens, special_ids)
+    occlusion = opened(model, batch, scores, replace_with, special_tokens, special_ids)
     return mispredict(occlusion, scores, target, removals, n_samples, seed)
 
 
@@ -151,7 +151,7 @@ def mispredict(
     """
     check_number("removals", removals, least=1, whole=True)
     check_number("n_samples", n_samples, least=1, whole=True)
-    flat = _flat(occlusion, scores)
+    flat = flat_scores(occlusion, scores)
     kept = torch.cat(
         [
             torch.ones(len(flat), 1, flat.shape[1], dtype=torch.bool),
@@ -166,95 +166,7 @@ def mispredict(
     return ((odds[:, :1] - odds - predicted[..., 0])[:, 1:] ** 2).mean(1)
 
 
-def infidelity(
-    model: nn.Module,
-    batch: Any,
-    scores: Tensor,
-    target: Any,
-    replace_with: Any,
-    *,
-    normalize: bool = False,
-    n_samples: int = 50,
-    seed: int = 0,
-    special_tokens: str = "keep",
-    special_ids: Iterable[int] = (),
-) -> Tensor:
-    """Compare sums of scores with the change of the logit, by ``captum.metrics``.
-
-    E[(I . scores - (f(x) - f(x - I)))^2] over sets I, in which each token is with
-    probability 1/2 (Yeh et al. 2019, Eq. 1).
-
-    Args:
-        model: See `Metric`, as for all but ``normalize``, ``n_samples`` and ``seed``.
-        batch: The inputs.
-        scores: The scores.
-        target: The classes.
-        replace_with: What takes a token's place.
-        normalize: Whether scores are first multiplied by the number that suits them
-            best, an example each, so that scores without a unit can be compared.
-        n_samples: How many sets an example.
-        seed: Of the sets; no global random state is read or moved.
-        special_tokens: What happens to special tokens.
-        special_ids: Their ids.
-
-    Returns:
-        ``[B]``; 0 is best.
-    """
-    occlusion = _open(model, batch, scores, replace_with, special_tokens, special_ids)
-    return disagree(occlusion, scores, target, normalize, n_samples, seed)
-
-
-def disagree(
-    occlusion: Occlusion,
-    scores: Tensor,
-    target: Any,
-    normalize: bool = False,
-    n_samples: int = 50,
-    seed: int = 0,
-) -> Tensor:
-    """Do as `infidelity` with inputs that are shown in parts already.
-
-    Args:
-        occlusion: The inputs.
-        scores: The scores.
-        target: The classes.
-        normalize: Whether scores are first scaled to suit best.
-        n_samples: How many sets an example.
-        seed: Of the sets.
-
-    Returns:
-        ``[B]``.
-    """
-    from captum.metrics import infidelity as captum_infidelity
-
-    check_number("n_samples", n_samples, least=1, whole=True)
-    flat = _flat(occlusion, scores)
-    generator = torch.Generator().manual_seed(seed)
-
-    def forward(kept: Tensor, rows: Tensor) -> Tensor:
-        logits = occlusion.logits_of(rows, kept > 0)
-        classes = classes_of(target, len(flat), logits.shape[1], occlusion.model)
-        return logits.gather(1, classes[rows][:, None])[:, 0]
-
-    def perturb(kept: Tensor) -> tuple[Tensor, Tensor]:
-        some = torch.rand(kept.shape, generator=generator) < 0.5
-        free = occlusion.free.repeat_interleave(len(kept) // len(flat), 0)
-        gone = (some & free).double()
-        return gone, kept - gone
-
-    found: Tensor = captum_infidelity(
-        forward,
-        perturb,
-        torch.ones_like(flat),
-        flat,
-        additional_forward_args=(torch.arange(len(flat)),),
-        n_perturb_samples=n_samples,
-        normalize=normalize,
-    )
-    return found
-
-
-def _open(
+def opened(
     model: nn.Module,
     batch: Any,
     scores: Tensor,
@@ -262,6 +174,19 @@ def _open(
     special_tokens: str,
     special_ids: Iterable[int],
 ) -> Occlusion:
+    """Understand a batch by the shape of its scores.
+
+    Args:
+        model: See `Occlusion`.
+        batch: The inputs.
+        scores: The scores.
+        replace_with: What takes a token's place.
+        special_tokens: What happens to special tokens.
+        special_ids: Their ids.
+
+    Returns:
+        The inputs.
+    """
     return Occlusion(
         model,
         batch,
@@ -272,8 +197,16 @@ def _open(
     )
 
 
-def _flat(occlusion: Occlusion, scores: Tensor) -> Tensor:
-    """Return scores, ``[B, P]``, that are 0 where nothing is ever taken away."""
+def flat_scores(occlusion: Occlusion, scores: Tensor) -> Tensor:
+    """Leave out what is never taken away.
+
+    Args:
+        occlusion: The inputs.
+        scores: Their scores.
+
+    Returns:
+        ``[B, P]``, 0 where nothing is ever taken away.
+    """
     scores = check_scores(scores)
     occlusion.check_batch(scores)
     return scores.flatten(1) * occlusion.free
@@ -281,9 +214,9 @@ def _flat(occlusion: Occlusion, scores: Tensor) -> Tensor:
 
 def _random_sets(free: Tensor, removals: int, n_samples: int, seed: int) -> Tensor:
     """Return what stays of each example, ``[B, n_samples, P]``."""
-    generator = torch.Generator().manual_seed(seed)
     kept = torch.ones(len(free), n_samples, free.shape[1], dtype=torch.bool)
     for row, own in enumerate(free):
+        generator = torch.Generator().manual_seed(seed)  # whatever else is in the batch
         places = own.nonzero()[:, 0]
         most = max(1, min(removals, len(places) - 1))
         for sample in range(n_samples):

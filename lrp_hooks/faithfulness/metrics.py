@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentError, NonFiniteError, TargetError
-from ..readout import label_ids
+from ..errors import ArgumentError
 from ..suggest import did_you_mean
+from .checks import check_scores, classes_of
 from .curve import Curve
 from .occlusion import Occlusion
 from .protocol import PROTOCOLS, Said
@@ -26,8 +26,6 @@ __all__ = [
     "accuracy",
     "activation",
     "aopc",
-    "check_scores",
-    "classes_of",
     "comprehensiveness",
     "curves",
     "deletion",
@@ -56,8 +54,9 @@ class Metric:
       better (Ali et al. 2022).
     * ``aopc``: the floor(i N / 10) largest are taken away, i up to 9; what the target's
       probability lost. Higher is better (Modarressi et al. 2023, Eq. 15).
-    * ``accuracy``, ``log_odds``: as ``aopc``; whether the target is still the arg-max,
-      and log(p / p of the whole input). Lower is better.
+    * ``accuracy``, ``log_odds``: as ``aopc``; whether the target is still the arg-max
+      (a single logit or one of several labels: above 1/2), and log(p / p of the whole
+      input). Lower is better.
     * ``comprehensiveness``: the largest 1, 5, 10, 20, 50 % are taken away; what the
       probability lost. Higher is better (DeYoung et al. 2020).
     * ``sufficiency``: only those are kept; what it lost. Lower is better.
@@ -243,75 +242,6 @@ def _known(names: Sequence[str]) -> tuple[str, ...]:
     if not listed:
         raise ArgumentError(f"metrics is empty; choose among {', '.join(PROTOCOLS)}.")
     return listed
-
-
-def check_scores(scores: Any) -> Tensor:
-    """Refuse scores by which nothing can be ordered.
-
-    Args:
-        scores: ``[B, T]`` or ``[B, H, W]``.
-
-    Returns:
-        The same in float64 on the CPU.
-
-    Raises:
-        ArgumentError: If they are no such tensor.
-        NonFiniteError: If NaN or infinity is among them.
-    """
-    hint = " Pass its .scores." if hasattr(scores, "scores") else ""
-    if hasattr(scores, "__array__") and not isinstance(scores, Tensor):
-        scores = torch.as_tensor(scores)
-    if not isinstance(scores, Tensor) or scores.ndim not in {2, 3}:
-        came = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores)
-        raise ArgumentError(
-            f"scores is {came}; it must be a tensor [B, T], or [B, H, W] for images."
-            f"{hint}"
-        )
-    if not bool(scores.isfinite().all()):
-        row = int((~scores.flatten(1).isfinite().all(1)).nonzero()[0])
-        raise NonFiniteError(
-            f"scores of example {row} hold NaN or infinity, by which nothing can be "
-            "ordered. Find out where they come from; 0 stands for no relevance."
-        )
-    return scores.detach().cpu().double()
-
-
-def classes_of(target: Any, batch: int, n_classes: int, model: nn.Module) -> Tensor:
-    """Understand a target.
-
-    Args:
-        target: The class of each example, or one for all, or a label.
-        batch: B.
-        n_classes: C.
-        model: The model, for its labels.
-
-    Returns:
-        The class of each example, ``[B]``.
-
-    Raises:
-        TargetError: If it is none of that, or the model has no such class.
-    """
-    if isinstance(target, str):
-        target = label_ids(model).get(target, target)
-    try:
-        classes = torch.as_tensor(target).cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TargetError(
-            f"target={target!r} must be the class of each example, [{batch}], or one "
-            "for all."
-        ) from error
-    whole = not (classes.is_floating_point() or classes.dtype == torch.bool)
-    if not whole or classes.shape not in {torch.Size([]), torch.Size([batch])}:
-        raise TargetError(
-            f"target is a {classes.dtype} tensor of shape {tuple(classes.shape)}; it "
-            f"must hold whole numbers, one for each of {batch} examples or one for all."
-        )
-    if not 0 <= int(classes.min()) <= int(classes.max()) < n_classes:
-        raise TargetError(
-            f"target holds {int(classes.min())} to {int(classes.max())}; the model has "
-            f"{n_classes} outputs, 0 to {n_classes - 1}."
-        )
-    return classes.long().expand(batch)
 
 
 def _is_multi_label(model: nn.Module) -> bool:

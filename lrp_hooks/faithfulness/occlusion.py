@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, NonFiniteError, TextError
+from ..explainers.base import is_whole
 from ..explainers.calls import attended, changed
 from ..explainers.features import DELETE, filler_of, keep_rows
 from ..inputs import Call
@@ -84,7 +85,12 @@ class Occlusion:
                 special = self._find_special(call, marked, special_ids)
         self.blank = torch.zeros_like(self.padding)
         if published:
-            self._batch, _ = _without(batch, "attention_mask")
+            self._batch, mask = _without(batch, "attention_mask")
+            if mask is None and bool(self.padding.any()):
+                raise ArgumentError(
+                    "published=True shows the model no attention mask, but one stands "
+                    f"in a {type(batch).__name__}; pass a mapping of arguments."
+                )
             self.blank, self.padding = self.padding, self.blank
         self.free = ~self.padding & ~special
         self._check_free()
@@ -207,7 +213,7 @@ class Occlusion:
                 own = torch.where(
                     stay, own, filler if filler.ndim == 0 else filler[rows]
                 )
-            return own[:, :end]
+            return own if end is None else own[:, :end]
 
         return changed(self.model, call, change)
 
@@ -223,12 +229,10 @@ class Occlusion:
 
     def _end(self, call: Call, rows: Tensor) -> int | None:
         """Return where padding of all rows begins, or None if nothing can be cut."""
-        shapes = {
-            value.shape
-            for value in (*call.args, *call.kwargs.values())
-            if isinstance(value, Tensor) and value.shape[:1] == (call.batch,)
-        }
-        if not bool(self.padding.any()) or shapes != {call.main.shape}:
+        values = (*call.args, *call.kwargs.values())
+        shapes = {value.shape for value in values if isinstance(value, Tensor)}
+        decodes = any(name.startswith("decoder") for name in call.kwargs)
+        if decodes or not bool(self.padding.any()) or shapes != {call.main.shape}:
             return None
         return int((~self.padding[rows]).any(0).nonzero().max()) + 1
 
@@ -254,8 +258,8 @@ class Occlusion:
             fits, wanted = self.grid == shape[1:2], "one for each of its positions"
         if not fits:
             raise ArgumentError(
-                f"scores has shape {(shape[0], *self.grid)}, but the input has {shape};"
-                f" scores must be {wanted}."
+                f"scores has the places {self.grid} an example, but the input has "
+                f"shape {shape}; scores must be {wanted}."
             )
 
     def _find_filler(self, call: Call, given: Any) -> Tensor | None:
@@ -280,19 +284,27 @@ class Occlusion:
                     "special_tokens='perturb'."
                 )
 
-    def _find_special(
-        self, call: Call, marked: Tensor | None, ids: Iterable[int]
-    ) -> Tensor:
-        special = torch.zeros_like(self.padding)
-        ids = torch.as_tensor(list(ids), dtype=torch.long)
-        if not call.main.is_floating_point():
-            special |= torch.isin(call.main.cpu(), ids)
+    def _find_special(self, call: Call, marked: Any, ids: Iterable[int]) -> Tensor:
+        special, ids = torch.zeros_like(self.padding), list(ids)
+        if ids and (call.main.is_floating_point() or not all(map(is_whole, ids))):
+            raise ArgumentError(
+                f"special_ids={ids!r} must be ids of tokens, for inputs that are ids; "
+                "mark places of others by a special_tokens_mask in the batch."
+            )
+        if ids:
+            special |= torch.isin(call.main.cpu(), torch.tensor(ids))
         if marked is not None:
-            special |= marked.cpu().reshape(special.shape) != 0
+            mask = torch.as_tensor(marked).cpu()
+            if mask.shape != (len(self.padding), *self.grid):
+                raise ArgumentError(
+                    f"special_tokens_mask has shape {tuple(mask.shape)}; it must have "
+                    f"that of the scores, {(len(self.padding), *self.grid)}."
+                )
+            special |= mask.reshape(special.shape) != 0
         return special
 
 
-def _without(batch: Any, name: str) -> tuple[Any, Tensor | None]:
+def _without(batch: Any, name: str) -> tuple[Any, Any]:
     """Take an argument out of a batch."""
     if not isinstance(batch, Mapping) or name not in batch:
         return batch, None

@@ -153,9 +153,8 @@ class _Ranked(NamedTuple):
 def _rank(scores: Tensor, rationale: Tensor, mask: Tensor | None) -> _Ranked:
     """Sort the tokens of each example."""
     _check(scores, rationale, mask)
-    scores = scores.detach()
     kept = torch.ones_like(rationale) if mask is None else mask != 0
-    ordered, order = scores.masked_fill(~kept, 0).sort(dim=1, descending=True)
+    ordered, order = scores.sort(dim=1, descending=True)
     last = torch.ones_like(kept)
     last[:, :-1] = ordered[:, 1:] != ordered[:, :-1]
     attended = kept.gather(1, order).double()

@@ -37,12 +37,26 @@ class Said:
         Returns:
             ``[B, K]``.
         """
-        if self.several or logits.shape[-1] == 1:
-            every = torch.nn.functional.logsigmoid(logits)
-        else:
-            every = logits.log_softmax(-1)
+        if self.by_sigmoid:
+            return torch.nn.functional.logsigmoid(self.own(logits))
+        return self.own(logits.log_softmax(-1))
+
+    def own(self, logits: Tensor) -> Tensor:
+        """Return what is said of the target.
+
+        Args:
+            logits: ``[B, K, C]``.
+
+        Returns:
+            ``[B, K]``.
+        """
         at = self.target[:, None, None].expand(*logits.shape[:2], 1)
-        return every.gather(2, at)[..., 0]
+        return logits.gather(2, at)[..., 0]
+
+    @property
+    def by_sigmoid(self) -> bool:
+        """Whether each logit has a probability of its own."""
+        return self.several or self.whole.shape[-1] == 1
 
 
 Reading = Callable[[Said], Tensor]
@@ -69,7 +83,9 @@ def squared_error(said: Said) -> Tensor:
 
 
 def is_right(said: Said) -> Tensor:
-    """Return whether the target is the arg-max, ``[B, K]``."""
+    """Return whether the target is the arg-max, or above 1/2 by sigmoid, ``[B, K]``."""
+    if said.by_sigmoid:
+        return (said.own(said.parts) > 0).double()
     return (said.parts.argmax(-1) == said.target[:, None]).double()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,11 +61,20 @@ class Results:
 
         Returns:
             The part; None if it is still to be done.
+
+        Raises:
+            ArgumentError: If it is damaged.
         """
         path = self._path(number)
         if not path.exists():
             return None
-        part: dict[str, Any] = json.loads(path.read_text())
+        try:
+            part: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ArgumentError(
+                f"the portion {str(path)!r} cannot be read: {error}. Delete it, and it "
+                "is computed anew."
+            ) from error
         return part
 
     def write(self, number: int, part: dict[str, Any]) -> None:
@@ -107,12 +117,28 @@ class Results:
         }
         write_whole({
             self.folder / "results.parquet": sink.getvalue().to_pybytes(),
-            self.folder / "summary.json": json.dumps(record, indent=1).encode(),
+            self.folder / "summary.json": _json(record),
             self.folder / "report.html": evaluation.to_html().encode(),
         })
+        for folder in (self.folder, self.parts):  # what a kill left half-written
+            for path in folder.glob(".*.part"):
+                path.unlink(missing_ok=True)
 
     def _path(self, number: int) -> Path:
         return self.parts / f"{number:05d}.json"
+
+
+def _json(record: dict[str, Any]) -> bytes:
+    """Return JSON, which has null for what has no value (NaN)."""
+    return json.dumps(_plain(record), indent=1, allow_nan=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(own) for key, own in value.items()}
+    if isinstance(value, list):
+        return [_plain(own) for own in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _other(folder: object, found: Any, wanted: dict[str, Any]) -> str:

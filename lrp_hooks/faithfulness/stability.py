@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, TargetError
 from ..explainers.calls import check_number
 from ..explanation import Explanation
 
@@ -68,25 +68,38 @@ def sensitivity(
 
     Returns:
         ``[B]``; 0 is best.
+
+    Raises:
+        TargetError: If the target is something else.
     """
     from captum.metrics import sensitivity_max
 
     check_number("n_samples", n_samples, least=1, whole=True)
-    embeddings, rest = _embedded(getattr(explainer, "model", model), batch)
+    own = getattr(explainer, "model", None) if model is None else model
+    embeddings, rest = _embedded(own, batch)
     generator = torch.Generator().manual_seed(seed)
     names = list(rest)
 
     def scores(inputs: Any, target: Any, additional_forward_args: Any) -> Any:
         embedded = inputs[0] if isinstance(inputs, tuple) else inputs
         others = dict(zip(names, additional_forward_args or (), strict=True))
-        found = explainer({"inputs_embeds": embedded, **others}, target=target).scores
+        each = target.expand(len(embedded))  # Captum repeats none of a single example
+        found = explainer({"inputs_embeds": embedded, **others}, target=each).scores
         return (found,)  # Captum iterates over the examples of a bare tensor
 
     def disturb(inputs: Tensor, radius: float) -> Tensor:
-        noise = torch.rand(inputs.shape, generator=generator) * 2 - 1
-        return inputs + radius * noise.to(inputs)
+        noise = torch.rand((n_samples, *inputs.shape[1:]), generator=generator) * 2 - 1
+        # The same for each example, whatever else is in the batch.
+        every = noise.repeat(len(inputs) // n_samples, 1, 1)
+        return inputs + radius * every.to(inputs)
 
-    classes = torch.as_tensor(target).expand(len(embeddings))
+    try:
+        classes = torch.as_tensor(target).expand(len(embeddings))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TargetError(
+            f"target={target!r} must be the class of each example, "
+            f"[{len(embeddings)}], or one for all."
+        ) from error
     found: Tensor = sensitivity_max(
         scores,
         embeddings,
