@@ -1,0 +1,1 @@
+"""Chemistry language: do explanations find the atoms that react?"""

@@ -1,0 +1,1 @@
+"""Plausibility: do explanations name the words that humans mark?"""
