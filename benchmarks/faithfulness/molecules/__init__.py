@@ -1,0 +1,1 @@
+"""Faithfulness of relevance on atoms: a graph Transformer on BACE and ClinTox."""

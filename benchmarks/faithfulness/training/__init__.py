@@ -1,0 +1,1 @@
+"""Train the small models that the benchmark explains."""
