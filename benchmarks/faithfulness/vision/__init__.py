@@ -1,0 +1,1 @@
+"""Faithfulness of explanations of images: ViTs that read digits."""
