@@ -81,7 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True
     )
-    for add in (_add_explain, _add_compare, _add_rules, _add_audit, _add_closed_forms):
+    for add in (
+        _add_explain,
+        _add_compare,
+        _add_evaluate,
+        _add_rules,
+        _add_audit,
+        _add_closed_forms,
+    ):
         add(commands)
     return parser
 
@@ -155,6 +162,90 @@ def _add_compare(commands: Any) -> None:
     _add_target(parser)
     for kind in ("html", "json"):
         parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
+
+
+def _add_evaluate(commands: Any) -> None:
+    """Add ``lrp-hooks evaluate``."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="put methods to the test on the texts of a data file",
+        description="Take tokens away in the order of a method's scores, or give them "
+        "back, and see what the model says: results.parquet, summary.json and "
+        "report.html. The same command goes on where it was stopped.",
+        epilog="""methods:
+  lrp                   an explainer, with its own defaults
+  lrp:attnlrp           with a rule set
+  lrp:attnlrp@site      and what biases and positions took given back to the tokens:
+                        at its site, or @equal, @first, @abs
+
+examples:
+  lrp-hooks evaluate --data reviews.csv --out results
+  lrp-hooks evaluate --data dev.parquet --model path/to/model --out results \\
+      --methods lrp,lrp:attnlrp@site,decompx,random_baseline --workers 2
+  lrp-hooks evaluate --data dev.tsv --text review --label stars --limit 100 \\
+      --metrics activation,aopc --sign signed,absolute --out results""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        required=True,
+        help="texts, one a row: .parquet, .csv, .tsv or .jsonl",
+    )
+    parser.add_argument("--out", metavar="DIR", required=True, help="the results")
+    _add_model(parser)
+    columns = parser.add_argument_group("columns of the data file")
+    columns.add_argument(
+        "--text", metavar="COLUMN", help="of texts (default: text or sentence)"
+    )
+    columns.add_argument(
+        "--label",
+        metavar="COLUMN",
+        help="of labels, names or numbers (default: label, if there is one); '' for "
+        "none",
+    )
+    _add_protocol(parser)
+    parser.add_argument("--json", metavar="FILE", help="write summary.json here, too")
+
+
+def _add_protocol(parser: argparse.ArgumentParser) -> None:
+    """Add what decides the numbers of an evaluation, and how they are computed."""
+    parser.add_argument(
+        "--methods", metavar="NAMES", help="separated by commas, see below"
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="NAMES",
+        help="separated by commas (default: all that are curves)",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="WHICH",
+        default="predicted",
+        help="the class that is explained: predicted or label (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sign",
+        metavar="SIGNS",
+        default="signed",
+        help="scores as they are, signed, or absolute, or both separated by a comma "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--replace-with",
+        metavar="TOKEN",
+        help="what takes a token's place: mask, unk, pad or delete, or METRIC=TOKEN "
+        "separated by commas (default: unk for activation and pruning, else mask)",
+    )
+    for name, default, text in (
+        ("limit", None, "read the first N rows alone"),
+        ("chunk", 16, "explain N texts together (default: %(default)s)"),
+        ("workers", 1, "processes of one thread each (default: %(default)s)"),
+    ):
+        parser.add_argument(
+            f"--{name}", metavar="N", type=_count, default=default, help=text
+        )
 
 
 def _add_rules(commands: Any) -> None:
@@ -250,7 +341,7 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    """Return a number of rows.
+    """Return a number of things.
 
     Raises:
         ArgumentTypeError: If there would be none.

@@ -44,7 +44,7 @@ SIGNS = ("signed", "absolute")
 TARGETS = ("predicted", "label")
 _REPLACEMENTS = ("mask", "unk", "pad", "delete")
 # As published by Ali et al.; metrics that start from the same empty input share it.
-_UNKNOWN = ("activation", "pruning", "insertion", "sufficiency")
+_UNKNOWN = ("activation", "pruning", "sufficiency")
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def plan_of(
         target: The class that is explained, ``"predicted"`` or ``"label"``.
         replace_with: What takes a token's place, ``"mask"``, ``"unk"``, ``"pad"`` or
             ``"delete"``, for all metrics or by metric. Defaults to ``None``: unk
-            for activation, pruning, insertion and sufficiency, mask for the others.
+            for activation, pruning and sufficiency, mask for the others.
         chunk: How many texts are explained together.
         seed: Of random sets of tokens.
 

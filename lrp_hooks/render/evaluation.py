@@ -1,0 +1,294 @@
+"""Faithfulness of several methods: tables with intervals, and curves."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..faithfulness.plan import BETTER
+from . import chart
+from .html import document, isolated, styled
+from .terminal import has_colours
+from .text import cell_width, decimals, escape, visible
+
+if TYPE_CHECKING:
+    from ..faithfulness.evaluation import Evaluation
+
+__all__ = ["fragment", "page", "terminal"]
+
+_STYLE = (
+    ".lrp-hooks{max-width:84em}.lrp-hooks .wide{overflow-x:auto}"
+    ".lrp-hooks .wide td,.lrp-hooks .wide th{padding:.15em .4em;white-space:nowrap}"
+    ".lrp-hooks .wide tr+tr>*{border-top:1px solid var(--line)}"
+    ".lrp-hooks .wide th[scope=col]{text-align:end}"
+    ".lrp-hooks .panels{margin-top:1em}"
+    ".lrp-hooks td .soft{font-size:.8em}"
+    ".lrp-hooks h2{font-size:1.2em;margin:.2em 0}"
+    ".lrp-hooks h3{font-size:1.05em;margin:.6em 0 .2em}"
+    ".lrp-hooks figcaption{font-weight:600}"
+    ".lrp-hooks ul{margin:.3em 0;padding-inline-start:1.2em}"
+)
+
+_AXES = {
+    "activation": ("given back", "probability"),
+    "pruning": ("taken away", "squared change of logits"),
+    "aopc": ("taken away", "lost probability"),
+    "accuracy": ("taken away", "accuracy"),
+    "log_odds": ("taken away", "log(p / p of the whole)"),
+    "comprehensiveness": ("taken away", "lost probability"),
+    "sufficiency": ("kept", "lost probability"),
+    "deletion": ("taken away", "probability"),
+    "insertion": ("given back", "probability"),
+    "lerf_morf": ("taken away", "difference of probabilities"),
+}
+_ARROWS = {"higher": "↑", "lower": "↓"}
+_MOST_LISTED = 200
+
+Scores = Mapping[str, Mapping[str, Any]]
+"""``{method: {metric: {"score", "low", "high", "n", "curve"}}}`` of one sign."""
+
+
+def page(evaluation: Evaluation) -> str:
+    """Write a whole document.
+
+    Args:
+        evaluation: What `evaluate` returned.
+
+    Returns:
+        HTML without any control character.
+    """
+    return document(fragment(evaluation))
+
+
+def fragment(evaluation: Evaluation) -> str:
+    """Write a part of a page, for notebooks.
+
+    Args:
+        evaluation: What `evaluate` returned.
+
+    Returns:
+        One ``div`` that brings its own style.
+    """
+    signs = "".join(_sign(evaluation, sign) for sign in evaluation.plan.signs)
+    return styled(
+        f"<style>{_STYLE}{chart.STYLE}</style>{_head(evaluation)}{signs}"
+        f"{_costs(evaluation)}{_left_out(evaluation)}"
+    )
+
+
+def terminal(
+    evaluation: Evaluation, colour: bool | None = None, width: int | None = None
+) -> str:
+    """Write for a terminal: as many metrics beside each other as fit.
+
+    Args:
+        evaluation: What `evaluate` returned.
+        colour: True for the best scores in bold, false for a star behind them.
+            Defaults to ``None``: bold on a terminal.
+        width: Columns. Defaults to the terminal's own.
+
+    Returns:
+        Lines of text, without a newline at the end.
+    """
+    colour = has_colours() if colour is None else colour
+    width = width or shutil.get_terminal_size().columns
+    blocks = []
+    for sign in evaluation.plan.signs:
+        scores = _of_sign(evaluation, sign)
+        heads = [visible(label) for label in scores]
+        column = max(map(cell_width, [*heads, sign]), default=0)
+        columns = [_lines(scores, metric, colour) for metric in _metrics(scores)]
+        first = [f"{sign:<{column}}", " " * column]
+        rows = first + [head + " " * (column - cell_width(head)) for head in heads]
+        for block in _blocks(columns, width - column):
+            lines = map("".join, zip(rows, *(lines for _, lines in block), strict=True))
+            blocks.append("\n".join(line.rstrip() for line in lines))
+    texts = len(evaluation.plan.texts) - len(evaluation.skipped)
+    blocks.append(f"mean over {texts} texts [95 % bootstrap interval]")
+    return "\n\n".join(blocks)
+
+
+def _of_sign(evaluation: Evaluation, sign: str) -> Scores:
+    summary = evaluation.summary()
+    return {label: own[sign] for label, own in summary.items() if sign in own}
+
+
+def _metrics(scores: Scores) -> list[str]:
+    """Return the metrics that any method has, in their order."""
+    return list(dict.fromkeys(metric for own in scores.values() for metric in own))
+
+
+def _best(scores: Scores, metric: str) -> float:
+    """Return the best mean of all methods; NaN where none has one."""
+    means = [own[metric]["score"] for own in scores.values() if metric in own]
+    known = [mean for mean in means if not math.isnan(mean)]
+    choose: Callable[..., float] = max if BETTER[metric] == "higher" else min
+    return choose(known, default=math.nan)
+
+
+def _writer(scores: Scores, metric: str) -> Callable[[float], str]:
+    """Return what writes a metric's numbers with as many decimals as they need."""
+    own = [found[metric] for found in scores.values() if metric in found]
+    every = [abs(one[key]) for one in own for key in ("score", "low", "high")]
+    places = decimals(max((x for x in every if math.isfinite(x)), default=0.0)) - 1
+    return lambda value: "-" if math.isnan(value) else f"{value:.{places}f}"
+
+
+def _lines(scores: Scores, metric: str, colour: bool) -> tuple[int, list[str]]:
+    """Return a metric's column, and how wide it is."""
+    write, best = _writer(scores, metric), _best(scores, metric)
+    cells, marks = [], []
+    for own in scores.values():
+        found = own.get(metric)
+        cell = "-"
+        if found is not None:
+            interval = f"[{write(found['low'])}, {write(found['high'])}]"
+            cell = f"{write(found['score'])} {interval}"
+        cells.append(cell)
+        marks.append(found is not None and found["score"] == best)
+    heads = [metric, f"{BETTER[metric]} is better"]
+    wide = max(map(len, [*heads, *cells])) + 1
+    lines = [f"  {head:>{wide - 1}} " for head in heads]
+    for cell, mark in zip(cells, marks, strict=True):
+        star = "*" if mark and not colour else " "
+        line = f"{cell:>{wide - 1}}{star}"
+        lines.append("  " + (f"\x1b[1m{line}\x1b[0m" if mark and colour else line))
+    return wide + 2, lines
+
+
+def _blocks(
+    columns: Iterable[tuple[int, list[str]]], width: int
+) -> list[list[tuple[int, list[str]]]]:
+    """Break columns into blocks that fit."""
+    blocks: list[list[tuple[int, list[str]]]] = []
+    used = width
+    for column in columns:
+        if not blocks or used + column[0] > width:
+            blocks.append([])
+            used = 0
+        blocks[-1].append(column)
+        used += column[0]
+    return blocks
+
+
+def _head(evaluation: Evaluation) -> str:
+    plan = evaluation.plan
+    texts = len(plan.texts) - len(evaluation.skipped)
+    explained = {"predicted": "predicted class", "label": "class of the label"}
+    by_token: dict[str, list[str]] = {}
+    for metric, token in plan.replacements.items():
+        by_token.setdefault(token, []).append(metric)
+    replaced = "; ".join(f"{token}: {', '.join(m)}" for token, m in by_token.items())
+    return (
+        f"<h2>Faithfulness of {len(plan.methods)} methods on {texts} texts</h2>"
+        '<p class="soft">Tokens are taken away, or given back to an empty text, in the '
+        f"order of their scores for the {explained[plan.target]}. What takes their "
+        f"place is {escape(replaced)}.</p>"
+        '<p class="soft">↑ higher is better, ↓ lower is better, the best of each '
+        "column in bold; below each mean, its 95 % bootstrap interval over the texts."
+        "</p>"
+    )
+
+
+def _sign(evaluation: Evaluation, sign: str) -> str:
+    """Return the table and the curves of one sign."""
+    scores = _of_sign(evaluation, sign)
+    numbers = {label: n for n, label in enumerate(evaluation.plan.methods)}
+    panels = "".join(
+        _panel(evaluation, scores, metric, numbers)
+        for metric in _metrics(scores)
+        if metric in evaluation.fractions
+    )
+    names = {"signed": "Scores as they are", "absolute": "Absolute scores"}
+    return (
+        f"<section><h3>{names[sign]}</h3>{_table(scores, numbers)}"
+        f'<div class="panels">{panels}</div></section>'
+    )
+
+
+def _table(scores: Scores, numbers: Mapping[str, int]) -> str:
+    head = "".join(
+        f'<th scope="col">{metric} {_ARROWS[BETTER[metric]]}</th>'
+        for metric in _metrics(scores)
+    )
+    rows = "".join(
+        f'<tr><th scope="row">{chart.swatch(numbers[label])} {isolated(label)}</th>'
+        f"{''.join(_cell(scores, label, metric) for metric in _metrics(scores))}</tr>"
+        for label in scores
+    )
+    return f'<div class="wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
+
+
+def _cell(scores: Scores, label: str, metric: str) -> str:
+    found = scores[label].get(metric)
+    if found is None:
+        return "<td>-</td>"
+    write = _writer(scores, metric)
+    score = write(found["score"])
+    if found["score"] == _best(scores, metric):
+        score = f"<b>{score}</b>"
+    return (
+        f'<td title="{found["n"]} texts">{score}<br><span class="soft">'
+        f"{write(found['low'])} to {write(found['high'])}</span></td>"
+    )
+
+
+def _panel(
+    evaluation: Evaluation, scores: Scores, metric: str, numbers: Mapping[str, int]
+) -> str:
+    """Return the mean curves of a metric, and what its axes are."""
+    lines = {
+        numbers[label]: own[metric]["curve"]
+        for label, own in scores.items()
+        if metric in own and all(map(math.isfinite, own[metric]["curve"]))
+    }
+    if not lines:
+        return ""
+    done, read = _AXES[metric]
+    title = f"{metric}: {read} over the share of tokens {done}, a line for each method"
+    drawn = chart.draw(
+        chart.Panel(
+            title, f"% of tokens {done}", read, evaluation.fractions[metric], lines
+        )
+    )
+    caption = f"{metric} {_ARROWS[BETTER[metric]]}"
+    return f"<figure><figcaption>{caption}</figcaption>{drawn}</figure>"
+
+
+def _costs(evaluation: Evaluation) -> str:
+    shown = sum(part["shown"] for part in evaluation.parts)
+    rows = "".join(
+        f'<tr><th scope="row">{isolated(label)}</th><td>{seconds:.2f}</td></tr>'
+        for label, seconds in evaluation.seconds.items()
+        if label in evaluation.plan.methods
+    )
+    metrics = evaluation.seconds.get("metrics", 0.0)
+    return (
+        "<section><table><caption>CPU seconds</caption>"
+        f'{rows}<tr class="sum"><th scope="row">all metrics, {shown} perturbed texts'
+        f"</th><td>{metrics:.2f}</td></tr></table></section>"
+    )
+
+
+def _left_out(evaluation: Evaluation) -> str:
+    """Return the methods that failed, and the texts that do not fit."""
+    failed = [
+        f"<li>{isolated(label)}: {escape(why)}</li>"
+        for label, why in evaluation.failures.items()
+    ]
+    skipped = [
+        f"<li>row {row}: {escape(why)}</li>" for row, why in evaluation.skipped.items()
+    ]
+    parts = (
+        (failed, f"methods that failed, on some texts or all: {len(failed)}"),
+        (skipped, f"rows that do not fit the model, and are left out: {len(skipped)}"),
+    )
+    return "".join(
+        f"<section><details open><summary>{title}</summary>"
+        f"<ul>{''.join(entries[:_MOST_LISTED])}</ul>"
+        f"{'<p>and others</p>' * (len(entries) > _MOST_LISTED)}</details></section>"
+        for entries, title in parts
+        if entries
+    )
