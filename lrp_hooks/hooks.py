@@ -59,14 +59,15 @@ class Runtime(threading.local):
             frame: The module that is about to run.
             given: Its arguments.
         """
+        # A hook inside may make a tensor carry relevance where nothing did before.
+        idle = frame.fused and self._is_idle(frame, given)
         scope = self.scope
         if scope is None:
-            off = self.paused or not torch.is_grad_enabled()
-            if off or self._is_idle(frame, given):
+            if self.paused or not torch.is_grad_enabled() or idle:
                 _check_inference(frame)
                 return
             scope = Scope(self.surroundings, self.collector)
-        scope.enter(frame, idle=frame.fused and self._is_idle(frame, given))
+        scope.enter(frame, idle=idle)
 
     def _is_idle(self, frame: Frame, given: Any) -> bool:
         """Tell whether nothing in a module's call can carry relevance."""

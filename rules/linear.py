@@ -118,7 +118,8 @@ class _Sharing(ScopeRule):
         bias = z.new_zeros(()) if bias is None else bias
         keep = _keeper()
         backward = partial(self._backward, layer, keep)
-        return splice(z, x, backward, x, weight, bias, keep_value=True)
+        # A copy, since what comes next may overwrite the output.
+        return splice(z, x, backward, x, weight, bias, z.clone())
 
     def _backward(
         self,

@@ -3,6 +3,8 @@
 import pytest
 import torch
 from captum.attr import InputXGradient, LayerGradientXActivation, Saliency
+from torch import nn
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from lrp_hooks import instrument
@@ -39,6 +41,28 @@ def test_layer_gradient_x_activation(rules, trainable):
     if trainable and rules != "gradient":  # gone with the instrumentation
         plain = method.attribute(ids, target=1)
         assert not torch.allclose(plain, expected["embedding"])
+
+
+class Functional(nn.Module):
+    """Acts between its modules, in its own forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.inner = nn.Embedding(5, 4), nn.Linear(4, 4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, ids):
+        return self.head(F.gelu(self.inner(self.embedding(ids))).mean(1))
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_functions_of_the_model_itself_have_rules(trainable):
+    model, ids = Functional().double().eval(), torch.tensor([[0, 1, 2]])
+    model.requires_grad_(trainable)
+    with instrument(model) as lrp:
+        expected = lrp.attribute(ids, target=1).values
+        method = LayerGradientXActivation(model, model.embedding)
+        assert_close(method.attribute(ids, target=1), expected)
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])

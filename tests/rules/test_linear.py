@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
-from lrp_hooks import ArgumentError, RuleSet
+from lrp_hooks import ArgumentError, RuleSet, instrument
 from oracles import (
     Calls,
     closes,
@@ -278,3 +278,18 @@ def test_lrp_0_is_the_gradient_and_the_bias_is_a_source(name):
 def test_bad_settings_are_refused(make):
     with pytest.raises(ArgumentError):
         make()
+
+
+@pytest.mark.parametrize("rule", [Epsilon(0.1), Gamma(0.3), AlphaBeta(2, 1)])
+def test_an_output_may_be_overwritten(rule):
+    torch.manual_seed(0)
+    layers = [nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)]
+    plain = nn.Sequential(*layers).double()
+    inplace = nn.Sequential(layers[0], nn.ReLU(inplace=True), layers[2])
+    x = torch.randn(2, 6, dtype=torch.float64)
+    rules = RuleSet.named("conservative").override(linear=rule)
+    found = []
+    for model in (plain, inplace):
+        with instrument(model, rules) as lrp:
+            found.append(lrp.attribute(x, target=1).scores)
+    assert torch.equal(*found)
