@@ -1,1 +1,1 @@
-"""Which rule set is the most faithful? Chosen on one half of the data, told on the other."""
+"""Which rule set is the most faithful? Chosen on one half, told on the other."""

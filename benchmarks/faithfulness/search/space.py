@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from lrp_hooks.rules import Attention, Gamma
 from torch import nn
 
 from lrp_hooks import RuleSet
-from lrp_hooks.rules import Attention, Gamma
 
 __all__ = ["candidates", "options"]
 
