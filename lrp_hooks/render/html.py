@@ -155,7 +155,7 @@ def _strip(strip: Strip, scale: float, places: int) -> str:
         for token, score, special in rows
     )
     words = (t for t, s in zip(strip.tokens, strip.special, strict=True) if not s)
-    direction = _direction(words)
+    direction = direction(words)
     return f'{_heading(strip.name)}<p class="text" dir="{direction}">{spans}</p>'
 
 
@@ -233,7 +233,7 @@ def _heading(name: str) -> str:
     return f'<p class="soft">{isolated(name)}</p>' if name else ""
 
 
-def _direction(words: Iterable[str]) -> str:
+def direction(words: Iterable[str]) -> str:
     """Return the reading direction of a text: that of its first letter."""
     for character in (character for word in words for character in word):
         direction = unicodedata.bidirectional(character)

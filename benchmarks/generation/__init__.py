@@ -1,0 +1,1 @@
+"""What explaining every generated token costs beside its backward passes alone."""

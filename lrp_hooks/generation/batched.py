@@ -1,0 +1,145 @@
+"""Several backward passes through one graph at once.
+
+Autograd's own functions take a batch of gradients by ``torch.vmap``. A rule is asked
+for one gradient after another, so that it may be written as for one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..sources import SourceCollector
+
+__all__ = ["Noting", "batch_rules", "gradients_of_each"]
+
+
+class Noting(SourceCollector):
+    """A collector whose terms are taken out as they were noted."""
+
+    def take(self, start: int = 0) -> list[tuple[str, Tensor]]:
+        """Take out what was noted.
+
+        Args:
+            start: How many of the first terms stay.
+
+        Returns:
+            Names and terms, in the order in which they came.
+        """
+        taken = self._noted[start:]
+        del self._noted[start:]
+        return taken
+
+    @property
+    def count(self) -> int:
+        """How many terms are noted."""
+        return len(self._noted)
+
+
+class _Each(torch.autograd.Function):
+    """A rule's gradient and the terms that it notes, for one gradient or for each."""
+
+    @staticmethod
+    def forward(rule: Callable[..., tuple[Tensor, ...]], *given: Tensor) -> Any:
+        return rule(*given)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Save nothing: nobody differentiates a backward pass."""
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        rule: Callable[..., tuple[Tensor, ...]],
+        grads: Tensor,
+        *saved: Tensor,
+    ) -> Any:
+        dim = in_dims[1]
+        assert dim is not None, "only gradients come in batches"
+        each = [rule(grad, *saved) for grad in grads.unbind(dim)]
+        outputs = tuple(map(torch.stack, zip(*each, strict=True)))
+        return outputs, (0,) * len(outputs)
+
+
+def batch_rules(output: Tensor, collector: Noting) -> None:
+    """Let every rule in a graph take a batch of gradients.
+
+    Args:
+        output: The graph's last tensor.
+        collector: Where the graph's rules enter sources.
+    """
+    package = __name__.partition(".")[0]
+    for node in _graph(output):
+        made = getattr(node, "_forward_cls", None)
+        if made is not None and made.__module__ == f"{package}.autograd":
+            node.rule = partial(_batched, node.rule, collector)
+
+
+def _graph(output: Tensor) -> Generator[Any]:
+    """Walk the graph behind a tensor, each node once."""
+    seen = {None}
+    stack: list[Any] = [output.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            stack += [parent for parent, _ in node.next_functions]
+
+
+def _batched(
+    rule: Callable[..., Tensor], collector: Noting, grad: Tensor, *saved: Tensor
+) -> Tensor:
+    names: list[str] = []
+
+    def run(grad: Tensor, *saved: Tensor) -> tuple[Tensor, ...]:
+        start = collector.count
+        result = rule(grad, *saved)
+        noted = collector.take(start)
+        names[:] = [name for name, _ in noted]
+        return (result, *(terms for _, terms in noted))
+
+    result, *terms = _Each.apply(run, grad, *saved)  # type: ignore[no-untyped-call]
+    for name, values in zip(names, terms, strict=True):
+        collector.add(name, values)
+    return result  # type: ignore[no-any-return]
+
+
+def gradients_of_each(
+    output: Tensor, read: Tensor, seeds: Tensor, collector: Noting
+) -> tuple[Tensor, list[tuple[str, Tensor]]]:
+    """Run one backward pass for each seed, all at once; the graph stays.
+
+    Args:
+        output: What is explained, of any shape.
+        read: The leaf whose gradients are asked for.
+        seeds: [C, ...], gradients of ``output``.
+        collector: Where the graph's rules enter sources.
+
+    Returns:
+        The gradients of ``read``, [C, ...], and the names and terms that were noted,
+        each [C, ...].
+    """
+    names: list[str] = []
+
+    def run(seed: Tensor) -> tuple[Tensor, list[Tensor]]:
+        collector.clear()
+        (grad,) = torch.autograd.grad(output, read, seed, retain_graph=True)
+        noted = collector.take()
+        names[:] = [name for name, _ in noted]
+        return grad, [terms for _, terms in noted]
+
+    if len(seeds) == 1:
+        grad, terms = run(seeds[0])
+        return grad[None], [(n, t[None]) for n, t in zip(names, terms, strict=True)]
+    with warnings.catch_warnings():
+        # Where autograd has no batched form of a kernel, torch calls it for each too.
+        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        grads, terms = torch.vmap(run)(seeds)
+    return grads, list(zip(names, terms, strict=True))

@@ -1,0 +1,182 @@
+"""What each generated token drew on: a matrix with its ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ArgumentError
+from ..explanation import Explanation
+from ..readout import Contrast
+from ..relevance import Ledger
+from ..words import Grouping, group
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from typing_extensions import Self
+
+__all__ = ["GenerationExplanation"]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class GenerationExplanation(Explanation):
+    """The relevance of all earlier tokens for each generated token.
+
+    ``G`` is the number of generated tokens, ``N`` that of all tokens, the prompt's
+    first. Row ``t`` explains the token at ``prompt + t``: ``scores[t]`` sums, with the
+    sources of the ledger, to ``output[t]``; its own column and later ones are 0.
+
+    Args:
+        scores: ``[G, N]``.
+        output: The raw logit of each generated token, or its difference to the
+            contrast's, ``[G]``.
+        target: The ids of the generated tokens, ``[G]``, or a `Contrast` of such.
+        tokens: For each row the tokens of the whole text.
+        attended: Boolean ``[G, N]``: which tokens stand before the generated one.
+        prompt: How many of the tokens are the prompt's.
+        ledger: Where every bit of the logits went: its ``sources`` are ``[G]``.
+        meta: As for `Explanation`; also ``"chunk"`` (tokens a backward pass),
+            ``"backward_passes"``, ``"gradient_bytes"`` (of the widest gradient of a
+            backward pass) and ``"merged"`` (how many of the prompt's last tokens
+            became others together with the text that follows).
+    """
+
+    prompt: int
+    ledger: Ledger
+
+    @property
+    def generated(self) -> list[str]:
+        """The generated tokens, one for each row."""
+        return self._all_tokens[self.prompt :]
+
+    @property
+    def _all_tokens(self) -> list[str]:
+        """The tokens of the whole text."""
+        assert self.tokens is not None
+        return self.tokens[0]
+
+    @property
+    def special(self) -> list[bool]:
+        """For each token of the whole text, whether it is a special one."""
+        flags = self.meta.get("special")
+        return list(flags[0]) if flags else [False] * len(self._all_tokens)
+
+    def words(self) -> Self:
+        """Merge sub-word tokens to whole words, in rows and in columns.
+
+        A generated word's row is the sum of its tokens' rows, its output the sum of
+        their logits; what its later tokens draw on its earlier ones stands in the
+        word's own column. No word reaches over the end of the prompt.
+
+        Returns:
+            A new explanation, whose ``target`` holds words.
+
+        Raises:
+            ArgumentError: If the words are merged already.
+        """
+        if not isinstance(self.scores, Tensor) or "words" in self.meta:
+            raise ArgumentError("words() was called on words; call it on tokens.")
+        before, after = self._group(0, self.prompt), self._group(self.prompt, None)
+        found = [*before.words[0], *after.words[0]]
+        columns = torch.cat([before.columns, after.columns + before.width], 1)
+        both = Grouping([found], [[]], columns, before.width + after.width)
+
+        def merge(matrix: Tensor) -> Tensor:
+            """Sum rows and columns, [G, N] -> [generated words, words]."""
+            return both.fold(_sum_rows(after, matrix).T[None])[0].T
+
+        rows = len(after.words[0])
+        special = [*before.special[0], *after.special[0]]
+        meta = {k: v for k, v in self.meta.items() if k != "subwords"}
+        assert self.attended is not None
+        return replace(
+            self,
+            scores=merge(self.scores),
+            output=_sum_rows(after, self.output),
+            target=self._word_targets(after),
+            tokens=[found] * rows,
+            attended=merge(self.attended.to(torch.float64)) > 0,
+            prompt=before.width,
+            ledger=self._merged_ledger(after, merge),
+            meta={**meta, "special": [special] * rows, "words": True},
+        )
+
+    def to_html(self) -> str:
+        """Render a self-contained page.
+
+        Returns:
+            An HTML document without script: point at a generated token, or step to it
+            with the tab key, and what it drew on is coloured.
+        """
+        from ..render import generation
+
+        return generation.page(self)
+
+    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
+        """Return a fragment for a notebook."""
+        from ..render import generation
+
+        return generation.fragment(self)
+
+    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
+        """Render for a terminal: each generated token and what it drew on.
+
+        Args:
+            colour: True for a coloured heat map of all earlier tokens, false for the
+                strongest ones with their numbers. Defaults to ``None``: coloured on a
+                terminal.
+            width: Columns to wrap at. Defaults to the terminal's own width.
+
+        Returns:
+            Lines of text, without a newline at the end.
+        """
+        from ..render import generation
+
+        return generation.terminal(self, colour=colour, width=width)
+
+    def plot(self) -> Figure:
+        """Draw the matrix as a heat map.
+
+        Returns:
+            A matplotlib figure, registered with no window.
+        """
+        from ..render import generation
+
+        return generation.figure(self)
+
+    def _group(self, start: int, stop: int | None) -> Grouping:
+        """Return the words of a part of the text."""
+        tokens = self._all_tokens[start:stop]
+        return group(
+            [tokens],
+            length=len(tokens),
+            special=[self.special[start:stop]],
+            mark=self.meta.get("subwords"),
+        )
+
+    def _word_targets(self, words: Grouping) -> Any:
+        """Return the words, and the contrasts of each, as texts."""
+        spelled = words.words[0]
+        if not isinstance(self.target, Contrast):
+            return spelled
+        others: list[list[str]] = [[] for _ in spelled]
+        for token, word in enumerate(words.columns[0].tolist()):
+            others[word].append(self._name(self.target.b, token))
+        return Contrast(spelled, ["".join(parts) for parts in others])
+
+    def _merged_ledger(self, rows: Grouping, merge: Any) -> Ledger:
+        ledger = self.ledger
+        return Ledger(
+            _sum_rows(rows, ledger.inputs),
+            {name: _sum_rows(rows, v) for name, v in ledger.sources.items()},
+            {name: merge(v) for name, v in ledger.positions.items()},
+            _sum_rows(rows, ledger.output),
+        )
+
+
+def _sum_rows(words: Grouping, values: Tensor) -> Tensor:
+    """Sum the rows of each word, [G, ...] -> [W, ...]."""
+    return words.fold(values[None])[0]

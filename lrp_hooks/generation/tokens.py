@@ -1,0 +1,294 @@
+"""The token ids of a prompt, of what follows it, and of what is asked instead."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..encoding import position_limit
+from ..errors import ArgumentError, TargetError, TextError
+
+__all__ = ["Prompt", "Text", "check_length", "contrast_ids", "forced", "read_prompt"]
+
+SPACES = " \t\r\n▁ĠĊĉč"
+"""White space, and what vocabularies write in its place."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is given to the model.
+
+    Args:
+        text: The text, a chat template filled in.
+        ids: Its token ids.
+        special: Whether the tokenizer adds its special tokens; a template has its own.
+    """
+
+    text: str
+    ids: list[int]
+    special: bool
+
+
+@dataclass(frozen=True)
+class Text:
+    """A prompt and what follows it.
+
+    Args:
+        ids: All token ids.
+        start: How many of them are the prompt's.
+        merged: How many of the prompt's last tokens became others when the text that
+            follows was tokenised with it.
+    """
+
+    ids: list[int]
+    start: int
+    merged: int = 0
+
+    @property
+    def generated(self) -> list[int]:
+        """The ids of the tokens to explain."""
+        return self.ids[self.start :]
+
+
+def read_prompt(tokenizer: Any, prompt: Any, chat: bool) -> Prompt:
+    """Tokenise a prompt.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        prompt: A text, or messages (mappings with ``"role"`` and ``"content"``).
+        chat: Whether a text is the user's message in a chat.
+
+    Returns:
+        The prompt; that of a chat ends where the assistant's answer begins.
+
+    Raises:
+        TextError: If it is neither, is blank or is no valid Unicode.
+    """
+    is_text = isinstance(prompt, str)
+    messages = [{"role": "user", "content": prompt}] if is_text else prompt
+    if not _are_messages(messages):
+        raise TextError(
+            f"prompt is {_brief(prompt)}; it must be a text, or a list of messages "
+            'such as [{"role": "user", "content": "Hello"}].'
+        )
+    for message in messages:
+        _check_text(message["content"])
+    if is_text and not chat:
+        text = prompt
+    else:
+        text = _fill_template(tokenizer, messages)
+    special = is_text and not chat
+    ids = _ids(tokenizer, text, special)
+    if not ids:
+        raise TextError(f"the prompt has no token in it: {_brief(prompt)}.")
+    return Prompt(text, ids, special)
+
+
+def _are_messages(messages: Any) -> bool:
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+        return False
+    return all(
+        isinstance(m, Mapping) and isinstance(m.get("content"), str) and "role" in m
+        for m in messages
+    )
+
+
+def _check_text(text: str) -> None:
+    if not text.strip():
+        raise TextError(f"the prompt is blank: {text!r}. Pass at least one word.")
+    _check_unicode("prompt", text)
+
+
+def _check_unicode(argument: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"{argument} is no valid Unicode: {text[error.start]!a} at character "
+            f"{error.start}. Was it read with the wrong encoding?"
+        ) from error
+
+
+def _fill_template(tokenizer: Any, messages: Any) -> str:
+    if not getattr(tokenizer, "chat_template", None):
+        raise TextError(
+            "prompt is a chat, but the tokenizer has no chat template. Pass the text "
+            "as the model was trained on it, or set tokenizer.chat_template."
+        )
+    filled: str = tokenizer.apply_chat_template(
+        list(messages), tokenize=False, add_generation_prompt=True
+    )
+    return filled
+
+
+def _ids(tokenizer: Any, text: str, special: bool) -> list[int]:
+    made = tokenizer(text, add_special_tokens=special, truncation=False, verbose=False)
+    return list(made["input_ids"])
+
+
+def forced(tokenizer: Any, prompt: Prompt, continuation: Any) -> Text:
+    """Put a given text behind a prompt.
+
+    Args:
+        tokenizer: The tokenizer of the prompt.
+        prompt: The prompt.
+        continuation: Token ids, or a text, which is tokenised together with the
+            prompt's: it begins at the first token that differs from the prompt's own.
+
+    Returns:
+        All ids.
+
+    Raises:
+        TextError: If there is no token to explain, or none before the first one.
+    """
+    if not isinstance(continuation, str):
+        ids = _whole(continuation, "continuation")
+        if not ids:
+            raise TextError("continuation has no token id in it. Pass at least one.")
+        return Text([*prompt.ids, *ids], len(prompt.ids))
+    _check_unicode("continuation", continuation)
+    ids = _ids(tokenizer, prompt.text + continuation, prompt.special)
+    pairs = enumerate(zip(ids, prompt.ids, strict=False))
+    shared = min(len(ids), len(prompt.ids))
+    start = next((i for i, (a, b) in pairs if a != b), shared)
+    if start == len(ids):
+        raise TextError(
+            f"continuation={continuation!r} adds no token to the prompt, so there is "
+            "nothing to explain."
+        )
+    if start == 0:
+        raise TextError(
+            f"continuation={continuation!r} changes the prompt's first token, so "
+            "nothing stands before what is to be explained. Pass token ids."
+        )
+    return Text(ids, start, len(prompt.ids) - start)
+
+
+def _whole(values: Any, argument: str) -> list[int]:
+    """Return whole numbers as a list."""
+    if isinstance(values, Tensor):
+        values = values.reshape(-1).tolist()
+    if not isinstance(values, Sequence) or not all(map(_is_whole, values)):
+        raise ArgumentError(
+            f"{argument} is {_brief(values)}; it must be a text or whole numbers, the "
+            "ids of tokens."
+        )
+    return [int(value) for value in values]
+
+
+def _is_whole(value: object) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+def contrast_ids(
+    tokenizer: Any, contrast: Any, count: int, vocabulary: int
+) -> list[int]:
+    """Find the tokens that are asked for instead of the generated ones.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        contrast: A token as text or id, or one for each generated token.
+        count: How many tokens were generated.
+        vocabulary: How many tokens the model knows.
+
+    Returns:
+        ``count`` ids. Of a text of several tokens the first one counts.
+
+    Raises:
+        TargetError: If a contrast is no token, or their number is wrong.
+    """
+    if isinstance(contrast, Tensor):
+        contrast = contrast.tolist()
+    several = isinstance(contrast, Sequence) and not isinstance(contrast, str)
+    values = list(contrast) if several else [contrast] * count
+    if len(values) != count:
+        raise TargetError(
+            f"contrast has {len(values)} entries for {count} generated tokens; pass "
+            f"one token for all, or {count} of them."
+        )
+    known: dict[Any, int] = {}
+    for value in values:
+        if value not in known:
+            known[value] = _contrast_id(tokenizer, value, vocabulary)
+    return [known[value] for value in values]
+
+
+def _contrast_id(tokenizer: Any, contrast: Any, vocabulary: int) -> int:
+    if isinstance(contrast, str):
+        return _token_of(tokenizer, contrast)
+    if not _is_whole(contrast):
+        raise TargetError(
+            f"contrast={contrast!r} is a {type(contrast).__name__}; it must be a "
+            "token, as text or as its id."
+        )
+    if not 0 <= contrast < vocabulary:
+        raise TargetError(
+            f"contrast={contrast} is out of range; the model knows {vocabulary} "
+            f"tokens, 0 to {vocabulary - 1}."
+        )
+    return int(contrast)
+
+
+def _token_of(tokenizer: Any, text: str) -> int:
+    """Return the token of a text that is one, else the first one of its tokens."""
+    _check_unicode("contrast", text)
+    ids = _ids(tokenizer, text, special=False)
+    names = [str(name) for name in tokenizer.convert_ids_to_tokens(ids)]
+    # Some vocabularies tell the space before a word as a token of its own.
+    while len(ids) > 1 and not names[0].strip(SPACES):
+        ids, names = ids[1:], names[1:]
+    if not ids:
+        raise TargetError(f"contrast={text!r} has no token in it. Pass a word.")
+    whole = tokenizer.get_vocab().get(text)
+    if len(ids) > 1 and whole is not None:
+        return int(whole)
+    if len(ids) > 1:
+        warnings.warn(
+            f"contrast={text!r} is {len(ids)} tokens, {' '.join(map(repr, names))}; "
+            f"the first one, {names[0]!r} (id {ids[0]}), is compared with.",
+            stacklevel=2,
+        )
+    return ids[0]
+
+
+def check_length(model: nn.Module, prompt: int, more: int) -> None:
+    """Refuse a text that is longer than the model's context.
+
+    Args:
+        model: The model.
+        prompt: How many tokens the prompt has.
+        more: How many follow it.
+
+    Raises:
+        TextError: If they are too many together.
+    """
+    limit = position_limit(model)
+    if limit is not None and prompt + more > limit:
+        raise TextError(
+            f"the prompt has {prompt} tokens and {more} follow, {prompt + more} "
+            f"together, but the model's context has {limit}. Shorten the prompt or "
+            "explain fewer tokens."
+        )
+
+
+def _brief(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else f"{shown[:60]}..."
+
+
+def as_ids(ids: Sequence[int], device: torch.device) -> Tensor:
+    """Return ids as one example.
+
+    Args:
+        ids: Token ids.
+        device: Where the model is.
+
+    Returns:
+        [1, N].
+    """
+    return torch.tensor([ids], device=device)

@@ -1,0 +1,139 @@
+"""What each generated token drew on: in a terminal, and as a matrix."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ArgumentError
+from .colour import LIGHT, NEGATIVE, POSITIVE, ansi
+from .colour import level as level_of
+from .generation_page import fragment, page
+from .generation_view import Matrix
+from .layout import flow
+from .plot import require_matplotlib
+from .terminal import has_colours
+from .text import cell_width, decimals, signed, visible
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ..generation import GenerationExplanation
+    from ..relevance import Ledger
+
+__all__ = ["figure", "fragment", "page", "terminal"]
+
+MOST_CELLS = 4_000_000
+"""Of a matrix: more are not to be told apart in a figure."""
+
+
+def terminal(
+    explanation: GenerationExplanation,
+    colour: bool | None = None,
+    width: int | None = None,
+) -> str:
+    """Write for a terminal.
+
+    Args:
+        explanation: What `explain_generation` returned.
+        colour: True for a heat map of all earlier tokens, false for the strongest ones
+            with their numbers. Defaults to ``None``: a heat map on a terminal.
+        width: Columns to wrap the heat map at. Defaults to the terminal's own.
+
+    Returns:
+        Lines of text, without a newline at the end.
+    """
+    colour = has_colours() if colour is None else colour
+    width = width or shutil.get_terminal_size().columns
+    shown = Matrix(explanation)
+    lines = []
+    for t, target in enumerate(shown.targets):
+        lines.append(f"{visible(target)}  {signed(shown.output[t], 4)}")
+        if colour:
+            lines += _heat(shown, t, width)
+        else:
+            lines += _numbers(shown, t, explanation.ledger)
+        lines.append("")
+    return "\n".join(lines).rstrip("\n")
+
+
+def _heat(shown: Matrix, t: int, width: int) -> list[str]:
+    """Return the tokens before a generated one, wrapped, each on its colour."""
+    row, scale = shown.scores[t].tolist(), shown.scales[t]
+    tokens = [visible(token) for token in shown.tokens[: shown.seen[t]]]
+    return [
+        " ".join(
+            ansi(tokens[c], level_of(row[c], scale), dim=shown.special[c]) for c in line
+        )
+        for line in flow(tokens, width)
+    ]
+
+
+def _numbers(shown: Matrix, t: int, ledger: Ledger) -> list[str]:
+    """Return the strongest tokens, what the others have, and what constants have."""
+    strongest = [(visible(n), v) for n, v in shown.strongest(t)]
+    others = float(ledger.inputs[t]) - sum(score for _, score in strongest)
+    constants = sum(float(v[t]) for v in ledger.sources.values())
+    terms = [*strongest, ("(other tokens)", others), ("(constants)", constants)]
+    column = max(cell_width(name) for name, _ in terms)
+    places = decimals(max(abs(score) for _, score in terms))
+    return [
+        f"  {name}{' ' * (column - cell_width(name))}  {signed(score, places)}"
+        for name, score in terms
+    ]
+
+
+def figure(explanation: GenerationExplanation) -> Figure:
+    """Draw the matrix: generated tokens are rows, all tokens are columns.
+
+    Args:
+        explanation: What `explain_generation` returned.
+
+    Returns:
+        A figure that belongs to no window.
+
+    Raises:
+        ArgumentError: If there are more cells than a figure can show.
+    """
+    require_matplotlib()
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+
+    shown = Matrix(explanation)
+    rows, columns = shown.scores.shape
+    if rows * columns > MOST_CELLS:
+        raise ArgumentError(
+            f"the matrix has {rows * columns} cells, more than the {MOST_CELLS} that a "
+            "figure can show. Explain fewer tokens, or use to_html()."
+        )
+    ends = [[c / 255 for c in end] for end in (NEGATIVE, LIGHT, POSITIVE)]
+    scale = max(shown.scales) or 1.0
+    size = (2 + min(columns, 120) * 0.22, 1.6 + min(rows, 120) * 0.22)
+    drawn = Figure(figsize=size, layout="constrained")
+    axes = drawn.subplots()
+    image = axes.imshow(
+        shown.scores.numpy(),
+        aspect="auto",
+        interpolation="nearest",
+        cmap=LinearSegmentedColormap.from_list("diverging", ends),
+        vmin=-scale,
+        vmax=scale,
+    )
+    _name_ticks(axes.xaxis, shown.tokens, rotation=90)
+    _name_ticks(axes.yaxis, shown.targets, rotation=0)
+    axes.axvline(shown.prompt - 0.5, color="grey", linewidth=0.8)
+    drawn.colorbar(image, ax=axes, pad=0.01)
+    return drawn
+
+
+def _name_ticks(axis: Any, names: list[str], rotation: int) -> None:
+    """Write names beside rows or columns, every n-th one if there are many."""
+    every = max(1, len(names) // 120)
+    places = range(0, len(names), every)
+    axis.set_ticks(
+        list(places),
+        [visible(names[place]) for place in places],
+        rotation=rotation,
+        fontsize=8,
+        parse_math=False,  # a dollar sign is a dollar sign
+    )
