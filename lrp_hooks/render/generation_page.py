@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from .colour import DARK, LEVELS, LIGHT, class_name, ink, rgb
 from .colour import level as level_of
 from .generation_view import STRONGEST, Matrix
-from .html import _direction, document, isolated, styled
+from .html import document, isolated, reading_direction, styled
 from .text import decimals, escape, signed, visible
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def fragment(explanation: GenerationExplanation) -> str:
         for step in range(-LEVELS, LEVELS + 1)
     )
     pairs = zip(shown.tokens, shown.special, strict=True)
-    direction = _direction(token for token, special in pairs if not special)
+    direction = reading_direction(token for token, special in pairs if not special)
     return styled(
         f"<style>{style}</style>"
         f'<p><span class="soft">method</span> {isolated(method)}</p>'

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
     from ..explanation import Explanation
 
-__all__ = ["document", "fragment", "isolated", "page", "styled"]
+__all__ = [
+    "document",
+    "fragment",
+    "isolated",
+    "page",
+    "reading_direction",
+    "styled",
+]
 
 _STYLE = """
 .lrp-hooks { --fg: #1b1d21; --bg: #fff; --soft: #5b6068; --line: #d8dbe0;
@@ -155,7 +162,7 @@ def _strip(strip: Strip, scale: float, places: int) -> str:
         for token, score, special in rows
     )
     words = (t for t, s in zip(strip.tokens, strip.special, strict=True) if not s)
-    direction = direction(words)
+    direction = reading_direction(words)
     return f'{_heading(strip.name)}<p class="text" dir="{direction}">{spans}</p>'
 
 
@@ -229,17 +236,24 @@ def isolated(text: str) -> str:
     return f'<span class="name" dir="auto">{escape(text)}</span>'
 
 
-def _heading(name: str) -> str:
-    return f'<p class="soft">{isolated(name)}</p>' if name else ""
+def reading_direction(words: Iterable[str]) -> str:
+    """Find which way a text is read: as its first letter is.
 
+    Args:
+        words: The text, in any pieces.
 
-def direction(words: Iterable[str]) -> str:
-    """Return the reading direction of a text: that of its first letter."""
+    Returns:
+        ``"ltr"`` or ``"rtl"``.
+    """
     for character in (character for word in words for character in word):
         direction = unicodedata.bidirectional(character)
         if direction in {"L", "R", "AL"}:
             return "ltr" if direction == "L" else "rtl"
     return "ltr"
+
+
+def _heading(name: str) -> str:
+    return f'<p class="soft">{isolated(name)}</p>' if name else ""
 
 
 def _png(image: Tensor) -> bytes:
