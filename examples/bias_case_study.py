@@ -51,6 +51,7 @@ GROUPS = {
     ),
     "pronouns": ("he", "she", "they", "him", "her", "them"),
 }
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7a5195")
 
 
 @dataclass(frozen=True)
@@ -190,9 +191,7 @@ def draw(effects: Sequence[Effect]) -> Any:
 
     figure = Figure(figsize=(6, 0.24 * len(effects) + 1))
     axes = figure.add_subplot()
-    colours = dict(
-        zip(GROUPS, ("#0072b2", "#d55e00", "#009e73", "#7a5195"), strict=True)
-    )
+    colours = dict(zip(GROUPS, COLOURS, strict=False))
     ordered = sorted(effects, key=lambda effect: effect.relevance)
     for height, effect in enumerate(ordered):
         colour = colours[effect.group]

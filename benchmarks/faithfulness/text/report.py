@@ -14,6 +14,8 @@ from ..orderings import verdict
 
 RESULTS = Path(__file__).with_name("results.json")
 README = Path(__file__).resolve().parents[2] / "README.md"
+FRONT = README.parents[1] / "README.md"
+FIRST, FIRST_METRICS = "sst2-minilm", ("activation", "pruning", "aopc", "lerf_morf")
 NAMES = {
     "activation": "AUAC",
     "pruning": "AU-MSE",
@@ -42,7 +44,28 @@ def main() -> None:
     text = README.read_text(encoding="utf-8")
     content = table(results)
     README.write_text(put(text, "faithfulness-text", content), encoding="utf-8")
+    front = FRONT.read_text(encoding="utf-8")
+    FRONT.write_text(put(front, "faithfulness", summary(results)), encoding="utf-8")
     print(content)
+
+
+def summary(results: Results) -> str:
+    """Write the table of the front page.
+
+    Args:
+        results: What a run saved.
+
+    Returns:
+        The main metrics of the first run.
+    """
+    run = results["runs"][FIRST]
+    own = {
+        method: {"signed": {m: by["signed"][m] for m in FIRST_METRICS}}
+        for method, by in run["summary"].items()
+    }
+    found = scores({"summary": own}, "signed")
+    about = f"{run['config']['title']}, {run['data']['chosen']} sentences"
+    return f"{found}\n\n{about}; ± is half of the 95 % interval."
 
 
 def table(results: Results) -> str:
