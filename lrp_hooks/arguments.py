@@ -166,7 +166,8 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
         "--replace-with",
         metavar="TOKEN",
         help="what takes a token's place: mask, unk, pad or delete, or METRIC=TOKEN "
-        "separated by commas (default: unk for activation, pruning, sufficiency, else mask)",
+        "separated by commas (default: unk for activation, pruning and sufficiency, "
+        "else mask)",
     )
     for name, default, text in (
         ("limit", None, "read the first N rows alone"),

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from .errors import ArgumentError, UnruledWarning
 from .explain_command import check_outputs, chosen_model
-from .faithfulness.evaluation import Evaluation, Part, evaluate_chunk
+from .faithfulness.chunk import Part, evaluate_chunk
+from .faithfulness.evaluation import Evaluation
 from .faithfulness.plan import METHODS, Plan, plan_of
 from .faithfulness.results import Results
 from .files import write_whole

@@ -1,7 +1,8 @@
 """Is an explanation faithful? Metrics on a model, a batch and its scores."""
 
+from .chunk import evaluate_chunk
 from .curve import Curve, bootstrap
-from .evaluation import Evaluation, evaluate, evaluate_chunk
+from .evaluation import Evaluation, evaluate
 from .fidelity import leave_one_out_correlation, removal_error
 from .infidelity import infidelity
 from .metrics import (
