@@ -28,7 +28,9 @@ from .errors import (
 )
 from .explain import explain
 from .explanation import Explanation
+from .generation import GenerationExplanation, explain_generation
 from .instrument import Instrumentation, instrument
+from .latent import heads
 from .readout import Contrast
 from .registry import register
 from .relevance import Ledger, Relevance
@@ -47,6 +49,7 @@ __all__ = [
     "Contrast",
     "Coverage",
     "Explanation",
+    "GenerationExplanation",
     "InferenceModeError",
     "Instrumentation",
     "LeafRule",
@@ -67,8 +70,10 @@ __all__ = [
     "UnsupportedModelError",
     "compare",
     "explain",
+    "explain_generation",
     "faithfulness",
     "freeze",
+    "heads",
     "instrument",
     "register",
     "rescale",

@@ -17,6 +17,7 @@ from .finite import check_output
 from .foreign import foreign_functions
 from .hooks import Runtime
 from .inputs import Call, advising, bind
+from .latent import split_layers, watched_heads
 from .reader import Reader
 from .readout import Selected, select
 from .sources import SourceCollector
@@ -158,17 +159,20 @@ def forward_pass(
     """
     length = call.main.shape[1] if _has_positions(call) else None
     collector = collect(call.batch, length)
-    reader = Reader(subject, call, request.wrt, request.layers)
+    layers, asked = split_layers(subject, request.layers)
+    reader = Reader(subject, call, request.wrt, layers)
     runtime.collector = collector
     try:
-        with advising(call):
-            output = reader.forward()
+        with watched_heads(subject, runtime, collector, asked) as found:
+            with advising(call):
+                output = reader.forward()
         reader.check_layers()
     finally:
         runtime.collector = None
     if collector.length is None:
         collector.length = _length_read(reader.reads)
-    return Forward(call, output, reader.reads, reader.seen, collector)
+    seen = {**reader.seen, **found}
+    return Forward(call, output, reader.reads, seen, collector)
 
 
 def backward_pass(

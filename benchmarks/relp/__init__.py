@@ -1,0 +1,1 @@
+"""Relevance patching beside attribution patching, against activation patching."""
