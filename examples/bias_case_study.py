@@ -22,6 +22,7 @@ from torch import Tensor
 
 from lrp_hooks import Contrast, explain
 from lrp_hooks.agreement import spearman
+from lrp_hooks.encoding import is_language_model
 from lrp_hooks.faithfulness import bootstrap
 from lrp_hooks.loading import load_folder
 from lrp_hooks.render.plot import require_matplotlib
@@ -40,7 +41,7 @@ TEMPLATES = (
 GROUPS = {
     "women's names": ("mary", "anna", "susan", "linda", "emma", "alice", "laura"),
     "men's names": ("john", "david", "james", "robert", "michael", "peter", "paul"),
-    "names from elsewhere": (
+    "other names": (
         "mohammed",
         "ali",
         "juan",
@@ -87,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     model, tokenizer = (
         load_folder(arguments.model) if arguments.model else sentiment_model()
     )
+    if model.config.num_labels != 2 or is_language_model(model):
+        raise SystemExit(f"{arguments.model} is no classifier of two classes.")
     effects = study(model, tokenizer)
     print(table(effects))
     if arguments.json:
@@ -174,7 +177,9 @@ def table(effects: Sequence[Effect]) -> str:
         torch.tensor([effect.relevance for effect in effects]),
         torch.tensor([effect.exchanged for effect in effects]),
     )
-    return "\n".join([*lines, f"rank correlation of both columns: {agreement:.2f}"])
+    about = "exchanged: the logits' difference with this name, less that of all names"
+    found = f"rank correlation of both columns: {agreement:.2f}"
+    return "\n".join([*lines, about, found])
 
 
 def draw(effects: Sequence[Effect]) -> Any:

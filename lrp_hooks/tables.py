@@ -73,6 +73,8 @@ def _read(path: Path, named: str) -> _Columns:
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "does not exist"
             raise ArgumentError(f"the data file {named} {what}. Name a file of rows.")
+        if not path.stat().st_size:
+            raise ArgumentError(f"the data file {named} is empty. Name a file of rows.")
         return read(path)
     except ArgumentError:
         raise

@@ -14,7 +14,7 @@ import lrp_hooks
 from lrp_hooks import cli, registry, ruleset
 from lrp_hooks.scope import active_scope
 
-# Where a change is judged, the same change gets the same verdict; elsewhere draws differ.
+# Where a change is judged, it gets the same verdict each time; elsewhere draws differ.
 settings.register_profile(
     "lrp_hooks", deadline=None, max_examples=25, derandomize="CI" in os.environ
 )

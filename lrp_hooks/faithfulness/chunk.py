@@ -29,8 +29,6 @@ Part = dict[str, Any]
 """What a portion of texts brought: ``"rows"``, ``"failures"``, ``"seconds"`` by method,
 and ``"shown"``, the number of perturbed inputs that the model was shown."""
 
-_TOKENS = ("mask_token_id", "unk_token_id", "pad_token_id", "eos_token_id")
-
 
 def evaluate_chunk(
     model: nn.Module, tokenizer: Any, plan: Plan, rows: Sequence[int]
@@ -192,15 +190,4 @@ def _with(explanation: Explanation, scores: Tensor) -> Explanation:
 
 
 def _token(tokenizer: Any, given: str) -> int | str:
-    """Return the id of a token, or of the next best one that a tokenizer has."""
-    if given == "delete":
-        return given
-    names = (f"{given}_token_id", *_TOKENS)
-    ids = (getattr(tokenizer, name, None) for name in names)
-    found = next((number for number in ids if number is not None), None)
-    if found is None:
-        raise ArgumentError(
-            f"replace_with={given!r}: the tokenizer has neither that token nor another "
-            "one that stands for nothing. Pass replace_with='delete'."
-        )
-    return int(found)
+    return given if given == "delete" else getattr(tokenizer, f"{given}_token_id")

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from .. import explainers
-from ..encoding import encode
+from ..encoding import encode, is_language_model
 from ..errors import ArgumentError, TargetError, TextError
 from ..explainers.calls import check_number
 from ..readout import label_ids
@@ -59,7 +59,8 @@ class Plan:
         metrics: Keys of `BETTER`.
         signs: ``"signed"`` scores, ``"absolute"`` ones, or both.
         target: The class that is explained: ``"predicted"`` or ``"label"``.
-        replacements: ``{metric: what takes a token's place}``.
+        replacements: ``{metric: what takes a token's place}``, by the token's name;
+            where the tokenizer has none of that name, the next best that it has.
         chunk: How many texts are explained together.
         seed: Of random sets of tokens.
         model: A digest of the model's weights.
@@ -164,9 +165,18 @@ def plan_of(
     _check_choice("target", target, TARGETS)
     for sign in signs:
         _check_choice("signs", sign, SIGNS)
+    if is_language_model(model):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}, which predicts tokens; methods are "
+            "put to the test on classifiers of texts. Metrics themselves, such as "
+            "faithfulness.aopc, take language models, too."
+        )
     classes = None if labels is None else _classes(model, labels, len(texts))
     if classes is None and target == "label":
-        raise ArgumentError("target='label' explains labels, and labels is None.")
+        raise ArgumentError(
+            "target='label' explains labels, and there are none. Pass labels=, or on "
+            "the command line --label COLUMN."
+        )
     chosen = _metrics(metrics, classes is not None)
     lengths, skipped = _fit(model, tokenizer, texts)
     return Plan(
@@ -176,7 +186,7 @@ def plan_of(
         metrics=chosen,
         signs=tuple(signs),
         target=target,
-        replacements=_replacements(replace_with, chosen),
+        replacements=_replacements(replace_with, chosen, tokenizer),
         chunk=int(chunk),
         seed=int(seed),
         model=_digest(model),
@@ -232,7 +242,7 @@ def _metrics(metrics: Sequence[str] | None, labelled: bool) -> tuple[str, ...]:
 
 
 def _replacements(
-    given: str | Mapping[str, str] | None, metrics: Sequence[str]
+    given: str | Mapping[str, str] | None, metrics: Sequence[str], tokenizer: Any
 ) -> dict[str, str]:
     if given is None:
         chosen = {name: _published(name) for name in metrics}
@@ -244,7 +254,20 @@ def _replacements(
         chosen = {name: given.get(name, _published(name)) for name in metrics}
     for value in chosen.values():
         _check_choice("replace_with", value, _REPLACEMENTS)
-    return chosen
+    return {name: _existing(value, tokenizer) for name, value in chosen.items()}
+
+
+def _existing(name: str, tokenizer: Any) -> str:
+    """Return a token that a tokenizer has: that one, or the next best."""
+    if name == "delete":
+        return name
+    for other in (name, "mask", "unk", "pad", "eos"):
+        if getattr(tokenizer, f"{other}_token_id", None) is not None:
+            return other
+    raise ArgumentError(
+        f"replace_with={name!r}: the tokenizer has neither that token nor another one "
+        "that stands for nothing. Pass replace_with='delete'."
+    )
 
 
 def _published(metric: str) -> str:

@@ -106,7 +106,10 @@ def terminal(
             lines = map("".join, zip(rows, *(lines for _, lines in block), strict=True))
             blocks.append("\n".join(line.rstrip() for line in lines))
     texts = len(evaluation.plan.texts) - len(evaluation.skipped)
-    blocks.append(f"mean over {texts} texts [95 % bootstrap interval]")
+    notes = [f"mean over {texts} texts [95 % bootstrap interval]"]
+    if not colour:
+        notes.append("* best of its column")
+    blocks.append("\n".join(notes))
     return "\n\n".join(blocks)
 
 

@@ -11,9 +11,18 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from lrp_hooks import cli, evaluate_command, explain, explain_command, faithfulness
+from lrp_hooks import (
+    ArgumentError,
+    cli,
+    evaluate_command,
+    explain,
+    explain_command,
+    faithfulness,
+)
+from lrp_hooks.faithfulness import plan_of
 from lrp_hooks.relevance import _SHARES
 from lrp_hooks.sentiment import sentiment_model
+from small_models import hugging_face
 
 WORDS = "a gripping funny dull film with weak strong plot and no end at all".split()
 SMALL = ["--methods", "lrp,random_baseline", "--metrics", "activation,aopc"]
@@ -187,7 +196,10 @@ BAD = {
     "unknown kind": ({"--data": "rows.txt"}, ".parquet, .csv, .tsv, .jsonl"),
     "no column": ({"--text": "body"}, "no column 'body'; it has .*'text', 'label'"),
     "no label column": ({"--label": "labels"}, "Did you mean 'label'"),
-    "no labels": ({"--label": "", "--target": "label"}, "labels is None"),
+    "no labels": (
+        {"--label": "", "--target": "label"},
+        "there are none.*--label COLUMN",
+    ),
     "no accuracy": ({"--label": "", "--metrics": "accuracy"}, "'accuracy'.*None"),
     "unknown label": ({"--label": "mood"}, "'happy', in row 0.*'negative', 'positive'"),
     "number of no label": ({"--label": "Unnamed: 0"}, "labels holds 2, in row 2.*to 1"),
@@ -282,3 +294,16 @@ def test_help_tells_how_methods_are_spelled(capsys):
     with pytest.raises(SystemExit):
         cli.main(["evaluate", "--help"])
     assert "lrp:attnlrp@site" in capsys.readouterr().out
+
+
+def test_a_language_model_is_no_classifier():
+    model = hugging_face("gpt2")
+    with pytest.raises(ArgumentError, match="GPT2LMHeadModel, which predicts tokens"):
+        plan_of(model, None, ["a text"])
+
+
+def test_a_token_that_the_tokenizer_lacks_is_replaced_by_name():
+    model, tokenizer = sentiment_model()
+    tokenizer.mask_token = None
+    plan = plan_of(model, tokenizer, ["a text"], metrics=["aopc", "activation"])
+    assert plan.replacements == {"aopc": "unk", "activation": "unk"}

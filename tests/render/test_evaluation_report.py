@@ -196,6 +196,7 @@ def test_a_terminal():
         "random  0.500 [0.400, 0.700]   0.500 [0.400, 0.700]",
         "",
         "mean over 4 texts [95 % bootstrap interval]",
+        "* best of its column",
     ]
 
 
