@@ -8,19 +8,12 @@ import pytest
 import torch
 
 from benchmarks.faithfulness import orderings
+from benchmarks.faithfulness.report import TABLES
 from benchmarks.faithfulness.search import report as search_report
 from benchmarks.faithfulness.search.run import mean_ranks
 from benchmarks.faithfulness.search.space import by_depth, candidates, options
-from benchmarks.faithfulness.text import report
 from benchmarks.faithfulness.text.run import choose, rounded
 from lrp_hooks.sentiment import sentiment_model
-
-BENCHMARKS = Path(report.__file__).resolve().parents[2]
-README = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-
-
-def committed(module):
-    return json.loads(module.RESULTS.read_text(encoding="utf-8"))
 
 
 def scores(**by_method):
@@ -145,11 +138,10 @@ def test_numbers_are_rounded_to_six_digits():
     assert rounded(value) == {"a": [0.333333, 12345700.0], "b": "x", "c": 7}
 
 
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [(report, "faithfulness-text"), (search_report, "faithfulness-search")],
-)
-def test_the_readme_shows_the_committed_results(module, name):
+@pytest.mark.parametrize("name", TABLES)
+def test_a_readme_shows_the_committed_results(name):
+    readme, results, table = TABLES[name]
+    page = readme.read_text(encoding="utf-8")
     start, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    shown = README.partition(start)[2].partition(end)[0].strip()
-    assert shown == module.table(committed(module)).strip()
+    shown = page.partition(start)[2].partition(end)[0].strip()
+    assert shown == table(json.loads(results.read_text(encoding="utf-8"))).strip()

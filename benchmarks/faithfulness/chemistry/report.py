@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,6 @@ ARROWS = {
     "sufficiency": "↓",
     "lerf_morf": "↑",
 }
-
-
-def main() -> None:
-    """Print the tables."""
-    print(table(json.loads(RESULTS.read_text(encoding="utf-8"))))
 
 
 def table(results: Results) -> str:
@@ -106,7 +100,3 @@ def _ordered(part: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         return -entry["reactions"], -entry["plausibility"][MAIN]["mean"]
 
     return sorted(part["methods"].items(), key=rank)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,6 @@ HEADS = {
 }
 TITLES = {"bace": "BACE", "clintox": "ClinTox (CT_TOX)"}
 Results = dict[str, Any]
-
-
-def main() -> None:
-    """Print the tables."""
-    print(table(json.loads(RESULTS.read_text(encoding="utf-8"))))
 
 
 def table(results: Results) -> str:
@@ -147,7 +141,3 @@ def _cell(spread: list[float], best: float) -> str:
     mean, low, high = spread
     text = f"{mean:.3f} ± {(high - low) / 2:.3f}"
     return f"**{text}**" if mean == best else text
-
-
-if __name__ == "__main__":
-    main()

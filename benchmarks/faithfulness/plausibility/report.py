@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,6 @@ COLUMNS = (
     "majority, absolute, auroc",
     "majority, signed, auroc",
 )
-
-
-def main() -> None:
-    """Print the table."""
-    print(table(json.loads(RESULTS.read_text(encoding="utf-8"))))
 
 
 def table(results: Results) -> str:
@@ -76,7 +70,3 @@ def one(part: dict[str, Any]) -> str:
         for name, entry in sorted(part["methods"].items(), key=rank)
     ]
     return rows(["method", *COLUMNS, "texts", "ms a text"], lines)
-
-
-if __name__ == "__main__":
-    main()

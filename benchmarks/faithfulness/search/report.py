@@ -1,29 +1,18 @@
-"""Turn the search into tables: ``python -m benchmarks.faithfulness.search.report``."""
+"""Turn the search into tables."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from lrp_hooks.faithfulness import BETTER
 
-from ...cost.report import put
 from ..orderings import verdict
-from ..text.report import ARROWS, NAMES, README, best_of, cell, short
+from ..text.report import ARROWS, NAMES, best_of, cell, short
 
 RESULTS = Path(__file__).with_name("results.json")
 SHOWN = 8
 Results = dict[str, Any]
-
-
-def main() -> None:
-    """Rewrite the tables."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    text = README.read_text(encoding="utf-8")
-    content = table(results)
-    README.write_text(put(text, "faithfulness-search", content), encoding="utf-8")
-    print(content)
 
 
 def table(results: Results) -> str:
@@ -104,7 +93,3 @@ def claims(results: Results) -> str:
     lines = [head, ["---"] * len(head)]
     lines += [[name, *cells] for name, cells in rows.items()]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-if __name__ == "__main__":
-    main()

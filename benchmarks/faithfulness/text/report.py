@@ -1,20 +1,16 @@
-"""Turn results into tables: ``python -m benchmarks.faithfulness.text.report``."""
+"""Turn results into tables."""
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from lrp_hooks.faithfulness import BETTER
 
-from ...cost.report import put
 from ..orderings import verdict
 
 RESULTS = Path(__file__).with_name("results.json")
-README = Path(__file__).resolve().parents[2] / "README.md"
-FRONT = README.parents[1] / "README.md"
 FIRST, FIRST_METRICS = "sst2-minilm", ("activation", "pruning", "aopc", "lerf_morf")
 NAMES = {
     "activation": "AUAC",
@@ -36,17 +32,6 @@ NAMES = {
 ARROWS = {"higher": "↑", "lower": "↓"}
 Results = dict[str, Any]
 Run = dict[str, Any]
-
-
-def main() -> None:
-    """Rewrite the tables."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    text = README.read_text(encoding="utf-8")
-    content = table(results)
-    README.write_text(put(text, "faithfulness-text", content), encoding="utf-8")
-    front = FRONT.read_text(encoding="utf-8")
-    FRONT.write_text(put(front, "faithfulness", summary(results)), encoding="utf-8")
-    print(content)
 
 
 def summary(results: Results) -> str:
@@ -191,7 +176,3 @@ def slowest(seconds: dict[str, float]) -> str:
 def short(value: float) -> str:
     """Write a number with three decimals, fewer where it is large."""
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-if __name__ == "__main__":
-    main()

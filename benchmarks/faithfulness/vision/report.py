@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,6 @@ COLUMNS = {
     "LeRF - MoRF, mean pixel": (MEAN, "lerf_morf"),
 }
 MAIN = "AUAC"
-
-
-def main() -> None:
-    """Print the tables."""
-    print(table(json.loads(RESULTS.read_text(encoding="utf-8"))))
 
 
 def table(results: Results) -> str:
@@ -155,7 +149,3 @@ def tally(pairs: Sequence[dict[str, Any]]) -> str:
     said = [verdict(pair) for pair in pairs]
     counted = [f"{said.count(kind)} {kind}" for kind in ("holds", "reversed", "open")]
     return ", ".join(counted)
-
-
-if __name__ == "__main__":
-    main()
