@@ -39,6 +39,7 @@ def command_parser() -> argparse.ArgumentParser:
         _add_rules,
         _add_audit,
         _add_closed_forms,
+        _add_serve,
     ):
         add(commands)
     return parser
@@ -249,6 +250,35 @@ def _add_closed_forms(commands: Any) -> None:
     parser.add_argument("--json", metavar="FILE", help="write JSON")
 
 
+def _add_serve(commands: Any) -> None:
+    """Add ``lrp-hooks serve``."""
+    parser = commands.add_parser(
+        "serve",
+        help="explain texts on a page of your own machine",
+        description="Open a page on which texts are typed, explained and compared. It "
+        "is served to this machine alone, until Ctrl-C.",
+        epilog="""examples:
+  lrp-hooks serve
+  lrp-hooks serve --model path/to/model --port 8123""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_model(parser)
+    parser.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="where to listen (default: %(default)s, this machine alone)",
+    )
+    parser.add_argument(
+        "--port",
+        metavar="N",
+        type=_port,
+        default=8000,
+        help="the port; 0 takes any that is free (default: %(default)s)",
+    )
+
+
 _RULES: dict[str, Any] = {
     "default": "conservative",
     "help": "a rule set (default: %(default)s)",
@@ -280,3 +310,15 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
+
+
+def _port(text: str) -> int:
+    """Return the number of a port.
+
+    Raises:
+        ArgumentTypeError: If there is none of that number.
+    """
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else -1
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, from 0 to 65535")
+    return number

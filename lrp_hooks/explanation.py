@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,10 @@ from .errors import ArgumentError
 from .words import Grouping, group
 
 if TYPE_CHECKING:
+    from captum.attr._utils.visualization import VisualizationDataRecord
     from matplotlib.figure import Figure
+    from pandas import DataFrame
+    from shap import Explanation as ShapExplanation
     from typing_extensions import Self
 
 __all__ = ["Explanation"]
@@ -159,6 +162,56 @@ class Explanation:
         from .render import plot
 
         return plot.figure([self])
+
+    def to_dataframe(self) -> DataFrame:
+        """Write every score with its token as a row of a table.
+
+        Returns:
+            A pandas table with the columns ``method``, ``example``, ``target``,
+            ``output``, ``position``, ``token``, ``special`` and ``score``; images have
+            ``row`` and ``column`` instead of the token, and ``input`` names the tensor
+            where several were read. Padding is left out.
+        """
+        from . import export
+
+        return export.to_dataframe(self)
+
+    def to_shap(self) -> ShapExplanation:
+        """Hand the scores to SHAP's plots.
+
+        Returns:
+            A ``shap.Explanation`` with one row of values for each example, its tokens
+            as data, and as base value what no token has: values and base value sum to
+            the output, as SHAP's plots expect.
+        """
+        from . import export
+
+        return export.to_shap(self)
+
+    def to_captum_records(
+        self,
+        probabilities: Sequence[float] | None = None,
+        true_classes: Sequence[str] | None = None,
+    ) -> list[VisualizationDataRecord]:
+        """Hand the scores to ``captum.attr.visualization.visualize_text``.
+
+        Scores are divided by the largest absolute one, since Captum colours from -1 to
+        1; tokens and labels are escaped, since Captum writes them into the page as
+        they are.
+
+        Args:
+            probabilities: Of the predicted class, one for each example. Defaults to
+                ``None``: the explained output stands in their place.
+            true_classes: Labels, one for each example. Defaults to ``None``:
+                ``"unknown"``.
+
+        Returns:
+            One record for each example; its convergence score is the output minus the
+            sum of scores.
+        """
+        from . import export
+
+        return export.to_captum_records(self, probabilities, true_classes)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything into one ``.safetensors`` file, bit by bit as it is.

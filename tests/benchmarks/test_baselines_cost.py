@@ -1,9 +1,6 @@
 import json
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.baselines import run  # noqa: E402
+from benchmarks.baselines import run
 
 FAKE = {
     "config": {"words": 9, "heads": 2},

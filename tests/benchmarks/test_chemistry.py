@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,10 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.faithfulness.chemistry import reactions, report, run  # noqa: E402
-from benchmarks.faithfulness.chemistry.reactions import Reaction  # noqa: E402
-from benchmarks.faithfulness.plausibility.methods import Scored  # noqa: E402
+from benchmarks.faithfulness.chemistry import reactions, report, run
+from benchmarks.faithfulness.chemistry.reactions import Reaction
+from benchmarks.faithfulness.plausibility.methods import Scored
 
 SHARED = os.environ.get("LRP_HOOKS_SHARED")
 CONFIG = json.loads(reactions.HERE.joinpath("config.json").read_text(encoding="utf-8"))

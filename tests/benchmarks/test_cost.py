@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from cost import cases, memory, report, run, timing
+from benchmarks.cost import cases, memory, report, run, timing
 
 CONFIG = cases.load_config()
 

@@ -1,19 +1,14 @@
 """The coverage benchmark: how it shrinks, checks, resumes and reports."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from transformers import BertConfig, GPT2Config, JambaConfig, LlamaConfig
 
-from lrp_hooks import instrument
-
 # By its full name: a package of the index is called coverage too.
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.coverage import (  # noqa: E402
+from benchmarks.coverage import (
     architectures,
     inputs,
     probe,
@@ -21,6 +16,7 @@ from benchmarks.coverage import (  # noqa: E402
     run,
     shrink,
 )
+from lrp_hooks import instrument
 
 BERT = architectures.Architecture("masked-lm", "bert", "BertForMaskedLM")
 

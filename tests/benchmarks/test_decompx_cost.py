@@ -1,12 +1,9 @@
 import json
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.cost import report as cost_report  # noqa: E402
-from benchmarks.cost.methods import methods_of  # noqa: E402
-from benchmarks.decompx import report, run  # noqa: E402
-from benchmarks.decompx.methods import ONE_CLASS, TWO_CLASSES  # noqa: E402
+from benchmarks.cost import report as cost_report
+from benchmarks.cost.methods import methods_of
+from benchmarks.decompx import report, run
+from benchmarks.decompx.methods import ONE_CLASS, TWO_CLASSES
 
 EXACT = "decomposition, absdot"
 ENVIRONMENT = "threads cores cpu python torch transformers lrp_hooks".split()

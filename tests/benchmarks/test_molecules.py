@@ -12,14 +12,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from rdkit import Chem
 from torch.testing import assert_close
 
-from lrp_hooks import instrument
-
-Chem = pytest.importorskip("rdkit.Chem")
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.faithfulness.molecules import (  # noqa: E402
+from benchmarks.faithfulness.molecules import (
     data,
     draw,
     graphs,
@@ -27,7 +23,7 @@ from benchmarks.faithfulness.molecules import (  # noqa: E402
     run,
     train,
 )
-from benchmarks.faithfulness.molecules.graphs import (  # noqa: E402
+from benchmarks.faithfulness.molecules.graphs import (
     BONDS,
     HOPS,
     PAD,
@@ -36,7 +32,8 @@ from benchmarks.faithfulness.molecules.graphs import (  # noqa: E402
     collate,
     graph,
 )
-from benchmarks.faithfulness.molecules.model import GraphTransformer  # noqa: E402
+from benchmarks.faithfulness.molecules.model import GraphTransformer
+from lrp_hooks import instrument
 
 SHARED = os.environ.get("LRP_HOOKS_SHARED")
 SMILES = (

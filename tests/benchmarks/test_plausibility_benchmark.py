@@ -1,23 +1,21 @@
 """The plausibility benchmark: words and tokens, order, what is kept, its table."""
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.faithfulness.plausibility import (  # noqa: E402
+from benchmarks.faithfulness.plausibility import (
     agreement,
     methods,
     record,
     report,
     texts,
 )
-from lrp_hooks import UnruledWarning  # noqa: E402
-from lrp_hooks.explainers import LRP, IntegratedGradients  # noqa: E402
+from lrp_hooks import UnruledWarning
+from lrp_hooks.explainers import LRP, IntegratedGradients
 
 
 class Encoded(dict):

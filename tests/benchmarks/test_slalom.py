@@ -1,16 +1,13 @@
 """The SLALOM benchmark's arithmetic, on fakes; and its tables, on what it measured."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from torch.testing import assert_close
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.slalom import methods, ranks, report  # noqa: E402
+from benchmarks.slalom import methods, ranks, report
 
 
 def test_equal_values_share_their_rank():

@@ -1,7 +1,6 @@
 """What trains the benchmark's models: splits, batches, the loop, what is saved."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,8 @@ from torch import nn
 from torch.testing import assert_close
 
 import lrp_hooks.sentiment
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.faithfulness.training import loop, tweets, vit  # noqa: E402
-from benchmarks.faithfulness.training.batches import (  # noqa: E402
+from benchmarks.faithfulness.training import loop, tweets, vit
+from benchmarks.faithfulness.training.batches import (
     Batch,
     buckets,
     macro_f1,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,12 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from benchmarks.faithfulness.training import vit
+from benchmarks.faithfulness.vision import reading, report, run
 from lrp_hooks import explain
 from lrp_hooks.relevance import Relevance
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.faithfulness.training import vit  # noqa: E402
-from benchmarks.faithfulness.vision import reading, report, run  # noqa: E402
 
 SHARED = os.environ.get("LRP_HOOKS_SHARED")
 CONFIG = json.loads((run.HERE / "config.json").read_text(encoding="utf-8"))

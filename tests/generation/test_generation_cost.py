@@ -1,15 +1,12 @@
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.cost.cases import Case, build_model, load_config, random_batch  # noqa: E402
-from benchmarks.cost.methods import FORWARD, methods_of  # noqa: E402
-from benchmarks.generation import report, run  # noqa: E402
-from benchmarks.generation.methods import (  # noqa: E402
+from benchmarks.cost.cases import Case, build_model, load_config, random_batch
+from benchmarks.cost.methods import FORWARD, methods_of
+from benchmarks.generation import report, run
+from benchmarks.generation.methods import (
     BACKWARDS,
     EXPLAINED,
     INSTRUMENTED,

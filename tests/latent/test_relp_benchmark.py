@@ -1,17 +1,13 @@
 """The benchmark of relevance patching: its arithmetic, its pairs, its table."""
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
+from benchmarks.relp import report, run
 from generation_models import language_model, word_tokenizer
 from lrp_hooks import Contrast
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from benchmarks.relp import report, run  # noqa: E402
 
 CONFIG = json.loads((run.HERE / "config.json").read_text(encoding="utf-8"))
 RESULTS = json.loads(run.RESULTS.read_text(encoding="utf-8"))

@@ -1,0 +1,140 @@
+"""Explanations in the hands of pandas, SHAP and Captum."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import visualization
+
+from hand_built import HOSTILE, explanation, relevance
+from lrp_hooks import ArgumentError, Explanation, explain
+from lrp_hooks.sentiment import sentiment_model
+
+TEXTS = ["a gripping, funny film", "bad"]
+
+
+@pytest.fixture(scope="module")
+def explained():
+    """Two texts of different lengths, the second one padded."""
+    model, tokenizer = sentiment_model()
+    return explain(model, TEXTS, tokenizer=tokenizer, target="negative")
+
+
+def test_a_row_for_each_token(explained):
+    frame = explained.to_dataframe()
+    assert list(frame.columns) == [
+        *("method", "example", "target", "output"),
+        *("position", "token", "special", "score"),
+    ]
+    assert frame.token.tolist() == [t for row in explained.tokens for t in row]
+    for b, own in frame.groupby("example"):
+        assert own.position.tolist() == list(range(len(explained.tokens[b])))
+        assert own.score.tolist() == explained.scores[b, : len(own)].tolist()
+        assert set(own.output) == {explained.output[b].item()}
+        assert own.special.sum() == 2
+    assert set(frame.target) == {"negative"}
+
+
+def test_a_row_for_each_pixel():
+    frame = relevance(image=True).to_dataframe()
+    assert len(frame) == 2 * 5 * 2
+    found = relevance(image=True).scores
+    for row in frame.itertuples():
+        assert row.score == found[row.example, row.row, row.column]
+
+
+def test_several_tensors_are_told_apart():
+    scores = {"left": torch.ones(1, 2), "right": torch.zeros(1, 3)}
+    frame = Explanation(scores=scores, output=torch.ones(1)).to_dataframe()
+    assert frame.input.tolist() == ["left"] * 2 + ["right"] * 3
+    assert frame.score.sum() == 2
+
+
+def test_shap_values_and_base_sum_to_the_output(explained):
+    found = explained.to_shap()
+    for b, tokens in enumerate(explained.tokens):
+        one = found[b]
+        assert list(one.data) == tokens
+        np.testing.assert_allclose(
+            one.values.sum() + one.base_values, explained.output[b].item(), atol=1e-6
+        )
+        np.testing.assert_array_equal(
+            one.values.astype(np.float32), explained.scores[b, : len(tokens)].numpy()
+        )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_shap_draws_it(explained):
+    import shap
+
+    page = shap.plots.text(explained.to_shap()[0], display=False)
+    for token in ("gripping", "funny", "film"):
+        assert token in page
+
+
+def test_texts_of_one_length_are_one_array():
+    found = explanation([["a", "b"], ["c", "d"]]).to_shap()
+    assert found.values.shape == found.data.shape == (2, 2)
+
+
+def test_captum_records(explained):
+    records = explained.to_captum_records([0.25, 0.75], ["positive", "negative"])
+    largest = explained.scores.abs().max().item()
+    for b, record in enumerate(records):
+        own = explained.scores[b, : len(explained.tokens[b])].double()
+        assert record.raw_input_ids == explained.tokens[b]
+        np.testing.assert_allclose(record.word_attributions, own / largest, rtol=1e-6)
+        assert record.attr_score == pytest.approx(own.sum().item())
+        gap = explained.output[b].item() - own.sum().item()
+        assert record.convergence_score == pytest.approx(gap)
+        assert record.pred_class == record.attr_class == "negative"
+    assert [r.pred_prob for r in records] == [0.25, 0.75]
+    assert [r.true_class for r in records] == ["positive", "negative"]
+    assert max(abs(a) for r in records for a in r.word_attributions) == 1
+
+
+def test_without_probabilities_the_output_stands_there(explained):
+    for record, output in zip(
+        explained.to_captum_records(), explained.output.tolist(), strict=True
+    ):
+        assert record.pred_prob == output
+        assert record.true_class == "unknown"
+
+
+def test_captum_writes_hostile_tokens_as_text():
+    name = "<img src=x onerror=alert(1)>"
+    found = explanation([list(HOSTILE)], meta={"labels": {1: name}})
+    (record,) = found.to_captum_records(true_classes=[name])
+    cells = visualization.format_word_importances(
+        record.raw_input_ids, record.word_attributions
+    )
+    assert "<script" not in cells and "</span>" not in cells
+    for label in (record.pred_class, record.attr_class, record.true_class):
+        assert "<" not in label and "&lt;img" in label
+
+
+def test_all_scores_zero_divide_nothing():
+    (record,) = explanation([["a"]], scores=torch.zeros(1, 1)).to_captum_records()
+    assert record.word_attributions == [0.0]
+
+
+@pytest.mark.parametrize("name", ["to_shap", "to_captum_records"])
+def test_images_have_no_tokens(name):
+    with pytest.raises(ArgumentError, match=rf"{name}\(\) needs one score for each"):
+        getattr(relevance(image=True), name)()
+
+
+def test_one_probability_for_each_example(explained):
+    with pytest.raises(ArgumentError, match="probabilities has 1 entries for 2"):
+        explained.to_captum_records([0.5])
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "extra"),
+    [("to_dataframe", "pandas", "evaluate"), ("to_shap", "shap", "shap")],
+)
+def test_missing_packages_are_named(monkeypatch, name, package, extra):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ArgumentError, match=rf'pip install "lrp_hooks\[{extra}\]"'):
+        getattr(explanation([["a"]]), name)()
