@@ -66,8 +66,7 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument("--method", metavar="NAME", default="lrp", help="an explainer")
     parser.add_argument("--rules", metavar="NAME", help="a rule set of method lrp")
     _add_target(parser)
-    for kind in ("html", "png", "json"):
-        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
+    _add_outputs(parser, "html", "png", "svg", "json")
 
 
 def _add_compare(commands: Any) -> None:
@@ -79,7 +78,9 @@ def _add_compare(commands: Any) -> None:
         "each cost. A method that cannot work on the model is named with the reason.",
         epilog="""examples:
   lrp-hooks compare "a gripping, funny film with a weak ending"
-  lrp-hooks compare "not bad at all" --methods lrp,decompx,lime --html page.html""",
+  lrp-hooks compare "not bad at all" --methods lrp,decompx,lime --html page.html
+  lrp-hooks compare "not bad at all" --methods lrp --target positive \\
+      --target negative --rows methods --html classes.html""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -90,9 +91,15 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument(
         "--methods", metavar="NAMES", help="explainers, separated by commas"
     )
-    _add_target(parser)
-    for kind in ("html", "json"):
-        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
+    _add_target(parser, several=True)
+    parser.add_argument(
+        "--rows",
+        choices=("tokens", "methods"),
+        default="tokens",
+        help="what is a row of the page: a token with a column for each method, or a "
+        "method with the whole text (default: %(default)s)",
+    )
+    _add_outputs(parser, "html", "png", "svg", "json")
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -196,7 +203,7 @@ def _add_rules(commands: Any) -> None:
     )
     _add_model(parser)
     parser.add_argument("--rules", metavar="NAME", **_RULES)
-    parser.add_argument("--json", metavar="FILE", help="write JSON")
+    _add_outputs(parser, "json")
 
 
 def _add_audit(commands: Any) -> None:
@@ -247,7 +254,7 @@ def _add_closed_forms(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--json", metavar="FILE", help="write JSON")
+    _add_outputs(parser, "json")
 
 
 def _add_serve(commands: Any) -> None:
@@ -293,12 +300,19 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_target(parser: argparse.ArgumentParser) -> None:
+def _add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
     parser.add_argument(
         "--target",
         metavar="LABEL",
-        help="a label or class id (default: the prediction)",
+        action="append" if several else "store",
+        help="a label or class id (default: the prediction)"
+        + "; again for another one beside it" * several,
     )
+
+
+def _add_outputs(parser: argparse.ArgumentParser, *kinds: str) -> None:
+    for kind in kinds:
+        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
 
 
 def _count(text: str) -> int:

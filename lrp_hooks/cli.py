@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(one_line(f"lrp-hooks: {error}", LONGEST_MESSAGE), file=stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
+        print("lrp-hooks: stopped; files are whole or not there", file=stderr)
         return INTERRUPTED
     except OSError as error:
         # Files report their own errors, so this is standard output; the interpreter

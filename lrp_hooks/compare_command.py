@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import math
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, TextIO
 
 from .comparison import METHODS, Comparison, compare
 from .encoding import encode
-from .explain_command import check_outputs, chosen_model, chosen_target, read_texts
+from .explain_command import (
+    check_outputs,
+    chosen_model,
+    chosen_target,
+    drawn_files,
+    read_texts,
+)
 from .files import write_whole
 from .render.record import records
 
@@ -22,24 +29,43 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
 
     Args:
         arguments: What the command line says.
-        stderr: Unused.
+        stderr: Where a progress bar goes.
     """
     texts = read_texts(arguments.text)
-    check_outputs(arguments.html, arguments.json)
+    check_outputs(arguments)
     model, tokenizer = chosen_model(arguments.model)
-    target = chosen_target(arguments.target, model, tokenizer)
+    targets = {
+        name: chosen_target(name, model, tokenizer) for name in arguments.target or ()
+    }
     encode(model, tokenizer, texts)  # refuses a bad text before any work
-    methods = METHODS
-    if arguments.methods is not None:
-        methods = tuple(name.strip() for name in arguments.methods.split(","))
-    found = compare(model, texts, methods, tokenizer, target)
+    progress = stderr if stderr.isatty() else False
+    methods = _methods(arguments.methods, targets)
+    target = next(iter(targets.values()), None)
+    found = compare(model, texts, methods, tokenizer, target, progress=progress)
     files: dict[str | PathLike[str], bytes] = {}
     if arguments.html is not None:
-        files[arguments.html] = found.to_html().encode()
+        files[arguments.html] = found.to_html(arguments.rows).encode()
+    files |= drawn_files(arguments, list(found.explanations.values()))
     if arguments.json is not None:
         files[arguments.json] = json.dumps(_record(found), indent=2).encode()
     write_whole(files)
     print(found.to_terminal())
+
+
+def _methods(
+    given: str | None, targets: Mapping[str, int | None]
+) -> Sequence[str] | dict[str, dict[str, Any]]:
+    """Return the names of methods; with several targets, each method for each."""
+    names = METHODS
+    if given is not None:
+        names = tuple(name.strip() for name in given.split(","))
+    if len(targets) < 2:
+        return names
+    return {
+        f"{method}: {name}": {"method": method, "target": target}
+        for method in names
+        for name, target in targets.items()
+    }
 
 
 def _record(found: Comparison) -> dict[str, Any]:

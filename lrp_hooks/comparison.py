@@ -7,16 +7,20 @@ from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TextIO, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from . import explainers
 from .agreement import MEASURES, top_k
 from .errors import ArgumentError, LrpHooksError
 from .explain import explain
 from .explanation import Explanation
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Comparison", "Cost", "compare"]
 
@@ -147,15 +151,29 @@ class Comparison:
         ]
         return [row or list(every) for row, every in zip(plain, open_to, strict=True)]
 
-    def to_html(self) -> str:
+    def to_html(self, rows: str = "tokens") -> str:
         """Render a self-contained page: methods by tokens, agreement, costs.
+
+        Args:
+            rows: ``"tokens"``, with a column for each method, or ``"methods"``, each
+                with the whole text. Defaults to ``"tokens"``.
 
         Returns:
             An HTML document; special characters of tokens and labels are escaped.
         """
         from .render import comparison
 
-        return comparison.page(self)
+        return comparison.page(self, rows)
+
+    def plot(self) -> Figure:
+        """Draw each method's scores as a heat map of the text.
+
+        Returns:
+            A matplotlib figure, registered with no window.
+        """
+        from .render import plot
+
+        return plot.figure(list(self.explanations.values()))
 
     def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
         """Return a fragment for a notebook."""
@@ -190,18 +208,22 @@ def compare(
     methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
     tokenizer: Any = None,
     target: Any = None,
+    *,
+    progress: bool | TextIO = False,
 ) -> Comparison:
-    """Explain the same outputs by several methods.
+    """Explain the same outputs by several methods, or several outputs.
 
     Args:
         model: Any module; it is left as it was.
         inputs_or_text: See `explain`.
         methods: Names of methods; or ``{label: options}`` with the options of
             `explain`, for example ``{"attnlrp": {"method": "lrp", "rules":
-            "attnlrp"}}``, where ``"method"`` is the label if it is left out. Defaults
-            to ``None``: eight of every kind that need some tens of model calls at most.
+            "attnlrp"}}``, where ``"method"`` is the label if it is left out, and
+            ``"target"`` is what this label explains. Defaults to ``None``: eight of
+            every kind that need some tens of model calls at most.
         tokenizer: See `explain`.
         target: See `explain`. Defaults to ``None``: the arg-max.
+        progress: Whether to show a bar on standard error, or where else to show it.
 
     Returns:
         The comparison. A method that cannot work on this model is listed with the
@@ -219,7 +241,13 @@ def compare(
     explanations: dict[str, Explanation] = {}
     costs: dict[str, Cost] = {}
     failures: dict[str, str] = {}
-    for label, chosen in options.items():
+    bar = tqdm(
+        options.items(),
+        disable=not progress,
+        file=None if isinstance(progress, bool) else progress,
+        leave=False,
+    )
+    for label, chosen in bar:
         try:
             with _counted(model) as cost:
                 explanations[label] = _checked(
@@ -227,8 +255,7 @@ def compare(
                         model,
                         inputs_or_text,
                         tokenizer=tokenizer,
-                        target=target,
-                        **chosen,
+                        **{"target": target, **chosen},
                     )
                 )
             costs[label] = cost
@@ -264,7 +291,7 @@ def _options(
         )
     options = {label: {"method": label, **chosen} for label, chosen in named.items()}
     for chosen in options.values():
-        own = {name: value for name, value in chosen.items() if name != "method"}
+        own = {k: v for k, v in chosen.items() if k not in {"method", "target"}}
         explainers.named(chosen["method"]).check_options(own)
     return options
 

@@ -49,7 +49,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         ArgumentError: If no method works.
     """
     options = _options(arguments)
-    check_outputs(arguments.json)
+    check_outputs(arguments)
     texts, labels = read_table(arguments.data, arguments.text, arguments.label)
     model, tokenizer = chosen_model(arguments.model)
     if labels is not None:

@@ -29,7 +29,17 @@ from .ruleset import RuleSet
 from .sentiment import sentiment_model
 from .suggest import did_you_mean
 
-__all__ = ["check_outputs", "chosen_model", "chosen_target", "read_texts", "run"]
+__all__ = [
+    "check_outputs",
+    "chosen_model",
+    "chosen_target",
+    "drawn_files",
+    "read_texts",
+    "run",
+]
+
+DRAWN = ("png", "svg")
+"""Formats that matplotlib writes."""
 
 Found = tuple[str, Prediction | None, Explanation]
 
@@ -94,41 +104,66 @@ def _options(arguments: Namespace) -> dict[str, Any]:
     explainers.named(arguments.method).check_options(options)
     if arguments.rules is not None:
         RuleSet.named(arguments.rules)
-    check_outputs(arguments.html, arguments.png, arguments.json)
-    if arguments.png is not None:
-        _check_png(arguments.png)
-        plot.require_matplotlib()
+    check_outputs(arguments)
     return options
 
 
-def check_outputs(*paths: str | None) -> None:
+def check_outputs(arguments: Namespace) -> None:
     """Refuse files that cannot be written, before any work.
 
     Args:
-        *paths: Where outputs go; None for those that are not asked for.
+        arguments: What the command line says; outputs that are not asked for are None.
 
     Raises:
         ArgumentError: If two outputs are to go into one file.
     """
-    given = [path for path in paths if path is not None]
-    if len({Path(path).absolute() for path in given}) < len(given):
-        raise ArgumentError(f"two outputs are to go into one file: {', '.join(given)}.")
-    for path in given:
+    asked = {kind: getattr(arguments, kind, None) for kind in ("html", *DRAWN, "json")}
+    given = {kind: path for kind, path in asked.items() if path is not None}
+    if len({Path(path).absolute() for path in given.values()}) < len(given):
+        raise ArgumentError(
+            f"two outputs are to go into one file: {', '.join(given.values())}."
+        )
+    for path in given.values():
         check_writable(path)
+    for kind in given.keys() & set(DRAWN):
+        _check_ending(kind, given[kind])
+        plot.require_matplotlib()
 
 
-def _check_png(path: str) -> None:
+def _check_ending(kind: str, path: str) -> None:
     """Refuse a file name that promises another format.
 
     Raises:
-        ArgumentError: If it ends in anything but ``.png``; no ending will do.
+        ArgumentError: If it ends in anything but its format; no ending will do.
     """
     ending = Path(path).suffix
-    if ending.lower() not in {"", ".png"}:
+    if ending.lower() not in {"", f".{kind}"}:
         raise ArgumentError(
-            f"--png {path!r} ends in {ending!r}, but PNG is what is written. Name a "
-            "file that ends in '.png'."
+            f"--{kind} {path!r} ends in {ending!r}, but {kind.upper()} is what is "
+            f"written. Name a file that ends in '.{kind}'."
         )
+
+
+def drawn_files(
+    arguments: Namespace, explanations: Sequence[Explanation]
+) -> dict[StrPath, bytes]:
+    """Draw the figures that were asked for.
+
+    Args:
+        arguments: What the command line says.
+        explanations: Drawn below each other.
+
+    Returns:
+        The contents of each file.
+    """
+    files: dict[StrPath, bytes] = {}
+    for kind in DRAWN:
+        path = getattr(arguments, kind)
+        if path is not None:
+            buffer = io.BytesIO()
+            plot.figure(explanations).savefig(buffer, format=kind)
+            files[path] = buffer.getvalue()
+    return files
 
 
 def chosen_model(folder: str | None) -> tuple[nn.Module, Any]:
@@ -185,10 +220,7 @@ def _files(arguments: Namespace, found: Sequence[Found]) -> dict[StrPath, bytes]
     explanations = [explanation for _, _, explanation in found]
     if arguments.html is not None:
         files[arguments.html] = html.page(explanations).encode()
-    if arguments.png is not None:
-        buffer = io.BytesIO()
-        plot.figure(explanations).savefig(buffer, format="png")
-        files[arguments.png] = buffer.getvalue()
+    files |= drawn_files(arguments, explanations)
     if arguments.json is not None:
         entries = [_record(*entry) for entry in found]
         plain = entries if arguments.text == "-" else entries[0]

@@ -122,15 +122,51 @@ class Explanation:
         )
         return replace(self, **self._merged(grouping))
 
-    def to_html(self) -> str:
+    def patches(self, size: int | tuple[int, int]) -> Self:
+        """Sum the scores of an image by patch.
+
+        Args:
+            size: The side of a patch in pixels, or its height and width; they divide
+                the image's.
+
+        Returns:
+            A new explanation whose ``scores`` are ``[B, H / height, W / width]``.
+
+        Raises:
+            ArgumentError: If the scores are no images, or ``size`` does not divide
+                them.
+        """
+        height, width = (size, size) if isinstance(size, int) else size
+        scores = self.scores
+        if not isinstance(scores, Tensor) or scores.dim() != 3:
+            raise ArgumentError(
+                f"patches() needs the scores of images, [B, H, W], got {_shape(scores)}"
+                ". Explain float images, and read one tensor."
+            )
+        tall, wide = scores.shape[1:]
+        if height < 1 or width < 1 or tall % height or wide % width:
+            raise ArgumentError(
+                f"size={size!r} does not divide images of {tall} x {wide} pixels; pass "
+                "the side of a patch, such as model.config.patch_size."
+            )
+        folded = scores.double().reshape(
+            -1, tall // height, height, wide // width, width
+        )
+        return replace(self, scores=folded.sum((2, 4)).to(scores.dtype))
+
+    def to_html(self, images: Tensor | None = None) -> str:
         """Render a self-contained page.
+
+        Args:
+            images: The pictures that were explained, ``[B, C, H, W]`` or ``[B, H, W]``,
+                to lay scores of images over. Defaults to ``None``: scores alone.
 
         Returns:
             An HTML document; special characters of tokens and labels are escaped.
         """
         from .render import html
 
-        return html.page([self])
+        return html.page([self], images)
 
     def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
         """Return a fragment for a notebook."""
@@ -153,15 +189,18 @@ class Explanation:
 
         return terminal.render(self, colour=colour, width=width)
 
-    def plot(self) -> Figure:
-        """Draw the scores as a heat map.
+    def plot(self, images: Tensor | None = None) -> Figure:
+        """Draw the scores as a heat map, and the ledger as bars.
+
+        Args:
+            images: See `to_html`.
 
         Returns:
             A matplotlib figure, registered with no window.
         """
         from .render import plot
 
-        return plot.figure([self])
+        return plot.figure([self], images)
 
     def to_dataframe(self) -> DataFrame:
         """Write every score with its token as a row of a table.

@@ -249,7 +249,11 @@ def test_interrupts_are_no_errors(run, monkeypatch):
 
     monkeypatch.setattr(explain_command, "predict", interrupt)
     code, out, err = run("explain", "a")
-    assert (code, out, err) == (130, "", "")
+    assert (code, out, err) == (
+        130,
+        "",
+        "lrp-hooks: stopped; files are whole or not there\n",
+    )
 
 
 def test_help(capsys):

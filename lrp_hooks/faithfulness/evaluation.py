@@ -107,6 +107,27 @@ class Evaluation:
 
         return evaluation.page(self)
 
+    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
+        """Return a fragment for a notebook."""
+        from ..render import evaluation
+
+        return evaluation.fragment(self)
+
+    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
+        """Render for a terminal: means with their intervals.
+
+        Args:
+            colour: True for the best scores in bold, false for a star behind them.
+                Defaults to ``None``: bold on a terminal.
+            width: Columns. Defaults to the terminal's own.
+
+        Returns:
+            Lines of text, without a newline at the end.
+        """
+        from ..render import evaluation
+
+        return evaluation.terminal(self, colour=colour, width=width)
+
 
 def evaluate(
     model: nn.Module,

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
-
-__all__ = ["LEVELS", "ansi", "css", "level", "pixels", "rgb"]
+__all__ = ["LEVELS", "ansi", "css", "level", "rgb"]
 
 Rgb = tuple[int, int, int]
 
@@ -120,23 +117,6 @@ def ansi(text: str, step: int, *, dim: bool = False) -> str:
         background = rgb(step)
         codes += [f"48;5;{_cube(background)}", f"38;5;{_cube(ink(background))}"]
     return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if codes else text
-
-
-def pixels(scores: Tensor, scale: float) -> Tensor:
-    """Colour an image of scores.
-
-    Args:
-        scores: ``[H, W]``.
-        scale: The largest absolute score.
-
-    Returns:
-        Bytes ``[H, W, 3]``.
-    """
-    share = torch.nan_to_num(scores.detach().cpu().double(), 0.0)
-    share = (share / (scale or 1.0)).clamp(-1, 1)[..., None]
-    hue = torch.where(share > 0, torch.tensor(POSITIVE), torch.tensor(NEGATIVE))
-    neutral = torch.tensor(LIGHT)
-    return (neutral + (hue - neutral) * share.abs()).round().to(torch.uint8)
 
 
 def _luminance(colour: Rgb) -> float:

@@ -1,16 +1,19 @@
-"""Several methods over the same tokens: heat map, agreement, costs.
+"""Several methods, or classes, over the same tokens: heat map, agreement, costs.
 
-Tokens are rows and methods are columns, so that a long text only grows downwards. Each
-column has its own scale: methods measure in different units.
+Tokens are rows and methods are columns, so that a long text only grows downwards; or
+each method has the text for itself. Each method has its own scale: methods measure in
+different units.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from ..errors import ArgumentError
 from .colour import ansi, class_name, level
-from .html import document, isolated, styled
+from .html import document, isolated, strip_html, styled
 from .terminal import has_colours
 from .text import cell_width, decimals, escape, signed, visible
 from .view import Strip, View, view
@@ -28,30 +31,42 @@ _STYLE = (
 )
 
 
-def page(comparison: Comparison) -> str:
+def page(comparison: Comparison, rows: str = "tokens") -> str:
     """Write a whole document.
 
     Args:
         comparison: What `compare` returned.
+        rows: ``"tokens"``, with a column for each method, or ``"methods"``, each with
+            the whole text.
 
     Returns:
         HTML without any control character.
     """
-    return document(fragment(comparison))
+    return document(fragment(comparison, rows))
 
 
-def fragment(comparison: Comparison) -> str:
+def fragment(comparison: Comparison, rows: str = "tokens") -> str:
     """Write a part of a page, for notebooks.
 
     Args:
         comparison: What `compare` returned.
+        rows: See `page`.
 
     Returns:
         One ``div`` that brings its own style.
+
+    Raises:
+        ArgumentError: If there are no such rows.
     """
+    if rows not in _ROWS:
+        raise ArgumentError(
+            f"rows={rows!r} must be one of {', '.join(map(repr, _ROWS))}."
+        )
     shown = _views(comparison)
     first = next(iter(shown.values()))
-    examples = "".join(_example(shown, b) for b in range(len(first.examples)))
+    examples = "".join(
+        _example(shown, b, _ROWS[rows]) for b in range(len(first.examples))
+    )
     parts = [examples, _agreement(comparison), _costs(comparison)]
     return styled(f"<style>{_STYLE}</style>{''.join(parts)}{_failures(comparison)}")
 
@@ -74,8 +89,9 @@ def terminal(
     shown = _views(comparison)
     first = next(iter(shown.values()))
     lines: list[str] = []
-    for b, example in enumerate(first.examples):
-        lines += [f"target  {visible(example.target)}", ""]
+    for b in range(len(first.examples)):
+        targets = dict.fromkeys(each.examples[b].target for each in shown.values())
+        lines += [f"target  {', '.join(map(visible, targets))}", ""]
         lines += [*_grid(shown, b, colour), ""]
     lines += ["spearman", *_numbers(comparison), "", *_cost_lines(comparison)]
     said = {
@@ -100,6 +116,15 @@ def _strips(shown: dict[str, View], b: int) -> dict[str, Strip]:
     return strips
 
 
+def _scales(shown: dict[str, View], strips: dict[str, Strip]) -> dict[str, float]:
+    """Return each method's scale; what one method says of several classes has one."""
+    scales: dict[str, float] = {}
+    for label, strip in strips.items():
+        method = shown[label].method
+        scales[method] = max(scales.get(method, 0.0), _largest(strip))
+    return {label: scales[shown[label].method] for label in strips}
+
+
 def _largest(strip: Strip) -> float:
     """Return the largest score of a token that is not special."""
     pairs = zip(strip.scores, strip.special, strict=True)
@@ -110,7 +135,7 @@ def _largest(strip: Strip) -> float:
 def _grid(shown: dict[str, View], b: int, colour: bool) -> list[str]:
     """Return a head line, and a line for each token."""
     strips = _strips(shown, b)
-    scales = {label: _largest(strip) for label, strip in strips.items()}
+    scales = _scales(shown, strips)
     names = [visible(label) for label in strips]
     tokens = [visible(token) for token in next(iter(strips.values())).tokens]
     column = min(max(map(cell_width, tokens), default=0), 24)
@@ -153,28 +178,51 @@ def _cost_lines(comparison: Comparison) -> list[str]:
     ]
 
 
-def _example(shown: dict[str, View], b: int) -> str:
+def _example(shown: dict[str, View], b: int, rows: Rows) -> str:
     strips = _strips(shown, b)
-    target = next(iter(shown.values())).examples[b].target
-    head = "".join(f'<th scope="col">{_breakable(label)}</th>' for label in strips)
-    tokens = next(iter(strips.values())).tokens
-    rows = "".join(_row(strips, t, token) for t, token in enumerate(tokens))
+    targets = {label: each.examples[b].target for label, each in shown.items()}
+    told = "".join(
+        f' <span class="soft">{isolated(label)}</span> {isolated(target)}'
+        for label, target in targets.items()
+    )
+    if len(set(targets.values())) == 1:
+        told = isolated(next(iter(targets.values())))
     return (
-        f'<section><p><span class="soft">target</span> {isolated(target)}</p>'
-        '<p class="soft">each column has its own scale, of its ordinary tokens</p>'
-        f'<div class="wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
-        "</section>"
+        f'<section><p><span class="soft">target</span> {told}</p>'
+        '<p class="soft">each method has its own scale, that of its ordinary tokens'
+        f"</p>{rows(strips, _scales(shown, strips))}</section>"
     )
 
 
-def _row(strips: dict[str, Strip], t: int, token: str) -> str:
+def _by_token(strips: dict[str, Strip], scales: dict[str, float]) -> str:
+    """Return a table: tokens are rows, methods are columns."""
+    head = "".join(f'<th scope="col">{_breakable(label)}</th>' for label in strips)
+    tokens = next(iter(strips.values())).tokens
+    rows = "".join(_row(strips, scales, t, token) for t, token in enumerate(tokens))
+    return f'<div class="wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
+
+
+def _row(strips: dict[str, Strip], scales: dict[str, float], t: int, token: str) -> str:
     cells = ""
-    for strip in strips.values():
-        scale, score = _largest(strip), strip.scores[t]
+    for label, strip in strips.items():
+        scale, score = scales[label], strip.scores[t]
         shade = class_name(level(score, scale))
         cells += f'<td class="{shade}">{signed(score, decimals(scale))}</td>'
     head = f'<span class="t" dir="auto">{escape(token)}</span>'
     return f'<tr><th scope="row">{head}</th>{cells}</tr>'
+
+
+def _by_method(strips: dict[str, Strip], scales: dict[str, float]) -> str:
+    """Return the text once for each method."""
+    return "".join(
+        f'<p class="soft">{isolated(label)} up to {signed(scale, decimals(scale))}</p>'
+        f"{strip_html(strips[label], scale, decimals(scale))}"
+        for label, scale in scales.items()
+    )
+
+
+Rows = Callable[[dict[str, Strip], dict[str, float]], str]
+_ROWS: dict[str, Rows] = {"tokens": _by_token, "methods": _by_method}
 
 
 def _agreement(comparison: Comparison) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 import unicodedata
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from .colour import LEVELS, class_name, css, level, pixels
+from .colour import LEVELS, class_name, css, level
+from .pictures import data_url, pixels
 from .text import decimals, escape, signed
 from .view import Account, Example, Picture, Strip, View, view
 
@@ -24,6 +22,7 @@ __all__ = [
     "isolated",
     "page",
     "reading_direction",
+    "strip_html",
     "styled",
 ]
 
@@ -43,8 +42,13 @@ _STYLE = """
 .lrp-hooks .name { unicode-bidi: isolate; font-weight: 600; overflow-wrap: anywhere }
 .lrp-hooks .step { display: inline-block; width: .5em; height: .9em;
   vertical-align: middle }
-.lrp-hooks img { width: min(100%, 20em); image-rendering: pixelated;
-  border: 1px solid var(--line) }
+.lrp-hooks img { display: block; width: 100%; image-rendering: pixelated }
+.lrp-hooks .picture { display: inline-block; position: relative; vertical-align: top;
+  width: min(100%, 20em); border: 1px solid var(--line) }
+.lrp-hooks .cells { position: absolute; inset: 0; display: grid; grid-auto-rows: 1fr }
+.lrp-hooks .numbers[open] ~ section .t::after { content: " " attr(title);
+  font-size: .7em; font-variant-numeric: tabular-nums }
+.lrp-hooks .t:focus-visible { outline: 2px solid var(--fg) }
 .lrp-hooks table { border-collapse: collapse; font-size: .9em; margin: .6em 0 }
 .lrp-hooks caption { text-align: start; color: var(--soft) }
 .lrp-hooks th { text-align: start; font-weight: 400; padding-inline-end: 1.5em;
@@ -56,32 +60,37 @@ _STYLE = """
   linear-gradient(var(--line), var(--line)) 50% 0 / 1px 100% no-repeat }
 .lrp-hooks .bar { position: absolute; top: 0; bottom: 0 }
 """
+MOST_CELLS = 1024
+"""Scores of an image that can be pointed at, so that a page stays small."""
+
 # Nothing may be fetched or run, whatever a viewer's own rules are.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def page(explanations: Sequence[Explanation]) -> str:
+def page(explanations: Sequence[Explanation], images: Tensor | None = None) -> str:
     """Write a whole document.
 
     Args:
         explanations: Shown one below the other, each with its own scale.
+        images: The pictures that were explained, ``[B, C, H, W]`` or ``[B, H, W]``.
 
     Returns:
         HTML without any control character, line ends included.
     """
-    return document(fragment(explanations))
+    return document(fragment(explanations, images))
 
 
-def fragment(explanations: Sequence[Explanation]) -> str:
+def fragment(explanations: Sequence[Explanation], images: Tensor | None = None) -> str:
     """Write a part of a page, for notebooks and for pages of others.
 
     Args:
         explanations: Shown one below the other, each with its own scale.
+        images: The pictures that were explained, ``[B, C, H, W]`` or ``[B, H, W]``.
 
     Returns:
         One ``div`` that brings its own style.
     """
-    return styled("".join(_explanation(view(each)) for each in explanations))
+    return styled("".join(_explanation(view(each, images)) for each in explanations))
 
 
 def document(body: str) -> str:
@@ -120,10 +129,19 @@ def _explanation(shown: View) -> str:
     """Return the legend and all examples."""
     places = decimals(shown.scale)
     examples = "".join(_example(e, shown.scale, places) for e in shown.examples)
+    parts = (part for example in shown.examples for part in example.parts)
+    has_tokens = any(isinstance(part, Strip) for part in parts)
     return (
         f'<p><span class="soft">method</span> {isolated(shown.method)}</p>'
-        f"{_legend(shown.scale, places)}{examples}"
+        f"{_legend(shown.scale, places)}{_NUMBERS * has_tokens}{examples}"
     )
+
+
+# A switch that needs no script and no pointer.
+_NUMBERS = (
+    '<details class="numbers soft"><summary>numbers</summary>'
+    "each score stands behind its token</details>"
+)
 
 
 def _legend(scale: float, places: int) -> str:
@@ -141,7 +159,7 @@ def _legend(scale: float, places: int) -> str:
 def _example(example: Example, scale: float, places: int) -> str:
     """Return one example: what was explained, its scores, its ledger."""
     parts = "".join(
-        _strip(part, scale, places)
+        strip_html(part, scale, places)
         if isinstance(part, Strip)
         else _picture(part, scale, places)
         for part in example.parts
@@ -153,8 +171,17 @@ def _example(example: Example, scale: float, places: int) -> str:
     )
 
 
-def _strip(strip: Strip, scale: float, places: int) -> str:
-    """Return a text, each token a span."""
+def strip_html(strip: Strip, scale: float, places: int) -> str:
+    """Write a text, each token a span.
+
+    Args:
+        strip: The tokens with their scores.
+        scale: The score of full colour.
+        places: Decimals of the numbers.
+
+    Returns:
+        Paragraphs of a `styled` fragment.
+    """
     rows = zip(strip.tokens, strip.scores, strip.special, strict=True)
     spans = " ".join(
         f'<span class="t {class_name(level(score, scale))}{" s" * special}" dir="auto" '
@@ -167,11 +194,27 @@ def _strip(strip: Strip, scale: float, places: int) -> str:
 
 
 def _picture(picture: Picture, scale: float, places: int) -> str:
-    """Return an image as an inline PNG."""
-    data = base64.b64encode(_png(pixels(picture.scores, scale))).decode()
+    """Return an image of scores, beside the picture that it explains."""
     label = f"heat map from {signed(-scale, places)} to {signed(scale, places)}"
-    image = f'<img alt="{label}" src="data:image/png;base64,{data}">'
-    return f"{_heading(picture.name)}<p>{image}</p>"
+    heat = data_url(pixels(picture.scores, scale, picture.image))
+    parts = f'<img alt="{label}" src="{heat}">{_cells(picture, places)}'
+    shown = f'<span class="picture">{parts}</span>'
+    if picture.image is not None:
+        seen = f'<img alt="what was explained" src="{data_url(picture.image)}">'
+        shown = f'<span class="picture">{seen}</span> {shown}'
+    return f"{_heading(picture.name)}<p>{shown}</p>"
+
+
+def _cells(picture: Picture, places: int) -> str:
+    """Return the number of each score, to be pointed at, unless there are many."""
+    if picture.scores.numel() > MOST_CELLS:
+        return ""
+    cells = "".join(
+        f'<span title="{signed(value, places)}"></span>'
+        for value in picture.scores.flatten().tolist()
+    )
+    columns = f"grid-template-columns:repeat({picture.scores.shape[1]},1fr)"
+    return f'<span class="cells" style="{columns}">{cells}</span>'
 
 
 def _account(example: Example) -> str:
@@ -254,18 +297,3 @@ def reading_direction(words: Iterable[str]) -> str:
 
 def _heading(name: str) -> str:
     return f'<p class="soft">{isolated(name)}</p>' if name else ""
-
-
-def _png(image: Tensor) -> bytes:
-    """Return an image of bytes ``[H, W, 3]`` as a PNG file."""
-    height, width, _ = image.shape
-    rows = b"".join(b"\0" + bytes(row.flatten().tolist()) for row in image)
-    header = struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data))
-        + kind
-        + data
-        + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in chunks
-    )

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ArgumentError
 from .colour import LIGHT, NEGATIVE, POSITIVE, ink, level, rgb
 from .layout import flow
+from .pictures import pixels
 from .text import cell_width, signed, visible
-from .view import Example, Picture, Strip, View, view
+from .view import Account, Example, Picture, Strip, View, view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from ..explanation import Explanation
 
 __all__ = ["figure", "require_matplotlib"]
+
+Part = Strip | Picture | Account
 
 COLUMNS = 80
 LINE_HEIGHT = 0.28  # inches
@@ -37,15 +41,16 @@ def require_matplotlib() -> None:
         ) from error
 
 
-def figure(explanations: Sequence[Explanation]) -> Figure:
+def figure(explanations: Sequence[Explanation], images: Tensor | None = None) -> Figure:
     """Draw explanations below each other.
 
     Args:
         explanations: Each with its own scale.
+        images: The pictures that were explained, ``[B, C, H, W]`` or ``[B, H, W]``.
 
     Returns:
         A figure that belongs to no window, with one panel for each tensor that was
-        read of each example, and one colour bar for each panel.
+        read of each example and one colour bar for each, and the ledger below them.
 
     Raises:
         ArgumentError: If there are more lines than a figure can hold.
@@ -53,7 +58,7 @@ def figure(explanations: Sequence[Explanation]) -> Figure:
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    panels = [panel for e in explanations for panel in _panels(view(e))]
+    panels = [panel for e in explanations for panel in _panels(view(e, images))]
     heights = [_height(part) for _, _, part in panels]
     if sum(heights) > MOST_LINES * LINE_HEIGHT:
         raise ArgumentError(
@@ -69,26 +74,54 @@ def figure(explanations: Sequence[Explanation]) -> Figure:
     return drawn
 
 
-def _panels(shown: View) -> Iterator[tuple[View, Example, Strip | Picture]]:
-    """Yield one panel for each part of each example.
+def _panels(shown: View) -> Iterator[tuple[View, Example, Part]]:
+    """Yield one panel for each part of each example, and one for its ledger.
 
     Yields:
-        The view, the example and the part.
+        The view, the example and what is drawn.
     """
     for example in shown.examples:
         for part in example.parts:
             yield shown, example, part
+        if example.account is not None:
+            yield shown, example, example.account
 
 
-def _height(part: Strip | Picture) -> float:
+def _height(part: Part) -> float:
     """Return a panel's height in inches."""
     if isinstance(part, Picture):
         return 3.5
+    if isinstance(part, Account):
+        return (len(part.groups) + 2.0) * LINE_HEIGHT
     return (len(flow([visible(t) for t in part.tokens], COLUMNS)) + 2.5) * LINE_HEIGHT
 
 
-def _draw(axes: Any, shown: View, example: Example, part: Strip | Picture) -> None:
-    """Draw one panel with its title and its colour bar."""
+def _draw(axes: Any, shown: View, example: Example, part: Part) -> None:
+    """Draw one panel: a ledger, or scores with their title and their colour bar."""
+    if isinstance(part, Account):
+        _balance(axes, part, example)
+    else:
+        _map(axes, shown, example, part)
+
+
+def _balance(axes: Any, account: Account, example: Example) -> None:
+    """Draw the terms of the ledger as bars to the left and right of zero."""
+    terms = [*account.groups, ("output", example.output)]
+    values = [value for _, value in terms]
+    places = range(len(terms))
+    colours = [POSITIVE if value > 0 else NEGATIVE for value in values]
+    axes.barh(places, values, color=[[c / 255 for c in colour] for colour in colours])
+    names = [f"{visible(n)}  {signed(value, example.places)}" for n, value in terms]
+    axes.set_yticks(places, names, fontsize=8, parse_math=False)
+    axes.axvline(0, color="grey", linewidth=0.8)
+    axes.axhline(len(terms) - 1.5, color="grey", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.tick_params(axis="x", labelsize=7)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> None:
+    """Draw scores with their title and their colour bar."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
@@ -97,7 +130,10 @@ def _draw(axes: Any, shown: View, example: Example, part: Strip | Picture) -> No
     colours = LinearSegmentedColormap.from_list("diverging", ends)
     mapping = ScalarMappable(Normalize(-scale, scale), colours)
     if isinstance(part, Picture):
-        axes.imshow(part.scores.float().numpy(), norm=mapping.norm, cmap=colours)
+        if part.image is None:
+            axes.imshow(part.scores.float().numpy(), norm=mapping.norm, cmap=colours)
+        else:
+            axes.imshow(pixels(part.scores, shown.scale, part.image).numpy())
         axes.set_xticks([])
         axes.set_yticks([])
     else:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError
+from .pictures import backgrounds
 from .text import decimals
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ class Picture:
     Args:
         name: The tensor that was read, or ``""`` if there is just one.
         scores: ``[H, W]``.
+        image: The picture that they explain, bytes ``[H', W', 3]``, if it is known.
     """
 
     name: str
     scores: Tensor
+    image: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -105,16 +108,18 @@ class View:
     examples: list[Example]
 
 
-def view(explanation: Explanation) -> View:
+def view(explanation: Explanation, images: Tensor | None = None) -> View:
     """Collect what there is to show.
 
     Args:
         explanation: Of any explainer.
+        images: The pictures that were explained, ``[B, C, H, W]`` or ``[B, H, W]``.
 
     Returns:
         Plain numbers and strings, none of them escaped yet.
     """
     tensors = _tensors(explanation)
+    shown = _pictures(images, explanation)
     method = explanation.method
     if "rules" in explanation.meta:
         method = f"{method} ({explanation.meta['rules']})"
@@ -124,7 +129,9 @@ def view(explanation: Explanation) -> View:
         Example(
             target=target,
             output=outputs[b],
-            parts=[_part(explanation, name, s, b) for name, s in tensors.items()],
+            parts=[
+                _part(explanation, name, s, b, shown) for name, s in tensors.items()
+            ],
             account=accounts[b] if accounts else None,
         )
         for b, target in enumerate(explanation.targets)
@@ -150,12 +157,29 @@ def _tensors(explanation: Explanation) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu() for name, tensor in named.items()}
 
 
+def _pictures(images: Tensor | None, explanation: Explanation) -> list[Tensor] | None:
+    """Return the pictures to lay images of scores over, if there are any."""
+    if images is None:
+        return None
+    scores = explanation.scores
+    named = [scores] if isinstance(scores, Tensor) else scores.values()
+    if not any(tensor.dim() == 3 for tensor in named):
+        raise ArgumentError(
+            "images is given, but no scores are images, [B, H, W]. Leave it out."
+        )
+    return backgrounds(images, len(explanation.output))
+
+
 def _part(
-    explanation: Explanation, name: str, scores: Tensor, b: int
+    explanation: Explanation,
+    name: str,
+    scores: Tensor,
+    b: int,
+    pictures: list[Tensor] | None,
 ) -> Strip | Picture:
     """Return the scores of one example, read at one tensor."""
     if scores.dim() == 3:
-        return Picture(name, scores[b])
+        return Picture(name, scores[b], None if pictures is None else pictures[b])
     row = scores[b].reshape(-1)
     tokens, longest = _tokens(explanation, b, len(row))
     flags = explanation.meta.get("special")

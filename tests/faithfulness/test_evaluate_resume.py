@@ -139,7 +139,8 @@ def test_workers(run, starter, data, whole, tmp_path, sent, early, code, then):
         for _ in range(200):
             os.killpg(process, 0)
             time.sleep(0.05)
-    assert code < 0 or not starter.errors.read_text()
+    said = "lrp-hooks: stopped; files are whole or not there\n"
+    assert code < 0 or starter.errors.read_text() == said
     kept = stamps(tmp_path)
     assert len(kept) < ROWS
     assert not (tmp_path / "results.parquet").exists()

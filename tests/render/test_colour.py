@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import torch
 
 from lrp_hooks.render.colour import (
     DARK,
@@ -13,7 +12,6 @@ from lrp_hooks.render.colour import (
     css,
     ink,
     level,
-    pixels,
     rgb,
 )
 
@@ -71,9 +69,3 @@ def test_ansi_resets_what_it_sets():
     for text in (ansi("a", 3), ansi("a", -12), ansi("a", 0, dim=True)):
         assert text.startswith("\x1b[")
         assert text.endswith("a\x1b[0m")
-
-
-def test_pixels_agree_with_levels():
-    image = pixels(torch.tensor([[1.0, -1.0, 0.0, math.nan]]), 1.0)
-    wanted = [list(rgb(step)) for step in (LEVELS, -LEVELS, 0, 0)]
-    assert image.tolist() == [wanted]

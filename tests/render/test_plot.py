@@ -14,7 +14,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
 
 
 def panels(figure):
-    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    """Return the panels of scores: ledgers have bars, and no panel else."""
+    found = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    return [axes for axes in found if not axes.patches]
 
 
 def drawn_size(figure):
@@ -28,6 +30,21 @@ def test_a_panel_for_each_example():
     texts = [[text.get_text() for text in axes.texts] for axes in panels(figure)]
     assert texts == [list("abcde"), list("fgh")]
     assert drawn_size(figure) > 1000
+
+
+def test_the_ledger_is_drawn_as_bars():
+    found = relevance(tokens=[list("abcde"), list("fgh")])
+    ledgers = [axes for axes in found.plot().axes if axes.patches]
+    assert len(ledgers) == 2
+    for b, axes in enumerate(ledgers):
+        terms = {
+            "tokens" if k == "inputs" else k: v for k, v in found.ledger.groups.items()
+        }
+        terms["output"] = found.output
+        bars = [bar.get_width() for bar in axes.patches]
+        assert bars == pytest.approx([v[b].item() for v in terms.values()])
+        names = [label.get_text().split()[0] for label in axes.get_yticklabels()]
+        assert names == list(terms)
 
 
 def test_hostile_tokens_are_drawn_as_they_are():
@@ -45,6 +62,19 @@ def test_images_share_a_symmetric_scale():
     for axes in panels(figure):
         assert axes.images[0].get_clim() == (-3.0, 3.0)
     assert drawn_size(figure) > 1000
+
+
+def test_scores_are_laid_over_the_picture():
+    scores = torch.tensor([[[2.0, 0.0], [0.0, -1.0]]])
+    picture = torch.zeros(1, 1, 4, 4)
+    picture[..., 2:] = 1.0
+    found = Explanation(scores=scores, output=torch.ones(1))
+    (axes,) = panels(found.plot(picture))
+    drawn = axes.images[0].get_array()
+    assert drawn.shape == (4, 4, 3)
+    assert drawn[0, 0].tolist() == drawn[1, 1].tolist() == [213, 94, 0]
+    assert drawn[0, 3].tolist() == [255, 255, 255]  # white of the picture, no score
+    assert drawn[3, 0].tolist() == [160, 160, 160]  # black of the picture
 
 
 def test_no_scores_at_all_still_draw():

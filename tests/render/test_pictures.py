@@ -1,0 +1,137 @@
+"""Scores as images, alone and over the pictures that they explain."""
+
+import base64
+import io
+import math
+import re
+
+import matplotlib.image
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hand_built import calm, relevance, seeds
+from lrp_hooks import ArgumentError, Explanation
+from lrp_hooks.render.colour import LEVELS, rgb
+from lrp_hooks.render.pictures import backgrounds, data_url, pixels
+
+
+def images_in(html):
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    return [
+        (matplotlib.image.imread(io.BytesIO(base64.b64decode(data))) * 255).round()
+        for data in found
+    ]
+
+
+def test_pixels_agree_with_levels():
+    image = pixels(torch.tensor([[1.0, -1.0, 0.0, math.nan]]), 1.0)
+    wanted = [list(rgb(step)) for step in (LEVELS, -LEVELS, 0, 0)]
+    assert image.tolist() == [wanted]
+
+
+@calm
+@given(seeds, st.integers(1, 5), st.integers(1, 5), st.integers(1, 4))
+def test_each_score_covers_its_share_of_the_picture(seed, rows, columns, times):
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(rows, columns, generator=generator)
+    image = torch.full((rows * times, columns * times, 3), 255, dtype=torch.uint8)
+    large = pixels(scores, 2.0, image)
+    alone = pixels(scores, 2.0)
+    for row in range(rows * times):
+        for column in range(columns * times):
+            wanted = alone[row // times, column // times]
+            assert large[row, column].tolist() == wanted.tolist()
+
+
+@calm
+@given(seeds, st.sampled_from([(2, 3), (1, 1), (4, 2)]))
+def test_patches_sum_their_pixels(seed, size):
+    height, width = size
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randn(2, 4 * height, 3 * width, generator=generator)
+    found = Explanation(scores=scores, output=torch.ones(2)).patches(size).scores
+    assert found.shape == (2, 4, 3)
+    for row in range(4):
+        for column in range(3):
+            down = slice(row * height, (row + 1) * height)
+            across = slice(column * width, (column + 1) * width)
+            wanted = scores[:, down, across].double().sum((1, 2))
+            torch.testing.assert_close(found[:, row, column].double(), wanted)
+
+
+@pytest.mark.parametrize("size", [3, (2, 3), 0, -2, (4, 8)])
+def test_patches_must_divide_the_image(size):
+    found = Explanation(scores=torch.ones(1, 4, 4), output=torch.ones(1))
+    with pytest.raises(ArgumentError, match=r"does not divide images of 4 x 4"):
+        found.patches(size)
+
+
+def test_tokens_have_no_patches():
+    with pytest.raises(ArgumentError, match=r"\[B, H, W\], got \[2, 5\]"):
+        relevance().patches(2)
+
+
+def test_the_page_shows_the_picture_and_the_scores_over_it():
+    scores = torch.tensor([[[1.0, -1.0]], [[0.0, 0.5]]])
+    pictures = torch.rand(2, 3, 2, 4)
+    html = Explanation(scores=scores, output=torch.ones(2)).to_html(images=pictures)
+    shown = images_in(html)
+    assert [image.shape[:2] for image in shown] == [(2, 4)] * 4
+    for b in (0, 1):
+        low, high = pictures[b].min(), pictures[b].max()
+        wanted = ((pictures[b] - low) / (high - low) * 255).permute(1, 2, 0)
+        got = torch.tensor(shown[2 * b][..., :3])
+        torch.testing.assert_close(got.float(), wanted, atol=0.51, rtol=0)
+    assert shown[1][0, 0, :3].tolist() == list(rgb(LEVELS))
+    assert shown[1][0, 3, :3].tolist() == list(rgb(-LEVELS))
+    assert re.findall(r'<span title="([^"]+)"></span>', html) == [
+        *("+1.0000", "-1.0000", "+0.0000", "+0.5000"),
+    ]
+
+
+def test_many_scores_have_no_number_each():
+    large = Explanation(scores=torch.ones(1, 64, 64), output=torch.ones(1))
+    assert "<span title=" not in large.to_html()
+
+
+def test_bytes_stay_as_they_are():
+    image = torch.randint(0, 256, (1, 3, 2, 2), dtype=torch.uint8)
+    (kept,) = backgrounds(image, 1)
+    assert kept.permute(2, 0, 1).tolist() == image[0].tolist()
+
+
+def test_a_picture_of_one_shade_and_of_no_numbers():
+    flat = backgrounds(torch.full((1, 2, 2), 7.0), 1)
+    assert flat[0].unique().tolist() == [0]
+    odd = torch.tensor([[[math.nan, 1.0], [math.inf, 0.5]]])
+    assert backgrounds(odd, 1)[0][..., 0].tolist() == [[0, 255], [0, 128]]
+
+
+def test_a_data_url_is_the_image():
+    image = torch.randint(0, 256, (3, 5, 3), dtype=torch.uint8)
+    (back,) = images_in(f'src="{data_url(image)}"')
+    assert back[..., :3].tolist() == image.tolist()
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([1, 2], "a list"),
+        (torch.ones(1, 2, 4, 4), r"shape \[1, 2, 4, 4\]"),
+        (torch.ones(4, 4), r"shape \[4, 4\]"),
+        (torch.ones(2, 4, 4), "2 pictures for 1 examples"),
+        (torch.ones(1, 3, 4), r"3 x 4 pixels for 4 x 4 scores"),
+    ],
+)
+def test_what_is_no_picture_is_refused(images, message):
+    found = Explanation(scores=torch.ones(1, 4, 4), output=torch.ones(1))
+    for show in (found.to_html, found.plot):
+        with pytest.raises(ArgumentError, match=message):
+            show(images)
+
+
+def test_tokens_have_no_picture():
+    with pytest.raises(ArgumentError, match="images is given, but no scores are"):
+        relevance().to_html(torch.ones(2, 4, 4))
