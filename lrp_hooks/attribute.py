@@ -192,6 +192,7 @@ def _result(
         method="lrp",
         tokens=None,
         attended=None if call.mask is None else call.mask.detach() != 0,
+        images=_images(done) if single else None,
         layers=seen,
         ledger=ledger,
         meta={
@@ -200,3 +201,10 @@ def _result(
             "model": type(subject.model).__name__,
         },
     )
+
+
+def _images(done: Pass) -> Tensor | None:
+    """Return what was read if those are pictures: one channel or three."""
+    (read,) = done.forward.reads.values()
+    is_picture = read.ndim == 4 and read.shape[1] in {1, 3}
+    return read.detach() if is_picture else None

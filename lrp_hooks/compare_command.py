@@ -56,9 +56,10 @@ def _methods(
     given: str | None, targets: Mapping[str, int | None]
 ) -> Sequence[str] | dict[str, dict[str, Any]]:
     """Return the names of methods; with several targets, each method for each."""
-    names = METHODS
-    if given is not None:
-        names = tuple(name.strip() for name in given.split(","))
+    named = (
+        (name.strip() for name in given.split(",")) if given is not None else METHODS
+    )
+    names = list(named)
     if len(targets) < 2:
         return names
     return {

@@ -61,7 +61,20 @@ def explain(
     else:
         encoded = read_tokens(tokenizer, inputs_or_text) if tokenizer else None
     batch = inputs_or_text if encoded is None else encoded.batch
-    return _annotate(explainer(batch, target=target), model, tokenizer, encoded)
+    found = explainer(batch, target=target)
+    if found.images is None and isinstance(found.scores, Tensor):
+        found.images = _images(batch, found.scores)
+    return _annotate(found, model, tokenizer, encoded)
+
+
+def _images(batch: Any, scores: Tensor) -> Tensor | None:
+    """Return the only pictures in a batch, if its scores are images."""
+    if scores.dim() != 3:
+        return None
+    several = batch.values() if isinstance(batch, Mapping) else batch
+    tensors = [batch] if isinstance(batch, Tensor) else list(several)
+    found = [t for t in tensors if isinstance(t, Tensor) and t.ndim == 4]
+    return found[0] if len(found) == 1 and found[0].shape[1] in {1, 3} else None
 
 
 def _annotate(

@@ -39,6 +39,9 @@ class Explanation:
         method: The explainer's name in snake case.
         tokens: ``B`` lists of strings, if known. Defaults to ``None``.
         attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none.
+        images: The pictures that were explained, ``[B, C, H, W]`` with one channel or
+            three, or ``[B, H, W]``: scores of images are shown over them. Defaults to
+            ``None``.
         meta: JSON-able extras. Known keys are ``"special"`` (``B`` lists of booleans:
             special tokens), ``"labels"`` (``{id: name}``), ``"extra"`` (names of
             columns behind the tokens), ``"subwords"`` (the mark
@@ -56,6 +59,7 @@ class Explanation:
     method: str = ""
     tokens: list[list[str]] | None = None
     attended: Tensor | None = None
+    images: Tensor | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -154,19 +158,15 @@ class Explanation:
         )
         return replace(self, scores=folded.sum((2, 4)).to(scores.dtype))
 
-    def to_html(self, images: Tensor | None = None) -> str:
+    def to_html(self) -> str:
         """Render a self-contained page.
-
-        Args:
-            images: The pictures that were explained, ``[B, C, H, W]`` or ``[B, H, W]``,
-                to lay scores of images over. Defaults to ``None``: scores alone.
 
         Returns:
             An HTML document; special characters of tokens and labels are escaped.
         """
         from .render import html
 
-        return html.page([self], images)
+        return html.page([self])
 
     def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
         """Return a fragment for a notebook."""
@@ -189,18 +189,15 @@ class Explanation:
 
         return terminal.render(self, colour=colour, width=width)
 
-    def plot(self, images: Tensor | None = None) -> Figure:
+    def plot(self) -> Figure:
         """Draw the scores as a heat map, and the ledger as bars.
-
-        Args:
-            images: See `to_html`.
 
         Returns:
             A matplotlib figure, registered with no window.
         """
         from .render import plot
 
-        return plot.figure([self], images)
+        return plot.figure([self])
 
     def to_dataframe(self) -> DataFrame:
         """Write every score with its token as a row of a table.

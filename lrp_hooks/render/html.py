@@ -12,8 +12,6 @@ from .text import decimals, escape, signed
 from .view import Account, Example, Picture, Strip, View, view
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..explanation import Explanation
 
 __all__ = [
@@ -67,30 +65,28 @@ MOST_CELLS = 1024
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-def page(explanations: Sequence[Explanation], images: Tensor | None = None) -> str:
+def page(explanations: Sequence[Explanation]) -> str:
     """Write a whole document.
 
     Args:
         explanations: Shown one below the other, each with its own scale.
-        images: The pictures that were explained, ``[B, C, H, W]`` or ``[B, H, W]``.
 
     Returns:
         HTML without any control character, line ends included.
     """
-    return document(fragment(explanations, images))
+    return document(fragment(explanations))
 
 
-def fragment(explanations: Sequence[Explanation], images: Tensor | None = None) -> str:
+def fragment(explanations: Sequence[Explanation]) -> str:
     """Write a part of a page, for notebooks and for pages of others.
 
     Args:
         explanations: Shown one below the other, each with its own scale.
-        images: The pictures that were explained, ``[B, C, H, W]`` or ``[B, H, W]``.
 
     Returns:
         One ``div`` that brings its own style.
     """
-    return styled("".join(_explanation(view(each, images)) for each in explanations))
+    return styled("".join(_explanation(view(each)) for each in explanations))
 
 
 def document(body: str) -> str:

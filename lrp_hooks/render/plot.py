@@ -14,7 +14,6 @@ from .view import Account, Example, Picture, Strip, View, view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from torch import Tensor
 
     from ..explanation import Explanation
 
@@ -41,12 +40,11 @@ def require_matplotlib() -> None:
         ) from error
 
 
-def figure(explanations: Sequence[Explanation], images: Tensor | None = None) -> Figure:
+def figure(explanations: Sequence[Explanation]) -> Figure:
     """Draw explanations below each other.
 
     Args:
         explanations: Each with its own scale.
-        images: The pictures that were explained, ``[B, C, H, W]`` or ``[B, H, W]``.
 
     Returns:
         A figure that belongs to no window, with one panel for each tensor that was
@@ -58,7 +56,7 @@ def figure(explanations: Sequence[Explanation], images: Tensor | None = None) ->
     require_matplotlib()
     from matplotlib.figure import Figure
 
-    panels = [panel for e in explanations for panel in _panels(view(e, images))]
+    panels = [panel for e in explanations for panel in _panels(view(e))]
     heights = [_height(part) for _, _, part in panels]
     if sum(heights) > MOST_LINES * LINE_HEIGHT:
         raise ArgumentError(

@@ -108,18 +108,17 @@ class View:
     examples: list[Example]
 
 
-def view(explanation: Explanation, images: Tensor | None = None) -> View:
+def view(explanation: Explanation) -> View:
     """Collect what there is to show.
 
     Args:
         explanation: Of any explainer.
-        images: The pictures that were explained, ``[B, C, H, W]`` or ``[B, H, W]``.
 
     Returns:
         Plain numbers and strings, none of them escaped yet.
     """
     tensors = _tensors(explanation)
-    shown = _pictures(images, explanation)
+    shown = _pictures(explanation)
     method = explanation.method
     if "rules" in explanation.meta:
         method = f"{method} ({explanation.meta['rules']})"
@@ -157,17 +156,11 @@ def _tensors(explanation: Explanation) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu() for name, tensor in named.items()}
 
 
-def _pictures(images: Tensor | None, explanation: Explanation) -> list[Tensor] | None:
+def _pictures(explanation: Explanation) -> list[Tensor] | None:
     """Return the pictures to lay images of scores over, if there are any."""
-    if images is None:
+    if explanation.images is None:
         return None
-    scores = explanation.scores
-    named = [scores] if isinstance(scores, Tensor) else scores.values()
-    if not any(tensor.dim() == 3 for tensor in named):
-        raise ArgumentError(
-            "images is given, but no scores are images, [B, H, W]. Leave it out."
-        )
-    return backgrounds(images, len(explanation.output))
+    return backgrounds(explanation.images, len(explanation.output))
 
 
 def _part(

@@ -10,9 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from hand_built import calm, relevance, seeds
-from lrp_hooks import ArgumentError, Explanation
+from lrp_hooks import ArgumentError, Explanation, explain, instrument
 from lrp_hooks.render.colour import LEVELS, rgb
 from lrp_hooks.render.pictures import backgrounds, data_url, pixels
 
@@ -76,7 +77,8 @@ def test_tokens_have_no_patches():
 def test_the_page_shows_the_picture_and_the_scores_over_it():
     scores = torch.tensor([[[1.0, -1.0]], [[0.0, 0.5]]])
     pictures = torch.rand(2, 3, 2, 4)
-    html = Explanation(scores=scores, output=torch.ones(2)).to_html(images=pictures)
+    found = Explanation(scores=scores, output=torch.ones(2), images=pictures)
+    html = found.to_html()
     shown = images_in(html)
     assert [image.shape[:2] for image in shown] == [(2, 4)] * 4
     for b in (0, 1):
@@ -126,12 +128,35 @@ def test_a_data_url_is_the_image():
     ],
 )
 def test_what_is_no_picture_is_refused(images, message):
-    found = Explanation(scores=torch.ones(1, 4, 4), output=torch.ones(1))
+    found = Explanation(scores=torch.ones(1, 4, 4), output=torch.ones(1), images=images)
     for show in (found.to_html, found.plot):
         with pytest.raises(ArgumentError, match=message):
-            show(images)
+            show()
 
 
-def test_tokens_have_no_picture():
-    with pytest.raises(ArgumentError, match="images is given, but no scores are"):
-        relevance().to_html(torch.ones(2, 4, 4))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_relevance_of_pixels_comes_with_its_pictures(channels):
+    model = nn.Sequential(nn.Conv2d(channels, 2, 2), nn.ReLU(), nn.Flatten())
+    pictures = torch.randn(2, channels, 4, 4)
+    with instrument(model) as lrp:
+        found = lrp.attribute(pictures, 0)
+        inside = lrp.attribute(pictures, 0, wrt="0")
+    assert torch.equal(found.images, pictures)
+    assert len(images_in(found.patches(2).to_html())) == 4
+    assert inside.images is None and inside.scores.shape == (2, 3, 3)
+
+
+def test_other_methods_come_with_the_pictures_too():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    pictures = torch.randn(2, 1, 4, 4)
+    found = explain(model, pictures, "leave_one_out", target=0, patch=2)
+    assert torch.equal(found.images, pictures)
+
+
+def test_pictures_are_saved(tmp_path):
+    images = torch.rand(1, 1, 4, 4)
+    found = Explanation(scores=torch.ones(1, 2, 2), output=torch.ones(1), images=images)
+    found.save(tmp_path / "a.safetensors")
+    back = Explanation.load(tmp_path / "a.safetensors")
+    assert torch.equal(back.images, images)
+    assert back.to_html() == found.to_html()

@@ -68,8 +68,8 @@ def test_scores_are_laid_over_the_picture():
     scores = torch.tensor([[[2.0, 0.0], [0.0, -1.0]]])
     picture = torch.zeros(1, 1, 4, 4)
     picture[..., 2:] = 1.0
-    found = Explanation(scores=scores, output=torch.ones(1))
-    (axes,) = panels(found.plot(picture))
+    found = Explanation(scores=scores, output=torch.ones(1), images=picture)
+    (axes,) = panels(found.plot())
     drawn = axes.images[0].get_array()
     assert drawn.shape == (4, 4, 3)
     assert drawn[0, 0].tolist() == drawn[1, 1].tolist() == [213, 94, 0]
