@@ -129,4 +129,4 @@ def test_a_bar_where_there_is_someone_to_see_it(sentiment, capsys):
     compare(model, "bad", ("lrp",), tokenizer)
     assert not capsys.readouterr().err
     compare(model, "bad", ("lrp",), tokenizer, progress=True)
-    assert "1/1" in capsys.readouterr().err
+    assert "0/1" in capsys.readouterr().err
