@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -100,4 +102,14 @@ def relevance(
         ),
         attended=attended,
         **fields,
+    )
+
+
+def shows(seen: str, text: str) -> bool:
+    """Tell whether a text is seen as it is, but for stand-ins of what cannot be."""
+    return len(seen) == len(text) and all(
+        s == t
+        or (unicodedata.category(t) in {"Cc", "Cs"} and unicodedata.category(s) == "So")
+        or (t == "\u2069" and s == "\ufffd")
+        for s, t in zip(seen, text, strict=True)
     )

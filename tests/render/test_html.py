@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hand_built import HOSTILE, calm, explanation, hostile_text, relevance
+from hand_built import HOSTILE, calm, explanation, hostile_text, relevance, shows
 from lrp_hooks import ArgumentError, Explanation
 
 VOID = {"meta", "img", "br", "wbr"}
@@ -65,16 +65,6 @@ class Page(HTMLParser):
             for tag, attributes in self.elements
             if tag not in FREE_ELEMENTS
         ]
-
-
-def shows(seen, text):
-    """Tell whether a text is seen as it is, but for stand-ins of what cannot be."""
-    return len(seen) == len(text) and all(
-        s == t
-        or (unicodedata.category(t) in {"Cc", "Cs"} and unicodedata.category(s) == "So")
-        or (t == "\u2069" and s == "\ufffd")
-        for s, t in zip(seen, text, strict=True)
-    )
 
 
 @calm
