@@ -91,6 +91,8 @@ def explain_generation(
         check_length(model, text.start, len(text.generated))
     else:
         check_length(model, len(given.ids), max_new_tokens)
+        with instrument(model, rules):
+            pass  # what cannot be explained is refused before the model writes
         written = greedy(model, as_ids(given.ids, device), max_new_tokens)
         text = Text([*given.ids, *written], len(given.ids))
     others = None

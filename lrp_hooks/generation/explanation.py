@@ -165,7 +165,9 @@ class GenerationExplanation(Explanation):
         others: list[list[str]] = [[] for _ in spelled]
         for token, word in enumerate(words.columns[0].tolist()):
             others[word].append(self._name(self.target.b, token))
-        return Contrast(spelled, ["".join(parts) for parts in others])
+        # One rival of all of a word's tokens is no longer a word for that.
+        rivals = ["".join(p if len(set(p)) > 1 else p[:1]) for p in others]
+        return Contrast(spelled, rivals)
 
     def _merged_ledger(self, rows: Grouping, merge: Any) -> Ledger:
         ledger = self.ledger

@@ -74,7 +74,11 @@ def _numbers(shown: Matrix, t: int, ledger: Ledger) -> list[str]:
     strongest = [(visible(n), v) for n, v in shown.strongest(t)]
     others = float(ledger.inputs[t]) - sum(score for _, score in strongest)
     constants = sum(float(v[t]) for v in ledger.sources.values())
-    terms = [*strongest, ("(other tokens)", others), ("(constants)", constants)]
+    terms = list(strongest)
+    if shown.seen[t] > len(strongest):
+        terms.append(("(other tokens)", others))
+    if ledger.sources:
+        terms.append(("(constants)", constants))
     column = max(cell_width(name) for name, _ in terms)
     places = decimals(max(abs(score) for _, score in terms))
     return [

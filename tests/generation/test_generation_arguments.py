@@ -241,6 +241,10 @@ def test_models_that_write_no_text():
         explain(masked, continuation=" Paris London")
 
 
-def test_an_instrumented_model_is_refused(model):
+def test_an_instrumented_model_is_refused_before_it_writes():
+    seen = []
+    model = language_model()
+    model.generate = lambda **k: seen.append(k)
     with instrument(model), pytest.raises(AlreadyInstrumentedError):
         explain(model, max_new_tokens=1)
+    assert not seen

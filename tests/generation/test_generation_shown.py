@@ -160,6 +160,8 @@ def test_the_terminal_adds_up():
         assert lines[-2].startswith("  (other tokens)")
         sizes = [abs(float(line.split()[-1])) for line in lines[:-2]]
         assert sizes == sorted(sizes, reverse=True)
+    few = made(PLAIN[:4], prompt=3).to_terminal(colour=False)
+    assert "(other tokens)" not in few and "(constants)" in few
     coloured = found.to_terminal(colour=True, width=20)
     assert "\x1b[" in coloured and "\x1b" not in blocks[0]
     hostile = made(HOSTILE).to_terminal(colour=False)
@@ -219,7 +221,10 @@ def test_words_of_a_contrast_are_named_with_it():
     tokens = ["<s>", "▁a", "▁b", "c"]
     target = Contrast(torch.tensor([2, 3]), torch.tensor([1, 1]))
     words = made(tokens, prompt=2, target=target).words()
-    assert words.targets == ["bc rather than ▁a▁a"]
+    assert words.targets == ["bc rather than ▁a"]
+    target = Contrast(torch.tensor([2, 3]), torch.tensor([1, 3]))
+    words = made(tokens, prompt=2, target=target).words()
+    assert words.targets == ["bc rather than ▁ac"]
 
 
 def test_a_real_explanation_is_shown():
