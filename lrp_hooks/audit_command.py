@@ -11,8 +11,9 @@ from typing import Any, TextIO
 from .audit import Audit
 from .encoding import encode
 from .explain_command import chosen_model, chosen_target, read_texts
-from .files import check_writable, write_whole
+from .files import write_whole
 from .instrument import instrument
+from .outputs import check_outputs
 from .relevance import Ledger
 from .ruleset import RuleSet
 
@@ -28,8 +29,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     """
     texts = read_texts(arguments.text)
     rules = RuleSet.named(arguments.rules)
-    if arguments.json is not None:
-        check_writable(arguments.json)
+    check_outputs(arguments)
     model, tokenizer = chosen_model(arguments.model)
     target = chosen_target(arguments.target, model, tokenizer)
     batch = encode(model, tokenizer, texts).batch

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from .explainers.closed_form import verify_closed_forms
-from .files import check_writable, write_whole
+from .files import write_whole
+from .outputs import check_outputs
 
 __all__ = ["run"]
 
@@ -20,8 +21,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         arguments: What the command line says.
         stderr: Unused: it takes a second.
     """
-    if arguments.json is not None:
-        check_writable(arguments.json)
+    check_outputs(arguments)
     table = verify_closed_forms()
     if arguments.json is not None:
         rows = [{**asdict(row), "holds": row.holds} for row in table]

@@ -11,14 +11,9 @@ from typing import Any, TextIO
 
 from .comparison import METHODS, Comparison, compare
 from .encoding import encode
-from .explain_command import (
-    check_outputs,
-    chosen_model,
-    chosen_target,
-    drawn_files,
-    read_texts,
-)
+from .explain_command import chosen_model, chosen_target, read_texts
 from .files import write_whole
+from .outputs import check_outputs, drawn_files
 from .render.record import records
 
 __all__ = ["run"]

@@ -13,12 +13,13 @@ from torch import nn
 from tqdm import tqdm
 
 from .errors import ArgumentError, UnruledWarning
-from .explain_command import check_outputs, chosen_model
+from .explain_command import chosen_model
 from .faithfulness.chunk import Part, evaluate_chunk
 from .faithfulness.evaluation import Evaluation
 from .faithfulness.plan import METHODS, Plan, plan_of
 from .faithfulness.results import Results
 from .files import write_whole
+from .outputs import check_outputs
 from .readout import label_ids
 from .render.evaluation import terminal
 from .render.text import one_line

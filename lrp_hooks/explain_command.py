@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, TextIO
 
 from torch import nn
@@ -15,31 +13,22 @@ from tqdm import tqdm
 
 from . import explainers
 from .encoding import encode, is_language_model
-from .errors import ArgumentError, TargetError, TextError
+from .errors import TargetError, TextError
 from .explain import explain
 from .explanation import Explanation
-from .files import StrPath, check_writable, write_whole
+from .files import StrPath, write_whole
 from .loading import load_folder
+from .outputs import check_outputs, drawn_files
 from .prediction import Prediction, predict
 from .readout import label_ids
-from .render import html, plot
+from .render import html
 from .render.record import records
 from .render.text import visible
 from .ruleset import RuleSet
 from .sentiment import sentiment_model
 from .suggest import did_you_mean
 
-__all__ = [
-    "check_outputs",
-    "chosen_model",
-    "chosen_target",
-    "drawn_files",
-    "read_texts",
-    "run",
-]
-
-DRAWN = ("png", "svg")
-"""Formats that matplotlib writes."""
+__all__ = ["chosen_model", "chosen_target", "read_texts", "run"]
 
 Found = tuple[str, Prediction | None, Explanation]
 
@@ -106,64 +95,6 @@ def _options(arguments: Namespace) -> dict[str, Any]:
         RuleSet.named(arguments.rules)
     check_outputs(arguments)
     return options
-
-
-def check_outputs(arguments: Namespace) -> None:
-    """Refuse files that cannot be written, before any work.
-
-    Args:
-        arguments: What the command line says; outputs that are not asked for are None.
-
-    Raises:
-        ArgumentError: If two outputs are to go into one file.
-    """
-    asked = {kind: getattr(arguments, kind, None) for kind in ("html", *DRAWN, "json")}
-    given = {kind: path for kind, path in asked.items() if path is not None}
-    if len({Path(path).absolute() for path in given.values()}) < len(given):
-        raise ArgumentError(
-            f"two outputs are to go into one file: {', '.join(given.values())}."
-        )
-    for path in given.values():
-        check_writable(path)
-    for kind in given.keys() & set(DRAWN):
-        _check_ending(kind, given[kind])
-        plot.require_matplotlib()
-
-
-def _check_ending(kind: str, path: str) -> None:
-    """Refuse a file name that promises another format.
-
-    Raises:
-        ArgumentError: If it ends in anything but its format; no ending will do.
-    """
-    ending = Path(path).suffix
-    if ending.lower() not in {"", f".{kind}"}:
-        raise ArgumentError(
-            f"--{kind} {path!r} ends in {ending!r}, but {kind.upper()} is what is "
-            f"written. Name a file that ends in '.{kind}'."
-        )
-
-
-def drawn_files(
-    arguments: Namespace, explanations: Sequence[Explanation]
-) -> dict[StrPath, bytes]:
-    """Draw the figures that were asked for.
-
-    Args:
-        arguments: What the command line says.
-        explanations: Drawn below each other.
-
-    Returns:
-        The contents of each file.
-    """
-    files: dict[StrPath, bytes] = {}
-    for kind in DRAWN:
-        path = getattr(arguments, kind)
-        if path is not None:
-            buffer = io.BytesIO()
-            plot.figure(explanations).savefig(buffer, format=kind)
-            files[path] = buffer.getvalue()
-    return files
 
 
 def chosen_model(folder: str | None) -> tuple[nn.Module, Any]:

@@ -250,12 +250,13 @@ class Explanation:
         return export.to_captum_records(self, probabilities, true_classes)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write everything into one ``.safetensors`` file, bit by bit as it is.
+        """Write everything into one file, bit by bit as it is.
 
         A target that is a function is saved as its name.
 
         Args:
-            path: The file to write; an older file is replaced once this one is whole.
+            path: The file to write, ``.safetensors`` or, larger but plain to read,
+                ``.json``; an older file is replaced once this one is whole.
         """
         storage.save(self, path)
 

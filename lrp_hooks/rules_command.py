@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import Any, TextIO
 
 from .explain_command import chosen_model
-from .files import check_writable, write_whole
+from .files import write_whole
 from .instrument import instrument
 from .loading import load_model
+from .outputs import check_outputs
 from .ruleset import FAMILIES, RuleSet
 
 __all__ = ["run"]
@@ -24,8 +25,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         stderr: Unused: there is nothing to wait for.
     """
     rules = RuleSet.named(arguments.rules)
-    if arguments.json is not None:
-        check_writable(arguments.json)
+    check_outputs(arguments)
     # A model without a tokenizer will do: it is not run.
     folder = arguments.model
     model = chosen_model(None)[0] if folder is None else load_model(folder)

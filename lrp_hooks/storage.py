@@ -1,4 +1,4 @@
-"""Explanations in one ``.safetensors`` file: tensors bit by bit, the rest as JSON.
+"""Explanations in one file: tensors bit by bit, the rest as JSON.
 
 Nothing in a file is executed. Its JSON names classes, which must be explanations or
 dataclasses of this library, and a digest tells a damaged file from a whole one.
@@ -16,10 +16,10 @@ from os import PathLike
 from typing import Any, cast
 
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
+from .containers import Head, check_ending, pack, unpack
 from .errors import ArgumentError
 from .files import write_whole
 
@@ -36,8 +36,10 @@ def save(explanation: object, path: str | PathLike[str]) -> None:
 
     Args:
         explanation: The object to write.
-        path: The file; an older one is replaced once this one is whole.
+        path: The file, ``.safetensors`` or ``.json``; an older one is replaced once
+            this one is whole.
     """
+    check_ending(path)
     encoder = _Encoder()
     content = json.dumps(encoder.encode(explanation, type(explanation).__name__))
     metadata = {
@@ -46,7 +48,7 @@ def save(explanation: object, path: str | PathLike[str]) -> None:
         "content": content,
         "digest": _digest(content, encoder.tensors),
     }
-    write_whole({path: safetensors.torch.save(encoder.tensors, metadata)})
+    write_whole({path: pack(path, metadata, encoder.tensors)})
 
 
 def load(path: str | PathLike[str], base: type) -> object:
@@ -63,16 +65,26 @@ def load(path: str | PathLike[str], base: type) -> object:
         ArgumentError: If the file cannot be read, is damaged, holds something else or
             was written by a newer version.
     """
+    check_ending(path)
     try:
-        metadata, tensors = _read(path)
-        fault = _fault(metadata, tensors)
+        head, tensors = _read(path)
     except OSError as error:
         raise ArgumentError(_unreadable(path, error.strerror or error)) from error
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+    except _Unfit as error:
+        raise ArgumentError(_unreadable(path, error)) from error
+    except (
+        safetensors.SafetensorError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
         raise ArgumentError(_unreadable(path, f"it is damaged ({error})")) from error
-    if fault is not None:
-        raise ArgumentError(_unreadable(path, fault))
-    return _decode(json.loads(metadata["content"]), tensors, base)
+    return _decode(json.loads(head["content"]), tensors, base)
+
+
+class _Unfit(ValueError):
+    """What is wrong with a file, in a sentence."""
 
 
 @dataclass
@@ -189,26 +201,23 @@ def _find_class(name: str, base: type) -> type:
     return cast(type, found)
 
 
-def _read(path: str | PathLike[str]) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Return a file's metadata and its tensors."""
-    with safetensors.safe_open(path, "pt") as file:
-        # A copy: what safetensors hands out is a map of the file.
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
-        return file.metadata() or {}, tensors
+def _read(path: str | PathLike[str]) -> tuple[Head, dict[str, Tensor]]:
+    """Return a whole file's head and its tensors."""
+    head, tensors = unpack(path, _check_head)
+    if head["digest"] != _digest(head["content"], tensors):
+        raise _Unfit("it is damaged (its digest does not match)")
+    return head, tensors
 
 
-def _fault(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str | None:
-    """Return what is wrong with a file, if anything."""
-    if metadata.get("format") != FORMAT:
-        return "it holds no explanation; write one with save()"
-    if int(metadata["version"]) > VERSION:
-        return (
-            f"its format is version {metadata['version']} and this lrp_hooks reads up "
-            f"to {VERSION}; upgrade lrp_hooks"
+def _check_head(head: Head) -> None:
+    """Refuse what is no explanation, or is a newer one than can be read."""
+    if head.get("format") != FORMAT:
+        raise _Unfit("it holds no explanation; write one with save()")
+    if int(head["version"]) > VERSION:
+        raise _Unfit(
+            f"its format is version {head['version']} and this lrp_hooks reads up to "
+            f"{VERSION}; upgrade lrp_hooks"
         )
-    if metadata["digest"] != _digest(metadata["content"], tensors):
-        return "it is damaged (its digest does not match)"
-    return None
 
 
 def _digest(content: str, tensors: Mapping[str, Tensor]) -> str:

@@ -50,9 +50,9 @@ def same(a, b):
     return same(vars(a), vars(b)) if hasattr(a, "__dict__") else a == b
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
-    return tmp_path_factory.mktemp("saved") / "explanation.safetensors"
+@pytest.fixture(scope="module", params=["safetensors", "json"])
+def path(tmp_path_factory, request):
+    return tmp_path_factory.mktemp("saved") / f"explanation.{request.param}"
 
 
 @calm
@@ -127,8 +127,9 @@ def test_what_cannot_be_saved_is_named(path):
         explanation([["a"]], meta={(1, 2): 0}).save(path)
 
 
-def test_a_flipped_bit_is_noticed(tmp_path):
-    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
+@pytest.mark.parametrize("ending", ["", ".json"])
+def test_a_flipped_bit_is_noticed(tmp_path, ending):
+    whole, damaged = tmp_path / f"whole{ending}", tmp_path / f"damaged{ending}"
     before = relevance(tokens=[["a"], ["b"]])
     before.save(whole)
     data = whole.read_bytes()
@@ -152,6 +153,9 @@ def test_a_cut_file_is_noticed(path, keep):
 
 
 def rewrite(path, **metadata):
+    if path.suffix == ".json":
+        path.write_text(json.dumps(json.loads(path.read_text()) | metadata))
+        return
     with safetensors.safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
         found = file.metadata()
@@ -165,10 +169,49 @@ def test_a_newer_file_says_to_upgrade(path):
         Explanation.load(path)
 
 
-def test_other_safetensors_files_are_refused(path):
+def test_other_safetensors_files_are_refused(tmp_path):
+    path = tmp_path / "other.safetensors"
     save_file({"weight": torch.ones(2)}, path)
     with pytest.raises(ArgumentError, match="holds no explanation"):
         Explanation.load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "holds no explanation"),
+        ('{"a": 1}', "holds no explanation"),
+        ('{"format": "lrp_hooks.explanation"}', "damaged"),
+        ('{"format": "lrp_hooks.explanation", "version": "7"}', "upgrade lrp_hooks"),
+        ('{"format": "lrp_hooks.explanation", "version": [1]}', "damaged"),
+        ("PK\x03\x04", "damaged"),
+    ],
+)
+def test_other_json_files_are_refused(tmp_path, text, message):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(ArgumentError, match=message):
+        Explanation.load(path)
+
+
+def test_json_is_plain_to_read(tmp_path):
+    scores = torch.tensor([[0.1, -math.inf, math.nan]], dtype=torch.float32)
+    before = explanation([["a", "b", "c"]], scores=scores)
+    before.save(tmp_path / "a.json")
+    found = json.loads((tmp_path / "a.json").read_text())
+    listed = found["tensors"]["Explanation.scores"]
+    assert listed["dtype"] == "float32" and listed["shape"] == [1, 3]
+    assert listed["values"][0] == scores[0, 0].item()
+    assert listed["values"][1:] == ["-Infinity", "NaN"]
+    assert same(Explanation.load(tmp_path / "a.json"), before)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.pkl", "a.html", "a.tar.gz"])
+def test_an_ending_of_another_format_is_refused(tmp_path, name):
+    for act in (relevance().save, Explanation.load):
+        with pytest.raises(ArgumentError, match=r"ends in '.*'\.safetensors' or"):
+            act(tmp_path / name)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -180,7 +223,8 @@ def test_other_safetensors_files_are_refused(path):
         ("nosuch:Thing", "not known here"),
     ],
 )
-def test_a_file_cannot_name_other_classes(path, name, message, monkeypatch):
+def test_a_file_cannot_name_other_classes(tmp_path, name, message, monkeypatch):
+    path = tmp_path / "a.safetensors"
     content = {"$": "object", "class": name, "fields": {}}
     monkeypatch.setattr("lrp_hooks.storage._digest", lambda *_: "forged")
     save_file(
