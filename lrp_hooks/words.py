@@ -19,6 +19,11 @@ MARKS = (WORDPIECE, SENTENCEPIECE, BYTE_LEVEL)
 # Byte-level vocabularies write the white space before a word as these.
 _BYTE_LEVEL_SPACES = ("Ġ", "Ċ", "ĉ", "č")
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# Chinese characters and Japanese letters, on either side.
+_SPACELESS = re.compile(
+    ".?[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
 _SPECIAL = re.compile(r"\[[A-Z]+\d*\]|</?[a-z]+>|<\|[^|]+\|>")
 
 
@@ -140,9 +145,10 @@ def _spans(
         if not kept[t]:
             continue
         last = spans[-1] if spans else None
-        if last is None or alone[t] or alone[last[0]]:
+        before = [] if last is None else [tokens[i] for i in last]
+        if last is None or alone[t] or alone[last[0]] or _parts(before, token, mark):
             spans.append([t])
-        elif _continues(token, mark) or _is_space([tokens[i] for i in last], mark):
+        elif _continues(token, mark) or _is_space(before, mark):
             last.append(t)
         else:
             spans.append([t])
@@ -156,6 +162,16 @@ def _continues(token: str, mark: str | None) -> bool:
     if mark == SENTENCEPIECE:
         return not token.startswith(SENTENCEPIECE)
     return mark == BYTE_LEVEL and not token.startswith(_BYTE_LEVEL_SPACES)
+
+
+def _parts(before: Sequence[str], token: str, mark: str | None) -> bool:
+    """Return whether a token begins a word in a script that writes no spaces."""
+    if mark == WORDPIECE:
+        return False  # which marks what goes on, in every script
+    written = _text(before, mark)
+    if not written or written.endswith(REPLACEMENT):
+        return False  # within a character
+    return _SPACELESS.match(_text([token], mark)[:1] + written[-1]) is not None
 
 
 def _is_space(tokens: Sequence[str], mark: str | None) -> bool:

@@ -4,10 +4,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import pre_tokenizers
 from torch.testing import assert_close
 
 from hand_built import calm, explanation, relevance, seeds
 from lrp_hooks import ArgumentError
+
+
+def spelled(text):
+    """Return the letters that stand for a text's bytes in byte-level vocabularies."""
+    split = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return "".join(letters for letters, _ in split.pre_tokenize_str(text))
+
 
 CASES = {
     "WordPiece": (
@@ -33,6 +41,18 @@ CASES = {
     "byte-level, white space alone": (
         ["a", "Ġ", "Ġ", "Ġb", "Ċ"],
         ["a", "b", "\n"],
+    ),
+    "SentencePiece, no spaces": (
+        ["▁映画", "は", "面", "白", "い", "▁a", "b", "<0xE7>", "<0x94>", "<0xBB>"],
+        ["映画", "は", "面", "白", "い", "ab画"],
+    ),
+    "byte-level, no spaces": (
+        [spelled("映"), *spelled("画"), spelled("は"), spelled(" ab"), "c"],
+        ["映", "画", "は", "abc"],
+    ),
+    "byte-level, emoji and right to left": (
+        [spelled(" 👩"), *spelled("\u200d👧"), spelled(" مر"), spelled("حبا")],
+        ["👩\u200d👧", "مرحبا"],
     ),
     "no marks": (["C", "C", "(", "=", "O", ")"], ["C", "C", "(", "=", "O", ")"]),
 }
