@@ -31,6 +31,7 @@ from .explanation import Explanation
 from .generation import GenerationExplanation, explain_generation
 from .instrument import Instrumentation, instrument
 from .latent import heads
+from .layer_flow import LayerFlow, layer_flow
 from .readout import Contrast
 from .registry import register
 from .relevance import Ledger, Relevance
@@ -52,6 +53,7 @@ __all__ = [
     "GenerationExplanation",
     "InferenceModeError",
     "Instrumentation",
+    "LayerFlow",
     "LeafRule",
     "Ledger",
     "LrpHooksError",
@@ -75,6 +77,7 @@ __all__ = [
     "freeze",
     "heads",
     "instrument",
+    "layer_flow",
     "register",
     "rescale",
     "secant",

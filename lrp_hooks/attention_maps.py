@@ -7,18 +7,17 @@ output with respect to it can be taken.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from .attention_weights import attention_weights, every_head
 from .autograd import carries, splice
 from .errors import UnsupportedModelError
-from .functions import spellings, table
+from .functions import FUSED, MOVES, PRODUCTS, SOFTMAX, table
 from .inputs import Call
 from .instrument import instrument
 from .passes import prepared
@@ -27,22 +26,21 @@ from .scope import active_scope, role, set_role
 from .sources import SourceCollector
 from .subject import Subject
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = [
     "AttentionMap",
     "AttentionMaps",
     "Recorded",
+    "Tokens",
     "attention_weights",
     "by_head",
     "record_maps",
 ]
 
-SOFTMAX = spellings("softmax _softmax safe_softmax _safe_softmax")
-FUSED = spellings("", F.scaled_dot_product_attention)
-PRODUCTS = spellings("matmul __matmul__ bmm", torch.functional.einsum, torch.einsum)
-MOVES = spellings("""
-    contiguous clone to type_as float double half bfloat16 dropout view reshape
-    unsqueeze squeeze masked_fill nan_to_num
-""")
+Tokens = Sequence[str] | Sequence[Sequence[str]] | None
+"""Of one example, or a list for each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +102,39 @@ class AttentionMaps:
                 "are no single tensor; take them one by one, as in maps[0].weights."
             )
         return torch.stack([found.weights for found in self.maps])
+
+    def to_html(self, tokens: Tokens = None) -> str:
+        """Render a self-contained page: an image for each head, and layers' means.
+
+        Args:
+            tokens: A list of strings for one example or ``B`` lists, with padding or
+                without. Defaults to ``None``: the positions' numbers.
+
+        Returns:
+            An HTML document; special characters of tokens and modules are escaped.
+        """
+        from .render import attention
+
+        return attention.page(self, tokens)
+
+    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
+        """Return a fragment for a notebook."""
+        from .render import attention
+
+        return attention.fragment(self)
+
+    def plot(self, tokens: Tokens = None) -> Figure:
+        """Draw layers by heads.
+
+        Args:
+            tokens: See `to_html`.
+
+        Returns:
+            A matplotlib figure, registered with no window.
+        """
+        from .render import attention
+
+        return attention.figure(self, tokens)
 
     def __len__(self) -> int:
         """Return the number of maps."""
@@ -247,48 +278,7 @@ class _Recorder(ScopeRule):
         self._note(weights)
         if not self.live:
             return out
-        return splice(out, weights @ _every_head(value, weights), _unchanged)
-
-
-def attention_weights(
-    query: Tensor,
-    key: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    scale: float | None = None,
-    enable_gqa: bool = False,
-) -> Tensor:
-    """Return softmax(q k^T scale + mask), the weights inside a fused kernel.
-
-    Args:
-        query: ``[..., Q, D]``.
-        key: ``[..., K, D]``; may have fewer heads.
-        attn_mask: Added to the scores, or true where attention is allowed.
-        dropout_p: Not used: maps are those of eval mode.
-        is_causal: Whether a query sees no later key.
-        scale: Of the scores. Defaults to 1/sqrt(D).
-        enable_gqa: Not used: heads are repeated where there are fewer keys.
-
-    Returns:
-        ``[..., Q, K]``; 0 where a query sees no key.
-    """
-    scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
-    scores = query * scale @ _every_head(key, query).transpose(-1, -2)
-    if is_causal:
-        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
-        scores = scores.masked_fill(~allowed.tril(), -math.inf)
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attn_mask, -math.inf)
-    elif attn_mask is not None:
-        scores = scores + attn_mask  # noqa: PLR6104 (scores may be needed backward)
-    return scores.softmax(-1).nan_to_num(0.0)
-
-
-def _every_head(shared: Tensor, like: Tensor) -> Tensor:
-    """Repeat heads that several queries share."""
-    groups = like.shape[-3] // shared.shape[-3] if shared.ndim > 3 else 1
-    return shared if groups == 1 else shared.repeat_interleave(groups, -3)
+        return splice(out, weights @ every_head(value, weights), _unchanged)
 
 
 _WEIGHTS = "attention weights"

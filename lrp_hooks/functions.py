@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 
-__all__ = ["in_place", "spellings", "table"]
+__all__ = ["FUSED", "MOVES", "PRODUCTS", "SOFTMAX", "in_place", "spellings", "table"]
 
 _HOMES: tuple[Any, ...] = (
     torch,
@@ -44,6 +45,21 @@ def spellings(names: str, *more: Callable[..., Any]) -> list[Callable[..., Any]]
         if hasattr(home, spelling)
     ]
     return [*(f for f in found if not isinstance(f, types.FunctionType)), *more]
+
+
+SOFTMAX = frozenset(spellings("softmax _softmax safe_softmax _safe_softmax"))
+FUSED = frozenset({F.scaled_dot_product_attention})
+PRODUCTS = frozenset(
+    spellings("matmul __matmul__ bmm", torch.functional.einsum, torch.einsum)
+)
+"""What mixes values by attention weights."""
+MOVES = frozenset(
+    spellings("""
+        contiguous clone to type type_as float double half bfloat16 dropout view reshape
+        flatten unsqueeze squeeze expand masked_fill nan_to_num narrow where __getitem__
+    """)
+)
+"""What attention weights go through on their way to the values."""
 
 
 def table(

@@ -168,7 +168,10 @@ class Instrumentation:
                 for integer inputs, the float input itself otherwise; or the name of a
                 module whose output is read, or several.
             layers: Names of modules whose output's relevance is returned as well, or
-                one name.
+                one name; ``"heads"`` for every attention head, [B, H, T, D] for each
+                attention, ``"<module>.heads"`` for those inside a module, and
+                ``"blocks"`` for the residual stream after each block. See `heads` and
+                `layer_flow`.
 
         Returns:
             The relevance and its ledger.

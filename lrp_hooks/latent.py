@@ -3,22 +3,22 @@
 A head's output is what its attention weights mix, sum_k p_qk v_k, before the output
 projection. It is found where a softmax's result meets the values, so that it is read
 alike in models whose attention module returns it (BERT), projects it (Llama, GPT-2) or
-never shows it (``nn.MultiheadAttention``).
+never shows it (``nn.MultiheadAttention``). What else is asked for beside the outputs of
+named modules, the residual stream after each block, is told apart here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .autograd import splice
+from .blocks import asks_for_blocks, watched_blocks
 from .errors import ArgumentError, UnsupportedModelError
-from .functions import spellings
+from .functions import FUSED, MOVES, PRODUCTS, SOFTMAX
 from .hooks import Runtime
 from .relevance import Relevance
 from .scope import Scope
@@ -26,23 +26,11 @@ from .sources import SourceCollector
 from .subject import Subject
 from .surroundings import Frame
 
-__all__ = ["HEADS", "heads", "split_layers", "watched_heads"]
+__all__ = ["HEADS", "Asked", "heads", "split_layers", "watched_latent"]
 
 HEADS = "heads"
 """The name in ``layers=`` of every head; ``"<module>.heads"`` for those inside one."""
 _SUFFIX = f".{HEADS}"
-_SOFTMAX = frozenset(spellings("softmax _softmax safe_softmax _safe_softmax"))
-_FUSED = F.scaled_dot_product_attention
-_PRODUCTS = frozenset(
-    spellings("matmul __matmul__ bmm", torch.functional.einsum, torch.einsum)
-)
-_MOVES = frozenset(
-    spellings("""
-        contiguous clone to type type_as float double half bfloat16 dropout view reshape
-        flatten unsqueeze squeeze expand masked_fill nan_to_num narrow where __getitem__
-    """)
-)
-"""What attention weights go through on their way to the values."""
 
 
 def heads(relevance: Relevance, by_position: bool = False) -> dict[str, Tensor]:
@@ -88,10 +76,22 @@ def _module(name: str) -> str:
     return f"{stem}:{again}" if again else stem
 
 
+class Asked(NamedTuple):
+    """What is asked for beside the outputs of modules.
+
+    Attributes:
+        heads: Modules whose heads are asked for, "" for all.
+        blocks: Whether the residual stream after each block is.
+    """
+
+    heads: tuple[str, ...] = ()
+    blocks: bool = False
+
+
 def split_layers(
     subject: Subject, layers: Sequence[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Tell names of modules from those that ask for heads.
+) -> tuple[tuple[str, ...], Asked]:
+    """Tell names of modules from those that ask for heads or blocks.
 
     Args:
         subject: The model.
@@ -99,40 +99,57 @@ def split_layers(
             itself is a module.
 
     Returns:
-        Names of modules, and names of modules whose heads are asked for, "" for all.
+        Names of modules, and what else is asked for.
     """
-    asked, modules = [], []
+    heads, modules = [], []
+    blocks = any(asks_for_blocks(subject, name) for name in layers)
     for name in layers:
         virtual = isinstance(name, str) and name not in subject.modules
         if virtual and (name == HEADS or name.endswith(_SUFFIX)):
-            asked.append(name.removesuffix(HEADS).removesuffix("."))
-            subject.module("layers", asked[-1])
-        else:
+            heads.append(name.removesuffix(HEADS).removesuffix("."))
+            subject.module("layers", heads[-1])
+        elif not asks_for_blocks(subject, name):
             modules.append(name)
-    return tuple(modules), tuple(asked)
+    return tuple(modules), Asked(tuple(heads), blocks)
 
 
 @contextmanager
-def watched_heads(
-    subject: Subject,
-    runtime: Runtime,
-    collector: SourceCollector,
-    asked: Sequence[str],
+def watched_latent(
+    subject: Subject, runtime: Runtime, collector: SourceCollector, asked: Asked
 ) -> Generator[dict[str, Tensor]]:
-    """Watch the heads of a forward pass.
+    """Watch what is asked for beside the outputs of modules.
 
     Args:
         subject: The instrumented model.
         runtime: What its hooks share.
         collector: Where the pass enters its sources.
-        asked: Modules whose heads are asked for; nothing is done for none.
+        asked: What is asked for; nothing is done for nothing.
 
     Yields:
-        ``{"<attention module>.heads": [B, H, T, D]}``, filled while the model runs.
+        ``{name: tensor}``, complete at the end: ``"<attention module>.heads"``,
+        [B, H, T, D], and blocks, [B, T, D].
     """
-    if not asked:
-        yield {}
-        return
+    found: dict[str, Tensor] = {}
+    with ExitStack() as stack:
+        watched: list[dict[str, Tensor]] = []
+        if asked.blocks:
+            watched.append(stack.enter_context(watched_blocks(subject, collector)))
+        if asked.heads:
+            scope = _head_scope(subject, runtime, collector, asked.heads)
+            watched.append(stack.enter_context(scope))
+        yield found
+    for each in watched:
+        found.update(each)
+
+
+@contextmanager
+def _head_scope(
+    subject: Subject,
+    runtime: Runtime,
+    collector: SourceCollector,
+    asked: Sequence[str],
+) -> Generator[dict[str, Tensor]]:
+    """Watch the heads of a forward pass."""
     scope = _HeadScope(runtime, collector, asked)
     # The model's own call enters this scope, since it is open already.
     scope.enter(Frame(subject.model, "", {}, leaf=False))
@@ -185,11 +202,11 @@ class _HeadScope(Scope):
         ours = self._open[-1] is self and not self.in_leaf
         if not ours or not isinstance(result, Tensor):
             return result
-        if func in _SOFTMAX or (func in _MOVES and any(map(_is_weights, args))):
+        if func in SOFTMAX or (func in MOVES and any(map(_is_weights, args))):
             result._lrp_weights = True  # type: ignore[attr-defined]
-        elif func is _FUSED:
+        elif func in FUSED:
             return self._read(result, range(result.ndim))
-        elif func in _PRODUCTS and (order := _order(args, result)) is not None:
+        elif func in PRODUCTS and (order := _order(args, result)) is not None:
             return self._read(result, order)
         return result
 

@@ -17,7 +17,7 @@ from .finite import check_output
 from .foreign import foreign_functions
 from .hooks import Runtime
 from .inputs import Call, advising, bind
-from .latent import split_layers, watched_heads
+from .latent import split_layers, watched_latent
 from .reader import Reader
 from .readout import Selected, select
 from .sources import SourceCollector
@@ -163,7 +163,7 @@ def forward_pass(
     reader = Reader(subject, call, request.wrt, layers)
     runtime.collector = collector
     try:
-        with watched_heads(subject, runtime, collector, asked) as found:
+        with watched_latent(subject, runtime, collector, asked) as found:
             with advising(call):
                 output = reader.forward()
         reader.check_layers()

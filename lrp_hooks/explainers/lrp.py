@@ -26,6 +26,7 @@ class LRP(Explainer):
         overrides: Mapping[Any, Rule] | None = None,
         strict: bool = False,
         wrt: str | Sequence[str] | None = None,
+        layers: str | Sequence[str] = (),
     ) -> None:
         """Remember the model and how to instrument it.
 
@@ -37,12 +38,16 @@ class LRP(Explainer):
                 one warning names them all.
             wrt: Where relevance is read: a module name or several. Defaults to the
                 input embeddings, or the input itself where it is no token ids.
+            layers: Where relevance is returned as well, as for
+                ``Instrumentation.attribute``: module names, ``"heads"`` or
+                ``"blocks"``. Defaults to none.
         """
         super().__init__(model)
         self.rules = rules
         self.overrides = overrides
         self.strict = strict
         self.wrt = wrt
+        self.layers = layers
 
     def __call__(self, inputs: Any, target: Any = None) -> Relevance:
         """Explain one output of each example.
@@ -57,7 +62,9 @@ class LRP(Explainer):
         with instrument(
             self.model, self.rules, overrides=self.overrides, strict=self.strict
         ) as lrp:
-            relevance = lrp.attribute(inputs, target=target, wrt=self.wrt)
+            relevance = lrp.attribute(
+                inputs, target=target, wrt=self.wrt, layers=self.layers
+            )
         relevance.method = "lrp"
         name = self.rules if isinstance(self.rules, str) else self.rules.name
         relevance.meta["rules"] = name

@@ -1,4 +1,4 @@
-"""Heat maps as figures; the only file that imports matplotlib."""
+"""Heat maps of texts and images, and ledgers, as figures."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -113,6 +114,14 @@ def test_each_column_sums_to_the_output():
         for total, more in zip(sums, entered, strict=True):
             output = float(shown.relevance.output[b])
             assert total + more == pytest.approx(output, abs=2e-4)
+
+
+def test_a_leak_is_said_to_be_one():
+    shown = flow()
+    assert "leak" not in shown.to_html()
+    ledger = replace(shown.relevance.ledger, output=shown.relevance.output + 1)
+    open_ = replace(shown, relevance=replace(shown.relevance, ledger=ledger))
+    assert "and what these rules leak there" in open_.to_html()
 
 
 def test_colours_share_one_scale():
