@@ -145,8 +145,8 @@ def layer_flow(relevance: Relevance) -> LayerFlow:
             ``layers="blocks"``, or with names of modules that return ``[B, T, D]``.
 
     Returns:
-        The relevance of each position at each layer, in the order in which they ran.
-        It starts with ``"input"`` where relevance was read at the same T positions (for
+        The relevance of each position at each layer, in the order in which they ran;
+        where both were asked for, named modules stand before blocks. It starts with ``"input"`` where relevance was read at the same T positions (for
         an image's pixels it was not). Layers of another shape, such as heads, are left
         out.
 
