@@ -30,6 +30,8 @@ from .suggest import did_you_mean
 
 __all__ = ["chosen_model", "chosen_target", "read_texts", "run"]
 
+MOST_DIGITS = 19  # of an id; Python refuses to read some thousands
+
 Found = tuple[str, Prediction | None, Explanation]
 
 
@@ -129,7 +131,7 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> int | None:
     known = tokenizer.get_vocab() if speaks else label_ids(model)
     if name in known:
         return int(known[name])
-    if name.isdecimal():
+    if name.isdecimal() and len(name) < MOST_DIGITS:
         return int(name)
     kind = "token" if speaks else "label"
     some = ", ".join(map(repr, list(known)[:12]))

@@ -43,9 +43,8 @@ class Explanation:
             three, or ``[B, H, W]``: scores of images are shown over them. Defaults to
             ``None``.
         meta: JSON-able extras. Known keys are ``"special"`` (``B`` lists of booleans:
-            special tokens), ``"labels"`` (``{id: name}``), ``"extra"`` (names of
-            columns behind the tokens), ``"subwords"`` (the mark
-            by which the tokenizer tells parts of words), ``"extra"`` (names of columns
+            special tokens), ``"labels"`` (``{id: name}``), ``"subwords"`` (the mark by
+            which the tokenizer tells parts of words), ``"extra"`` (names of columns
             behind the tokens) and ``"rules"``.
 
     Raises:

@@ -128,6 +128,7 @@ BAD = {
         r"'POSITIVE' is no label.*Did you mean 'positive'\?$",
     ),
     "target out of range": (["explain", "a", "--target", "7"], "7.*2"),
+    "target of many digits": (["explain", "a", "--target", "9" * 5000], "'999"),
     "negative target": (["explain", "a", "--target", "-1"], "'-1'.*whole one from 0"),
     "target with a point": (["explain", "a", "--target", "1.0"], "'1.0'.*whole one"),
     "another picture": (["explain", "a", "--png", "a.jpg"], "'a.jpg'.*'.png'"),

@@ -1,36 +1,21 @@
 """The README's examples run and print what it says they print."""
 
-import math
-import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+from examples_in_text import assert_same_output, blocks, examples
 from lrp_hooks import cli
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-EXAMPLES = [
-    (code, shown)
-    for (language, code), (following, shown) in zip(BLOCKS, BLOCKS[1:], strict=False)
-    if language == "python" and following == "text"
-]
+BLOCKS = blocks(README)
+EXAMPLES = examples(README)
 INSTALLS = [code for kind, code in BLOCKS if kind == "bash" and "pip install" in code]
-NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-
-
-def assert_same_output(printed, shown):
-    """Words must agree but for white space, numbers up to what a machine rounds."""
-    words = [" ".join(NUMBER.sub("#", text).split()) for text in (printed, shown)]
-    assert words[0] == words[1]
-    numbers = [map(float, NUMBER.findall(text)) for text in (printed, shown)]
-    for here, there in zip(*numbers, strict=True):
-        assert math.isclose(here, there, rel_tol=1e-3, abs_tol=2e-3), printed
 
 
 def test_every_python_block_shows_its_output():
-    assert len(EXAMPLES) == sum(language == "python" for language, _ in BLOCKS) > 0
+    assert EXAMPLES and all(shown is not None for _, shown in EXAMPLES)
 
 
 @pytest.mark.parametrize(("code", "shown"), EXAMPLES)

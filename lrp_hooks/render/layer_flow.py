@@ -32,7 +32,7 @@ _STYLE = """
 .lrp-hooks .flow th:first-child { position: sticky; inset-inline-start: 0;
   background: var(--bg); max-width: 12em; overflow: hidden; text-overflow: ellipsis }
 .lrp-hooks .flow td { font-size: .85em }
-.lrp-hooks .scale { white-space: nowrap }
+.lrp-hooks .scale { white-space: normal }
 .lrp-hooks .sums td, .lrp-hooks .sums th { border-top: 1px solid var(--line) }
 """
 WIDEST = 24  # cells of a token in a terminal

@@ -1,0 +1,146 @@
+"""The explorer: a local page on which one types a text and sees it explained."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from importlib.resources import files
+from threading import Event
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from torch import nn
+
+from ..errors import LrpHooksError
+from .answers import Answer, Explorer
+from .limits import Rate, read_body
+from .question import Question
+from .refusal import Refusal
+from .responses import answered, refused
+from .security import Guard
+from .turns import LeftError, Turns
+
+__all__ = ["Rate", "Turns", "app"]
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_log = logging.getLogger(__name__)
+_PAGE = {
+    "/": ("page.html", "text/html"),
+    "/explorer.css": ("explorer.css", "text/css"),
+    "/explorer.js": ("explorer.js", "text/javascript"),
+}
+
+
+def app(
+    model: nn.Module,
+    tokenizer: Any,
+    host: str = "127.0.0.1",
+    *,
+    rate: Rate | None = None,
+    turns: Turns | None = None,
+) -> Starlette:
+    """Build the explorer of one model.
+
+    Args:
+        model: A Hugging Face model in eval mode.
+        tokenizer: Its tokenizer.
+        host: The name or address that the server is bound to. Defaults to loopback.
+        rate: How often a client may ask. Defaults to 120 requests a minute.
+        turns: Where computations wait for each other. Defaults to a line of 8.
+
+    Returns:
+        An ASGI app. It keeps nothing of what it is asked.
+    """
+    explorer, line = Explorer(model, tokenizer), turns or Turns()
+    asked = {
+        "/explain": explorer.explain,
+        "/compare": explorer.compare,
+        "/layers": explorer.layers,
+    }
+    return Starlette(
+        routes=[
+            *(Route(path, _file(*of)) for path, of in _PAGE.items()),
+            Route("/about", _told(explorer.about())),
+            *(
+                Route(path, _guarded(_answer(answer, line)), methods=["POST"])
+                for path, answer in asked.items()
+            ),
+        ],
+        middleware=[Middleware(Guard, host=host, rate=rate or Rate())],
+        exception_handlers={HTTPException: _no_such_page},
+    )
+
+
+def _file(name: str, kind: str) -> Endpoint:
+    """Serve a file of this package."""
+    content = files(__name__).joinpath(name).read_bytes()
+
+    async def endpoint(request: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return endpoint
+
+
+def _told(value: Answer) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return answered(value)
+
+    return endpoint
+
+
+def _answer(work: Callable[[Question, Event], Answer], turns: Turns) -> Endpoint:
+    """Serve what is computed for a question."""
+
+    async def endpoint(request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip()
+        if kind.lower() != "application/json":
+            raise Refusal(
+                415,
+                f"the Content-Type is {kind[:100]!r}; it must be application/json.",
+            )
+        question = Question.read(await read_body(request))
+        return answered(await turns.run(partial(work, question), _leaving(request)))
+
+    return endpoint
+
+
+def _leaving(request: Request) -> Callable[[], Awaitable[None]]:
+    """Return what waits for the end of a connection."""
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return left
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """Answer errors with a sentence; nothing else of them leaves the server."""
+
+    async def safe(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except (ClientDisconnect, LeftError):
+            return Response(status_code=499)  # nobody reads it
+        except LrpHooksError as error:
+            return refused(error)
+        except Exception:
+            _log.exception("%s failed", request.url.path)
+            failed = "the explorer failed; its terminal says why. Try another text."
+            return answered({"error": failed}, 500)
+
+    return safe
+
+
+async def _no_such_page(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = answered({"error": f"{error.detail}."}, error.status_code)
+    response.headers.update(error.headers or {})
+    return response

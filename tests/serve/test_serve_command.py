@@ -1,0 +1,157 @@
+"""``lrp-hooks serve`` from its first line to its last."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from contextlib import closing, contextmanager
+
+import pytest
+
+from lrp_hooks import serve_command
+from lrp_hooks.errors import ArgumentError
+
+SECONDS = 60
+
+
+# A computation that nothing ends.
+STUCK = """
+import time
+from lrp_hooks.serve.answers import Explorer
+Explorer.compare = lambda *_: time.sleep(10**6)
+"""
+
+
+@contextmanager
+def command(*arguments, before=""):
+    """Run the command, up to the line with its address."""
+    run = f"{before}\nimport sys; from lrp_hooks.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", run, "serve", "--port", "0", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    try:
+        url = process.stdout.readline().strip()
+        yield process, url
+    finally:
+        process.kill()
+        process.wait(SECONDS)
+        process.stdout.close()
+        process.stderr.close()
+
+
+def ask(url, path, seconds=SECONDS, **question):
+    host, port = url.removeprefix("http://").strip("/").rsplit(":", 1)
+    with closing(http.client.HTTPConnection(host, int(port), timeout=seconds)) as line:
+        kind = {"Content-Type": "application/json"}
+        line.request("POST", path, json.dumps(question), kind)
+        response = line.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def test_it_serves_until_ctrl_c():
+    with command() as (process, url):
+        assert url.startswith("http://127.0.0.1:"), process.stderr.read()
+        status, answer = ask(url, "/explain", text="a gripping film")
+        assert status == 200 and "positive" in answer["prediction"]
+        # A page left open must not hold the server up.
+        with socket.create_connection(("127.0.0.1", int(url.split(":")[2][:-1]))):
+            start = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=SECONDS)
+        assert time.monotonic() - start < SECONDS / 4
+        assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_it_warns_of_others_and_ends_whatever_it_is_doing():
+    with command("--host", "0.0.0.0", before=STUCK) as (process, url):
+        assert url.startswith("http://0.0.0.0:")
+        assert ask(url, "/explain", text="good")[0] == 200
+        with pytest.raises(TimeoutError):
+            ask(url, "/compare", 0.5, text="good")
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    assert err.startswith("lrp-hooks: everyone who reaches 0.0.0.0 can use this page")
+    assert len(err.splitlines()) == 1
+
+
+def failing(run, *arguments):
+    """Return the one line that a command says before it loads a model."""
+    code, out, err = run("serve", *arguments, "--model", "no folder is looked for")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    return err
+
+
+def test_a_port_in_use_is_named(run):
+    with closing(serve_command.listen("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert f"--port {port} is in use on 127.0.0.1; take another" in failing(
+            run, "--port", port
+        )
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 10**9])
+def test_what_is_no_port_is_refused(run, port):
+    assert f"{str(port)!r} is no port" in failing(run, "--port", port)
+
+
+@pytest.mark.parametrize(
+    "host", ["no such host", "256.1.1.1", "a" * 70, "a..b", "é" * 70]
+)
+def test_what_is_no_host_is_refused(run, host):
+    assert "is no name or address" in failing(run, "--host", host, "--port", 0)
+
+
+def test_an_address_of_another_machine_is_refused(run):
+    told = failing(run, "--host", "192.0.2.1", "--port", 0)
+    assert "--host '192.0.2.1' is no address of this machine" in told
+
+
+def test_a_privileged_port_is_named(monkeypatch, run):
+    def refuse(self, address):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    assert "--port 80 is for the administrator alone" in failing(run, "--port", 80)
+
+
+def test_ipv6_has_brackets():
+    try:
+        bound = serve_command.listen("::1", 0)
+    except ArgumentError:
+        pytest.skip("no IPv6 here")
+    with closing(bound):
+        port = bound.getsockname()[1]
+        assert serve_command.url(bound) == f"http://[::1]:{port}/"
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn"])
+def test_missing_libraries_are_named(monkeypatch, missing):
+    for name in [name for name in sys.modules if name.startswith("lrp_hooks.serve.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "lrp_hooks.serve", raising=False)
+    for name in [name for name in sys.modules if name.startswith(f"{missing}.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    arguments = Namespace(host="127.0.0.1", port=0, model=None)
+    with pytest.raises(ArgumentError, match=r'pip install "lrp_hooks\[serve\]"'):
+        serve_command.run(arguments, sys.stderr)
+
+
+def test_a_bad_model_leaves_the_port_free(run, tmp_path):
+    with closing(serve_command.listen("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    code, _, err = run("serve", "--port", port, "--model", tmp_path)
+    assert code == 2 and "holds no model" in err
+    serve_command.listen("127.0.0.1", port).close()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
