@@ -146,9 +146,9 @@ def layer_flow(relevance: Relevance) -> LayerFlow:
 
     Returns:
         The relevance of each position at each layer, in the order in which they ran;
-        where both were asked for, named modules stand before blocks. It starts with ``"input"`` where relevance was read at the same T positions (for
-        an image's pixels it was not). Layers of another shape, such as heads, are left
-        out.
+        where both were asked for, named modules stand before blocks. It starts with
+        ``"input"`` where relevance was read at the same T positions (for an image's
+        pixels it was not). Layers of another shape, such as heads, are left out.
 
     Raises:
         ArgumentError: If the relevance holds no such layers, or the layers differ in T.
