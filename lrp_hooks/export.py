@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .errors import ArgumentError
+from .extras import require
 from .render.text import escape
 from .render.view import Picture, Strip, View, view
 
@@ -20,18 +21,8 @@ __all__ = ["to_captum_records", "to_dataframe", "to_shap"]
 
 
 def to_dataframe(explanation: Explanation) -> DataFrame:
-    """See `Explanation.to_dataframe`.
-
-    Returns:
-        The table.
-
-    Raises:
-        ArgumentError: If pandas is not installed.
-    """
-    try:
-        import pandas
-    except ImportError as error:
-        raise ArgumentError(_missing("to_dataframe", "pandas", "evaluate")) from error
+    """See `Explanation.to_dataframe`."""
+    pandas = require("pandas", "evaluate", "to_dataframe()")
     shown = view(explanation)
     single = all(part.name == "" for e in shown.examples for part in e.parts)
     frame = pandas.DataFrame(list(_rows(shown)))
@@ -71,18 +62,8 @@ def _pixels(picture: Picture) -> Iterator[dict[str, Any]]:
 
 
 def to_shap(explanation: Explanation) -> ShapExplanation:
-    """See `Explanation.to_shap`.
-
-    Returns:
-        The explanation.
-
-    Raises:
-        ArgumentError: If shap is not installed.
-    """
-    try:
-        import shap
-    except ImportError as error:
-        raise ArgumentError(_missing("to_shap", "shap", "shap")) from error
+    """See `Explanation.to_shap`."""
+    shap = require("shap", "shap", "to_shap()")
     import numpy as np
 
     strips = _strips(explanation, "to_shap")
@@ -158,9 +139,3 @@ def _strips(explanation: Explanation, wanted: str) -> list[Strip]:
             "tensor, or use to_dataframe()."
         )
     return strips
-
-
-def _missing(method: str, package: str, extra: str) -> str:
-    return (
-        f'{method}() needs {package}. Install it with: pip install "lrp_hooks[{extra}]"'
-    )

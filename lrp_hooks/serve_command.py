@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from .errors import ArgumentError
 from .explain_command import chosen_model
+from .extras import require
 
 if TYPE_CHECKING:
     import uvicorn
@@ -31,18 +32,11 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     Args:
         arguments: What the command line says.
         stderr: Where a warning goes, and what goes wrong while serving.
-
-    Raises:
-        ArgumentError: If the libraries that it takes are not installed.
     """
-    try:
-        import uvicorn  # noqa: F401 (only its presence matters here)
+    for package in ("starlette", "uvicorn"):
+        require(package, "serve", "serve")
+    from .serve import Turns, app
 
-        from .serve import Turns, app
-    except ImportError as error:
-        raise ArgumentError(
-            f'serve needs {error.name}. Install it with: pip install "lrp_hooks[serve]"'
-        ) from error
     turns = Turns()
     with (
         closing(listen(arguments.host, arguments.port)) as bound,

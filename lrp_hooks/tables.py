@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ArgumentError
+from .extras import require
 from .files import StrPath
 from .render.text import one_line
 from .suggest import did_you_mean
@@ -140,20 +141,9 @@ _READERS: dict[str, Callable[[Path], _Columns]] = {
 
 
 def _require_pandas() -> Any:
-    """Return pandas.
-
-    Raises:
-        ArgumentError: If it, or what it reads parquet by, is not installed.
-    """
-    try:
-        import pandas
-        import pyarrow  # noqa: F401 (pandas imports it when it needs it)
-    except ImportError as error:
-        raise ArgumentError(
-            f"reading tables needs {error.name}. Install it with: "
-            'pip install "lrp_hooks[evaluate]"'
-        ) from error
-    return pandas
+    """Return pandas."""
+    require("pyarrow", "evaluate", "reading tables")  # pandas reads parquet by it
+    return require("pandas", "evaluate", "reading tables")
 
 
 def _text_column(columns: _Columns, given: str | None, named: str) -> str:

@@ -54,6 +54,11 @@ def test_the_wheel_has_every_module_and_nothing_beside_the_package(wheel_names):
     assert tops == {"lrp_hooks", f"lrp_hooks-{metadata.version('lrp_hooks')}.dist-info"}
 
 
+def test_the_wheel_carries_the_explorers_page(wheel_names):
+    for name in ("page.html", "explorer.css", "explorer.js"):
+        assert f"lrp_hooks/serve/{name}" in wheel_names
+
+
 def test_the_wheel_is_typed_and_carries_the_sentiment_model(wheel_names):
     assert "lrp_hooks/py.typed" in wheel_names
     model = {n for n in wheel_names if n.startswith("lrp_hooks/sentiment/")}

@@ -1,8 +1,8 @@
 """Data files: every format says the same, and what is wrong with one is named."""
 
-import builtins
 import json
 import re
+import sys
 
 import pandas
 import pytest
@@ -161,13 +161,6 @@ def test_no_file_and_a_folder(tmp_path):
 
 def test_without_pandas(tmp_path, monkeypatch):
     path = write(tmp_path / "a.csv", {"text": ["a"]})
-    real = builtins.__import__
-
-    def refuse(name, *rest):
-        if name == "pandas":
-            raise ImportError("No module named 'pandas'", name="pandas")
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ArgumentError, match=r'needs pandas.*"lrp_hooks\[evaluate\]"'):
         read_table(path)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError
+from ..extras import require
 from .attention import AttentionRollout
 from .rollout import normalised
 
@@ -41,7 +39,7 @@ class AttentionFlow(AttentionRollout):
 
 def _flow(layers: Tensor, query: int) -> Tensor:
     """Return the maximum flow from a query to every input token, [T]."""
-    networkx = _require_networkx()
+    networkx = require("networkx", "flow", "method='attention_flow'")
     n_layers, length = layers.shape[:2]
     graph = networkx.DiGraph()
     for layer, above, below in layers.nonzero().tolist():
@@ -55,14 +53,3 @@ def _flow(layers: Tensor, query: int) -> Tensor:
         for token in range(length)
     ]
     return layers.new_tensor(flows)
-
-
-def _require_networkx() -> Any:
-    try:
-        import networkx
-    except ImportError as error:
-        raise ArgumentError(
-            "method='attention_flow' solves maximum-flow problems with networkx, which "
-            'is not installed: pip install "lrp_hooks[flow]".'
-        ) from error
-    return networkx

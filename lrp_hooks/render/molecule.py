@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..errors import ArgumentError
+from ..extras import require
 from .colour import LEVELS, level, rgb
 from .text import REPLACEMENT, cell_width, decimals, signed, visible
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
-__all__ = ["molecule", "read_smiles", "require_rdkit"]
+__all__ = ["molecule", "read_smiles"]
 
 LEGEND_HEIGHT = 48
 LETTER_WIDTH = 5.8  # pixels of the legend's title, about
@@ -24,20 +25,6 @@ BAR_WIDTH = 200
 RADIUS = 0.5  # of a coloured atom, where a bond is 1.5 long
 BOND_LENGTH = 40  # pixels, at most: small molecules are not blown up
 LEAST_SIDE = 100  # pixels; less has no room for the legend
-
-
-def require_rdkit() -> None:
-    """Refuse to go on without rdkit.
-
-    Raises:
-        ArgumentError: If it is not installed; the message says how to install it.
-    """
-    try:
-        import rdkit  # noqa: F401 (only its presence matters here)
-    except ImportError as error:
-        raise ArgumentError(
-            'molecules need rdkit. Install it with: pip install "lrp_hooks[molecules]"'
-        ) from error
 
 
 def read_smiles(smiles: str) -> Mol:
@@ -52,7 +39,7 @@ def read_smiles(smiles: str) -> Mol:
     Raises:
         ArgumentError: If it cannot be read, or has no atom.
     """
-    require_rdkit()
+    require("rdkit", "molecules", "a molecule")
     from rdkit import Chem, rdBase
 
     if not isinstance(smiles, str):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
+from ..extras import require
 from .colour import LIGHT, NEGATIVE, POSITIVE, ink, level, rgb
 from .layout import flow
 from .pictures import pixels
@@ -27,17 +28,8 @@ MOST_LINES = 2000  # a figure of more than 65,536 pixels cannot be drawn
 
 
 def require_matplotlib() -> None:
-    """Refuse to go on without matplotlib.
-
-    Raises:
-        ArgumentError: If it is not installed; the message says how to install it.
-    """
-    try:
-        import matplotlib  # noqa: F401 (only its presence matters here)
-    except ImportError as error:
-        raise ArgumentError(
-            'plot() needs matplotlib. Install it with: pip install "lrp_hooks[plot]"'
-        ) from error
+    """Refuse to go on without matplotlib."""
+    require("matplotlib", "plot", "plot()")
 
 
 def figure(explanations: Sequence[Explanation]) -> Figure:
