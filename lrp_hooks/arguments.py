@@ -6,6 +6,16 @@ import argparse
 from typing import Any, NoReturn
 
 from .errors import ArgumentError
+from .options import (
+    add_command,
+    add_model,
+    add_outputs,
+    add_rule_set,
+    add_target,
+    add_text,
+    count,
+    port,
+)
 
 __all__ = ["command_parser"]
 
@@ -47,7 +57,8 @@ def command_parser() -> argparse.ArgumentParser:
 
 def _add_explain(commands: Any) -> None:
     """Add ``lrp-hooks explain``."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "explain",
         help="explain what a model says of a text",
         description="Show which tokens made the output, and the ledger of all of it.",
@@ -56,22 +67,19 @@ def _add_explain(commands: Any) -> None:
   lrp-hooks explain "not bad at all" --target negative --html page.html
   lrp-hooks explain "A.B>>C" --model path/to/model --rules attnlrp
   lrp-hooks explain - --json scores.json < reviews.txt""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.add_argument(
-        "text", metavar="TEXT", help="the text; - reads standard input, one text a line"
-    )
-    _add_model(parser)
+    add_text(parser)
+    add_model(parser)
     parser.add_argument("--method", metavar="NAME", default="lrp", help="an explainer")
     parser.add_argument("--rules", metavar="NAME", help="a rule set of method lrp")
-    _add_target(parser)
-    _add_outputs(parser, "html", "png", "svg", "json")
+    add_target(parser)
+    add_outputs(parser, "html", "png", "svg", "json")
 
 
 def _add_compare(commands: Any) -> None:
     """Add ``lrp-hooks compare``."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "compare",
         help="explain a text by several methods, side by side",
         description="Show the scores of several methods, how far they agree, and what "
@@ -81,17 +89,13 @@ def _add_compare(commands: Any) -> None:
   lrp-hooks compare "not bad at all" --methods lrp,decompx,lime --html page.html
   lrp-hooks compare "not bad at all" --methods lrp --target positive \\
       --target negative --rows methods --html classes.html""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    parser.add_argument(
-        "text", metavar="TEXT", help="the text; - reads standard input, one text a line"
-    )
-    _add_model(parser)
+    add_text(parser)
+    add_model(parser)
     parser.add_argument(
         "--methods", metavar="NAMES", help="explainers, separated by commas"
     )
-    _add_target(parser, several=True)
+    add_target(parser, several=True)
     parser.add_argument(
         "--rows",
         choices=("tokens", "methods"),
@@ -99,12 +103,13 @@ def _add_compare(commands: Any) -> None:
         help="what is a row of the page: a token with a column for each method, or a "
         "method with the whole text (default: %(default)s)",
     )
-    _add_outputs(parser, "html", "png", "svg", "json")
+    add_outputs(parser, "html", "png", "svg", "json")
 
 
 def _add_evaluate(commands: Any) -> None:
     """Add ``lrp-hooks evaluate``."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "evaluate",
         help="put methods to the test on the texts of a data file",
         description="Take tokens away in the order of a method's scores, or give them "
@@ -122,8 +127,6 @@ examples:
       --methods lrp,lrp:attnlrp@site,decompx,random_baseline --workers 2
   lrp-hooks evaluate --data dev.tsv --text review --label stars --limit 100 \\
       --metrics activation,aopc --sign signed,absolute --out results""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--data",
@@ -132,7 +135,7 @@ examples:
         help="texts, one a row: .parquet, .csv, .tsv or .jsonl",
     )
     parser.add_argument("--out", metavar="DIR", required=True, help="the results")
-    _add_model(parser)
+    add_model(parser)
     columns = parser.add_argument_group("columns of the data file")
     columns.add_argument(
         "--text", metavar="COLUMN", help="of texts (default: text or sentence)"
@@ -183,13 +186,14 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
         ("workers", 1, "processes of one thread each (default: %(default)s)"),
     ):
         parser.add_argument(
-            f"--{name}", metavar="N", type=_count, default=default, help=text
+            f"--{name}", metavar="N", type=count, default=default, help=text
         )
 
 
 def _add_rules(commands: Any) -> None:
     """Add ``lrp-hooks rules``."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "rules",
         help="show which rule each module of a model has, and why",
         description="Show a rule set, and the rule of each module of a model with the "
@@ -198,17 +202,16 @@ def _add_rules(commands: Any) -> None:
         epilog="""examples:
   lrp-hooks rules
   lrp-hooks rules --model path/to/model --rules attnlrp --json rules.json""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    _add_model(parser)
-    parser.add_argument("--rules", metavar="NAME", **_RULES)
-    _add_outputs(parser, "json")
+    add_model(parser)
+    add_rule_set(parser)
+    add_outputs(parser, "json")
 
 
 def _add_audit(commands: Any) -> None:
     """Add ``lrp-hooks audit``."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "audit",
         help="find the module in which relevance leaks",
         description="Show the relevance leaving and entering each module, its bias "
@@ -217,8 +220,6 @@ def _add_audit(commands: Any) -> None:
   lrp-hooks audit
   lrp-hooks audit "not bad at all" --model path/to/model --rows 5
   lrp-hooks audit - --rules attnlrp --json audit.json < reviews.txt""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "text",
@@ -228,14 +229,14 @@ def _add_audit(commands: Any) -> None:
         help="the text (default: %(default)r); - reads standard input, one text a "
         "line, as one batch",
     )
-    _add_model(parser)
-    parser.add_argument("--rules", metavar="NAME", **_RULES)
-    _add_target(parser)
+    add_model(parser)
+    add_rule_set(parser)
+    add_target(parser)
     parser.add_argument("--json", metavar="FILE", help="write JSON, with all modules")
     parser.add_argument(
         "--rows",
         metavar="N",
-        type=_count,
+        type=count,
         default=20,
         help="how many modules are printed (default: %(default)s)",
     )
@@ -243,7 +244,8 @@ def _add_audit(commands: Any) -> None:
 
 def _add_closed_forms(commands: Any) -> None:
     """Add ``lrp-hooks closed-forms``."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "closed-forms",
         help="verify the closed forms of attention, gradient and LIME",
         description="Compare the closed forms of a one-layer attention classifier "
@@ -251,15 +253,14 @@ def _add_closed_forms(commands: Any) -> None:
         epilog="""examples:
   lrp-hooks closed-forms
   lrp-hooks closed-forms --json errors.json""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    _add_outputs(parser, "json")
+    add_outputs(parser, "json")
 
 
 def _add_serve(commands: Any) -> None:
     """Add ``lrp-hooks serve``."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "serve",
         help="explain texts on a page of your own machine",
         description="Open a page on which texts are typed, explained and compared. It "
@@ -267,10 +268,8 @@ def _add_serve(commands: Any) -> None:
         epilog="""examples:
   lrp-hooks serve
   lrp-hooks serve --model path/to/model --port 8123""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
-    _add_model(parser)
+    add_model(parser)
     parser.add_argument(
         "--host",
         metavar="ADDRESS",
@@ -280,59 +279,7 @@ def _add_serve(commands: Any) -> None:
     parser.add_argument(
         "--port",
         metavar="N",
-        type=_port,
+        type=port,
         default=8000,
         help="the port; 0 takes any that is free (default: %(default)s)",
     )
-
-
-_RULES: dict[str, Any] = {
-    "default": "conservative",
-    "help": "a rule set (default: %(default)s)",
-}
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model",
-        metavar="DIR",
-        help="a local Hugging Face folder (default: the embedded sentiment model)",
-    )
-
-
-def _add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    parser.add_argument(
-        "--target",
-        metavar="LABEL",
-        action="append" if several else "store",
-        help="a label or class id (default: the prediction)"
-        + "; again for another one beside it" * several,
-    )
-
-
-def _add_outputs(parser: argparse.ArgumentParser, *kinds: str) -> None:
-    for kind in kinds:
-        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
-
-
-def _count(text: str) -> int:
-    """Return a number of things.
-
-    Raises:
-        ArgumentTypeError: If there would be none.
-    """
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    """Return the number of a port.
-
-    Raises:
-        ArgumentTypeError: If there is none of that number.
-    """
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else -1
-    if not 0 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port, from 0 to 65535")
-    return number

@@ -1,0 +1,98 @@
+"""What commands share on the command line."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+__all__ = [
+    "add_command",
+    "add_model",
+    "add_outputs",
+    "add_rule_set",
+    "add_target",
+    "add_text",
+    "count",
+    "port",
+]
+
+
+def add_command(
+    commands: Any, name: str, help: str, description: str, epilog: str
+) -> argparse.ArgumentParser:
+    """Add a command; its epilog is shown as it is written."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
+def add_text(parser: argparse.ArgumentParser) -> None:
+    """Add the text that is explained."""
+    parser.add_argument(
+        "text", metavar="TEXT", help="the text; - reads standard input, one text a line"
+    )
+
+
+def add_rule_set(parser: argparse.ArgumentParser) -> None:
+    """Add ``--rules``, with the default set."""
+    parser.add_argument(
+        "--rules",
+        metavar="NAME",
+        default="conservative",
+        help="a rule set (default: %(default)s)",
+    )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add ``--model``."""
+    parser.add_argument(
+        "--model",
+        metavar="DIR",
+        help="a local Hugging Face folder (default: the embedded sentiment model)",
+    )
+
+
+def add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Add ``--target``; of ``several``, a list comes."""
+    parser.add_argument(
+        "--target",
+        metavar="LABEL",
+        action="append" if several else "store",
+        help="a label or class id (default: the prediction)"
+        + "; again for another one beside it" * several,
+    )
+
+
+def add_outputs(parser: argparse.ArgumentParser, *kinds: str) -> None:
+    """Add an option for each kind of file: ``--html`` for ``"html"``."""
+    for kind in kinds:
+        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
+
+
+def count(text: str) -> int:
+    """Return a number of things.
+
+    Raises:
+        ArgumentTypeError: If there would be none.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """Return the number of a port.
+
+    Raises:
+        ArgumentTypeError: If there is none of that number.
+    """
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else -1
+    if not 0 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, from 0 to 65535")
+    return number
