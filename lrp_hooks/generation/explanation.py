@@ -53,6 +53,13 @@ class GenerationExplanation(Explanation):
         return self._all_tokens[self.prompt :]
 
     @property
+    def rivals(self) -> list[str]:
+        """What each generated token is explained rather than; none for none."""
+        if not isinstance(self.target, Contrast):
+            return []
+        return [self._name(self.target.b, t) for t in range(len(self.output))]
+
+    @property
     def _all_tokens(self) -> list[str]:
         """The tokens of the whole text."""
         assert self.tokens is not None
@@ -163,8 +170,8 @@ class GenerationExplanation(Explanation):
         if not isinstance(self.target, Contrast):
             return spelled
         others: list[list[str]] = [[] for _ in spelled]
-        for token, word in enumerate(words.columns[0].tolist()):
-            others[word].append(self._name(self.target.b, token))
+        for rival, word in zip(self.rivals, words.columns[0].tolist(), strict=True):
+            others[word].append(rival)
         # One rival of all of a word's tokens is no longer a word for that.
         rivals = ["".join(p if len(set(p)) > 1 else p[:1]) for p in others]
         return Contrast(spelled, rivals)

@@ -46,19 +46,30 @@ def fragment(explanation: GenerationExplanation) -> str:
     shown = Matrix(explanation)
     rows = pointing.levels(shown.scores, shown.scales, _most(shown))
     titles = [_title(shown, t) for t in range(len(rows))]
-    rule_set = explanation.meta.get("rules", "")
-    method = f"{explanation.method} ({rule_set})" if rule_set else explanation.method
     steps = "".join(
         f'<span class="step {class_name(step)}"></span>'
         for step in range(-LEVELS, LEVELS + 1)
     )
     return styled(
         f"<style>{pointing.style()}{pointing.rules(rows)}</style>"
-        f'<p><span class="soft">method</span> {isolated(method)}</p>'
+        f"<p>{_head(explanation)}</p>"
         f'<p class="soft">Point at an underlined token, or step to it with the tab '
         f"key: {_what_is_coloured(shown)} are coloured, each token on its own "
         f"scale, against {steps} for it.</p>"
         f"{pointing.text(shown.tokens, shown.special, titles, rows)}"
+    )
+
+
+def _head(explanation: GenerationExplanation) -> str:
+    """Return what explained which model, and rather than what."""
+    rule_set = explanation.meta.get("rules", "")
+    method = f"{explanation.method} ({rule_set})" if rule_set else explanation.method
+    terms = {"method": [method], "model": [explanation.meta.get("model", "")]}
+    terms["rather than"] = list(dict.fromkeys(explanation.rivals))
+    return " ".join(
+        f'<span class="soft">{term}</span> {", ".join(map(isolated, names))}'
+        for term, names in terms.items()
+        if any(names)
     )
 
 

@@ -141,6 +141,18 @@ def test_pages_stay_small():
     assert "the 100 tokens that it drew on most" in page
 
 
+def test_a_page_says_which_model_and_rather_than_what():
+    target = Contrast(torch.tensor([3, 4, 5]), torch.tensor([1, 2, 1]))
+    meta = {"model": "<i>Model", "rules": "attnlrp", "labels": dict(enumerate(PLAIN))}
+    found = made(PLAIN, target=target)
+    found.meta.update(meta)
+    assert found.rivals == ["one", "two", "one"]
+    head = re.search(r"<p>(.*?)</p>", found.to_html())[1]
+    names = re.findall(r'class="name" dir="auto">([^<]*)<', head)
+    assert names == ["lrp (attnlrp)", "&lt;i&gt;Model", "one", "two"]
+    assert made(PLAIN).rivals == [] and "rather" not in made(PLAIN).to_html()
+
+
 def test_two_fragments_do_not_colour_each_other():
     one, two = (made(PLAIN, scores=torch.full((3, 6), x)) for x in (1.0, -1.0))
     classes = [set(re.findall(r"\.(u\w{8}):", e._repr_html_())) for e in (one, two)]
