@@ -47,7 +47,7 @@ def test_a_heat_map_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert cli.main(["explain", SENTENCE]) == 0
-    assert re.search("\x1b\\[48;5;\\d+;38;5;\\d+mfunny\x1b", capsys.readouterr().out)
+    assert re.search("\x1b\\[38;5;\\d+;48;5;\\d+mfunny\x1b", capsys.readouterr().out)
 
 
 def test_files(run, tmp_path):

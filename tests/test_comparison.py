@@ -390,7 +390,7 @@ def test_a_terminal_shows_each_token_beside_its_scores(sentiment):
     found = compare(model, SENTENCE, SOME, tokenizer)
     plain = found.to_terminal(colour=False)
     assert "\x1b" not in plain
-    assert "\x1b[48;5;" in found.to_terminal(colour=True)
+    assert "\x1b[38;5;" in found.to_terminal(colour=True)
     lines = {line.split()[0]: line.split()[1:] for line in plain.splitlines() if line}
     assert lines["target"] == ["positive"]
     for t, token in enumerate(found.tokens[0]):

@@ -7,6 +7,10 @@ tells how far from zero a value is.
 from __future__ import annotations
 
 import math
+from functools import cache
+
+from rich.color import Color, ColorSystem
+from rich.style import Style
 
 __all__ = ["LEVELS", "ansi", "css", "level", "rgb"]
 
@@ -112,11 +116,17 @@ def ansi(text: str, step: int, *, dim: bool = False) -> str:
     Returns:
         The text between escape sequences.
     """
-    codes = ["2"] if dim else []
-    if step:
-        background = rgb(step)
-        codes += [f"48;5;{_cube(background)}", f"38;5;{_cube(ink(background))}"]
-    return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if codes else text
+    return _style(step, dim).render(text, color_system=ColorSystem.EIGHT_BIT)
+
+
+@cache
+def _style(step: int, dim: bool) -> Style:
+    """Return the style of a level on a terminal."""
+    if not step:
+        return Style(dim=dim or None)
+    background = rgb(step)
+    ground, text = Color.from_rgb(*background), Color.from_rgb(*ink(background))
+    return Style(color=text, bgcolor=ground, dim=dim or None)
 
 
 def _luminance(colour: Rgb) -> float:
@@ -130,10 +140,3 @@ def _luminance(colour: Rgb) -> float:
 
 def _hex(colour: Rgb) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _cube(colour: Rgb) -> int:
-    """Return the nearest colour of the 6 x 6 x 6 cube of a 256-colour terminal."""
-    steps = (0, 95, 135, 175, 215, 255)
-    red, green, blue = (min(range(6), key=lambda i: abs(steps[i] - c)) for c in colour)
-    return 16 + 36 * red + 6 * green + blue

@@ -1,4 +1,4 @@
-"""Plain text and ANSI colours: no library but this one is needed."""
+"""Explanations as plain text, or coloured."""
 
 from __future__ import annotations
 

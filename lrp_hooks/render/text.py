@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import math
-import unicodedata
+
+from rich.cells import cell_len
 
 __all__ = ["cell_width", "decimals", "escape", "one_line", "signed", "visible"]
 
@@ -94,12 +95,9 @@ def cell_width(text: str) -> int:
         text: A text without control characters.
 
     Returns:
-        Two for each wide (East Asian) character, none for a combining one.
+        Two for each wide character (East Asian, emoji), none for a combining one.
     """
-    return sum(
-        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
-        for c in text
-    )
+    return cell_len(text)
 
 
 def decimals(scale: float) -> int:

@@ -61,6 +61,7 @@ def test_small_scales_have_more_decimals():
 
 def test_wide_and_combining_characters():
     assert cell_width("ab映画e\u0301") == 7
+    assert cell_width("👩\u200d👩\u200d👧") == 2
 
 
 @calm
