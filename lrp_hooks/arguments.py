@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from . import explainers
+from .comparison import METHODS
 from .errors import ArgumentError
 from .options import (
     add_command,
@@ -16,6 +20,7 @@ from .options import (
     count,
     port,
 )
+from .ruleset import RuleSet
 
 __all__ = ["command_parser"]
 
@@ -66,12 +71,25 @@ def _add_explain(commands: Any) -> None:
   lrp-hooks explain "a gripping, funny film with a weak ending"
   lrp-hooks explain "not bad at all" --target negative --html page.html
   lrp-hooks explain "A.B>>C" --model path/to/model --rules attnlrp
-  lrp-hooks explain - --json scores.json < reviews.txt""",
+  lrp-hooks explain - --json scores.json < reviews.txt
+
+"""
+        + _listed("methods", explainers.names())
+        + _listed("rule sets", RuleSet.names()),
     )
     add_text(parser)
     add_model(parser)
-    parser.add_argument("--method", metavar="NAME", default="lrp", help="an explainer")
-    parser.add_argument("--rules", metavar="NAME", help="a rule set of method lrp")
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        default="lrp",
+        help="a method, see below (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rules",
+        metavar="NAME",
+        help="a rule set of method lrp, see below (default: conservative)",
+    )
     add_target(parser)
     add_outputs(parser, "html", "png", "svg", "json")
 
@@ -88,12 +106,17 @@ def _add_compare(commands: Any) -> None:
   lrp-hooks compare "a gripping, funny film with a weak ending"
   lrp-hooks compare "not bad at all" --methods lrp,decompx,lime --html page.html
   lrp-hooks compare "not bad at all" --methods lrp --target positive \\
-      --target negative --rows methods --html classes.html""",
+      --target negative --rows methods --html classes.html
+
+"""
+        + _listed("methods", explainers.names()),
     )
     add_text(parser)
     add_model(parser)
     parser.add_argument(
-        "--methods", metavar="NAMES", help="explainers, separated by commas"
+        "--methods",
+        metavar="NAMES",
+        help=f"separated by commas, see below (default: {','.join(METHODS)})",
     )
     add_target(parser, several=True)
     parser.add_argument(
@@ -283,3 +306,9 @@ def _add_serve(commands: Any) -> None:
         default=8000,
         help="the port; 0 takes any that is free (default: %(default)s)",
     )
+
+
+def _listed(title: str, names: Sequence[str]) -> str:
+    """Return the names of what may be chosen, in lines of a terminal."""
+    lines = textwrap.wrap(", ".join(names), 76, break_on_hyphens=False)
+    return "\n  ".join([f"{title}:", *lines]) + "\n"

@@ -64,10 +64,12 @@ class AttentionMaps:
     Attributes:
         maps: One a layer; an encoder-decoder has those of all its attentions.
         attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none.
+        tokens: ``B`` lists of tokens with their padding, where the inputs know them.
     """
 
     maps: tuple[AttentionMap, ...]
     attended: Tensor | None = None
+    tokens: Sequence[Sequence[str]] | None = None
 
     @classmethod
     def of(cls, model: nn.Module, inputs: Any) -> AttentionMaps:
@@ -75,7 +77,8 @@ class AttentionMaps:
 
         Args:
             model: Any model with softmax attention; it is left as it was.
-            inputs: A tensor, a tuple of tensors or a mapping of keyword arguments.
+            inputs: A tensor, a tuple of tensors or a mapping of keyword arguments; what
+                a fast tokenizer returned knows its tokens.
 
         Returns:
             The maps.
@@ -86,7 +89,7 @@ class AttentionMaps:
             AttentionMap(found.module, by_head(found.weights, batch))
             for found in recorded.maps
         )
-        return cls(maps, recorded.attended)
+        return cls(maps, recorded.attended, _tokens(inputs, batch))
 
     @property
     def weights(self) -> Tensor:
@@ -108,7 +111,7 @@ class AttentionMaps:
 
         Args:
             tokens: A list of strings for one example or ``B`` lists, with padding or
-                without. Defaults to ``None``: the positions' numbers.
+                without. Defaults to ``None``: ``tokens``, or the positions' numbers.
 
         Returns:
             An HTML document; special characters of tokens and modules are escaped.
@@ -176,6 +179,13 @@ class Recorded:
         """Boolean [B, T], or None."""
         mask = self.call.mask
         return None if mask is None else mask.detach() != 0
+
+
+def _tokens(inputs: Any, batch: int) -> list[list[str]] | None:
+    """Return the tokens that a fast tokenizer has left with its batch."""
+    encodings = getattr(inputs, "encodings", None) or ()
+    found = [list(encoding.tokens) for encoding in encodings]
+    return found if len(found) == batch else None
 
 
 def by_head(weights: Tensor, batch: int) -> Tensor:

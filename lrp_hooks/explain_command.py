@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from . import explainers
 from .encoding import encode, is_language_model
-from .errors import TargetError, TextError
+from .errors import ArgumentError, TargetError, TextError
 from .explain import explain
 from .explanation import Explanation
 from .files import StrPath, write_whole
@@ -92,7 +92,12 @@ def read_texts(text: str) -> list[str]:
 def _options(arguments: Namespace) -> dict[str, Any]:
     """Return the explainer's options, once everything but the model is checked."""
     options = {} if arguments.rules is None else {"rules": arguments.rules}
-    explainers.named(arguments.method).check_options(options)
+    chosen = explainers.named(arguments.method)
+    if options and "rules" not in chosen.options():
+        raise ArgumentError(
+            f"--rules {arguments.rules!r} goes with --method lrp, not with "
+            f"{arguments.method!r}. Leave one of them out."
+        )
     if arguments.rules is not None:
         RuleSet.named(arguments.rules)
     check_outputs(arguments)

@@ -139,7 +139,6 @@ class Explanation:
             ArgumentError: If the scores are no images, or ``size`` does not divide
                 them.
         """
-        height, width = (size, size) if isinstance(size, int) else size
         scores = self.scores
         if not isinstance(scores, Tensor) or scores.dim() != 3:
             raise ArgumentError(
@@ -147,15 +146,16 @@ class Explanation:
                 ". Explain float images, and read one tensor."
             )
         tall, wide = scores.shape[1:]
-        if height < 1 or width < 1 or tall % height or wide % width:
+        sides = size if isinstance(size, tuple) else (size, size)
+        whole = [side for side in sides if type(side) is int and side > 0]
+        if [len(sides), len(whole)] != [2, 2] or tall % whole[0] or wide % whole[1]:
             raise ArgumentError(
                 f"size={size!r} does not divide images of {tall} x {wide} pixels; pass "
                 "the side of a patch, such as model.config.patch_size."
             )
-        folded = scores.double().reshape(
-            -1, tall // height, height, wide // width, width
-        )
-        return replace(self, scores=folded.sum((2, 4)).to(scores.dtype))
+        shape = (tall // whole[0], whole[0], wide // whole[1], whole[1])
+        folded = scores.double().reshape(-1, *shape).sum((2, 4))
+        return replace(self, scores=folded.to(scores.dtype))
 
     def to_html(self) -> str:
         """Render a self-contained page.
@@ -254,8 +254,9 @@ class Explanation:
         A target that is a function is saved as its name.
 
         Args:
-            path: The file to write, ``.safetensors`` or, larger but plain to read,
-                ``.json``; an older file is replaced once this one is whole.
+            path: The file to write: ``.safetensors``, as also without an ending, or,
+                larger but plain to read, ``.json``. An older file is replaced once
+                this one is whole.
         """
         storage.save(self, path)
 

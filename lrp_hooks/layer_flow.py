@@ -164,7 +164,8 @@ def layer_flow(relevance: Relevance) -> LayerFlow:
         raise ArgumentError(
             "relevance must hold layers [B, T, D], got "
             f"{type(relevance).__name__} with {had}; ask for them: "
-            f"layer_flow(lrp.attribute(inputs, layers={BLOCKS!r}))."
+            f"layer_flow(lrp.attribute(inputs, layers={BLOCKS!r})), or explain() with "
+            "that option."
         )
     cuts = _alike(_read(relevance), found)
     output = relevance.output.detach()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from .errors import ArgumentError
 from .files import StrPath, check_writable
 from .render import plot
+from .render.canvas import require_matplotlib
 
 if TYPE_CHECKING:
     from .explanation import Explanation
@@ -41,7 +42,7 @@ def check_outputs(arguments: Namespace) -> None:
         _check_ending(kind, path)
         check_writable(path)
     if given.keys() & set(DRAWN):
-        plot.require_matplotlib()
+        require_matplotlib()
 
 
 def _check_ending(kind: str, path: str) -> None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from os import PathLike
+from pathlib import Path
 from typing import Any, cast
 
 import safetensors
@@ -203,6 +204,8 @@ def _find_class(name: str, base: type) -> type:
 
 def _read(path: str | PathLike[str]) -> tuple[Head, dict[str, Tensor]]:
     """Return a whole file's head and its tensors."""
+    if Path(path).is_dir():
+        raise _Unfit("it is a folder")
     head, tensors = unpack(path, _check_head)
     if head["digest"] != _digest(head["content"], tensors):
         raise _Unfit("it is damaged (its digest does not match)")
@@ -212,7 +215,10 @@ def _read(path: str | PathLike[str]) -> tuple[Head, dict[str, Tensor]]:
 def _check_head(head: Head) -> None:
     """Refuse what is no explanation, or is a newer one than can be read."""
     if head.get("format") != FORMAT:
-        raise _Unfit("it holds no explanation; write one with save()")
+        raise _Unfit(
+            "it holds no explanation that save() wrote (what lrp-hooks writes with "
+            "--json is for other programs)"
+        )
     if int(head["version"]) > VERSION:
         raise _Unfit(
             f"its format is version {head['version']} and this lrp_hooks reads up to "

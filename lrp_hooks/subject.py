@@ -46,9 +46,10 @@ class Subject:
         """
         if isinstance(name, str) and name in self.modules:
             return self.modules[name]
+        known = [*self.modules, *(("heads", "blocks") if argument == "layers" else ())]
         raise ArgumentError(
             f"{argument}={name!r} is the name of no module of the model; "
-            f"model.named_modules() lists them.{did_you_mean(name, self.modules, n=3)}"
+            f"model.named_modules() lists them.{did_you_mean(name, known, n=3)}"
         )
 
     @cached_property

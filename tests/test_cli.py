@@ -119,6 +119,10 @@ BAD = {
         ["explain", "a", "--method", "gradient_x_input", "--rules", "ah"],
         "'ah'",
     ),
+    "rules of LIME": (
+        ["explain", "a", "--method", "lime", "--rules", "ah"],
+        "--rules 'ah' goes with --method lrp, not with 'lime'",
+    ),
     "unknown target": (
         ["explain", "a", "--target", "nosuch"],
         "'nosuch'.*'negative', 'positive'",

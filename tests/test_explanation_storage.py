@@ -251,3 +251,5 @@ def test_paths_that_cannot_be_read(tmp_path):
     for bad in (tmp_path / "nosuch", tmp_path, f"{tmp_path}/a\0b"):
         with pytest.raises(ArgumentError, match="cannot be read"):
             Explanation.load(bad)
+    with pytest.raises(ArgumentError, match="it is a folder"):
+        Explanation.load(tmp_path)

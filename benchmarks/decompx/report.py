@@ -86,12 +86,18 @@ def targets(results: Results) -> str:
 
 def _verdict(found: dict[int, float], limits: dict[int, float]) -> str:
     parts = [
-        f"{report.number(value)} of at most {report.number(limits[length])} "
+        f"{_told(value, limits[length])} of at most {report.number(limits[length])} "
         f"({length} tokens{'' if value <= limits[length] else ': missed'})"
         for length, value in found.items()
         if length in limits
     ]
     return ", ".join(parts)
+
+
+def _told(value: float, limit: float) -> str:
+    """Write a number with digits enough to tell it from the limit."""
+    text = report.number(value)
+    return f"{value:.3f}" if text == report.number(limit) else text
 
 
 def _time(method: str) -> Callable[[Entry], float]:

@@ -80,8 +80,8 @@ def explain_generation(
     """
     check_model(model)
     check_tokenizer(model, tokenizer)
-    _check_numbers(max_new_tokens, continuation, chunk)
     given = read_prompt(tokenizer, prompt, chat)
+    _check_numbers(max_new_tokens, continuation, chunk)
     rows = vocabulary(model)
     device = next(model.parameters()).device
     check_ids(given.ids, rows)
@@ -156,8 +156,9 @@ def _check_numbers(max_new_tokens: Any, continuation: Any, chunk: Any) -> None:
     if (max_new_tokens is None) == (continuation is None):
         came = "neither" if continuation is None else "both"
         raise ArgumentError(
-            f"max_new_tokens and continuation: {came} of them came; pass the number "
-            "of tokens that the model is to write, or what follows the prompt."
+            f"max_new_tokens and continuation: {came} of them came; pass either "
+            "max_new_tokens=20, so that the model writes, or continuation=..., what "
+            "follows the prompt."
         )
     for name, value in (("max_new_tokens", max_new_tokens), ("chunk", chunk)):
         whole = isinstance(value, int) and not isinstance(value, bool)

@@ -245,6 +245,11 @@ def _token_of(tokenizer: Any, text: str) -> int:
     if not ids:
         raise TargetError(f"contrast={text!r} has no token in it. Pass a word.")
     whole = tokenizer.get_vocab().get(text)
+    if whole is None and ids[0] == getattr(tokenizer, "unk_token_id", None):
+        raise TargetError(
+            f"contrast={text!r} is unknown to the tokenizer, which reads {names[0]!r}. "
+            "Pass a token of its vocabulary."
+        )
     if len(ids) > 1 and whole is not None:
         return int(whole)
     if len(ids) > 1:

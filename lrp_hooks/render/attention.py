@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from ..errors import ArgumentError
 from . import pointing
 from .attention_view import Example, Layer, examples
+from .canvas import canvas, require_matplotlib
 from .colour import LIGHT, POSITIVE
 from .html import document, isolated, styled
 from .pictures import data_url, pixels
-from .plot import require_matplotlib
 from .text import visible
 
 if TYPE_CHECKING:
@@ -98,7 +98,6 @@ def figure(maps: AttentionMaps, tokens: Tokens = None) -> Figure:
     require_matplotlib()
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
-    from matplotlib.figure import Figure
 
     shown = examples(maps, tokens)
     heads = max(len(layer.weights) for layer in shown[0].layers)
@@ -112,7 +111,7 @@ def figure(maps: AttentionMaps, tokens: Tokens = None) -> Figure:
     colours = LinearSegmentedColormap.from_list("sequential", ends)
     mapping = ScalarMappable(PowerNorm(0.5, 0, 1), colours)
     size = (0.8 * heads + 4, 0.8 * count + 0.9 * len(shown))
-    drawn = Figure(figsize=size, layout="constrained")
+    drawn = canvas(*size)
     grid: Any = drawn.subplots(len(shown), squeeze=False)
     for b, example in enumerate(shown):
         _draw(grid[b, 0], example, mapping)

@@ -91,6 +91,8 @@ def examples(maps: AttentionMaps, tokens: Tokens) -> list[Example]:
     if attended is None or tuple(attended.shape) != (batch, length):
         attended = torch.ones(batch, length, dtype=torch.bool)
     kept = [row.nonzero().flatten().tolist() for row in attended.cpu()]
+    if tokens is None and all(len(row) == length for row in maps.tokens or ()):
+        tokens = maps.tokens
     named = _named(tokens, kept, length)
     own = [_is_own(found, maps, length) for found in maps]
     return [

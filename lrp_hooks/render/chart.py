@@ -22,6 +22,7 @@ _LIGHT = ("#0072b2", "#d55e00", "#00805d", "#a8327e", "#8f6a00", "#3c4048")
 _DARK = ("#56b4e9", "#ff8a3d", "#35c79b", "#ef9bcf", "#e6c229", "#c8cbd0")
 _DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "12 3 2 3 2 3")  # coprime with the colours
 
+LEAST_SPAN = 1e-30  # less is nothing, and has no logarithm at last
 _WIDTH, _HEIGHT = 288, 200
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 38
 
@@ -198,7 +199,9 @@ def _down(value: float, ticks: Sequence[float]) -> float:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Return round numbers from ``low`` or less on to ``high`` or more."""
-    span = max(high - low, 1e-6 * abs(high), 1e-6 * abs(low)) or 1.0
+    span = max(high - low, 1e-6 * abs(high), 1e-6 * abs(low))
+    if span < LEAST_SPAN:
+        span = 1.0
     size = 10.0 ** math.floor(math.log10(span / 3))
     step = next(size * n for n in (1, 2, 5, 10) if span / (size * n) <= 4)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)

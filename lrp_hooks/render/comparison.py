@@ -187,10 +187,13 @@ def _example(shown: dict[str, View], b: int, rows: Rows) -> str:
     )
     if len(set(targets.values())) == 1:
         told = isolated(next(iter(targets.values())))
+    scales = _scales(shown, strips)
+    methods = len({each.method for each in shown.values()})
+    scale = "each method has its own scale" if methods > 1 else "all have one scale"
     return (
         f'<section><p><span class="soft">target</span> {told}</p>'
-        '<p class="soft">each method has its own scale, that of its ordinary tokens'
-        f"</p>{rows(strips, _scales(shown, strips))}</section>"
+        f'<p class="soft">{scale}, that of ordinary tokens</p>'
+        f"{rows(strips, scales)}</section>"
     )
 
 

@@ -6,12 +6,12 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
+from .canvas import canvas, require_matplotlib
 from .colour import LIGHT, NEGATIVE, POSITIVE, ansi
 from .colour import level as level_of
 from .generation_page import fragment, page
 from .generation_view import Matrix
 from .layout import flow
-from .plot import require_matplotlib
 from .terminal import has_colours
 from .text import cell_width, decimals, signed, visible
 
@@ -101,7 +101,6 @@ def figure(explanation: GenerationExplanation) -> Figure:
     """
     require_matplotlib()
     from matplotlib.colors import LinearSegmentedColormap
-    from matplotlib.figure import Figure
 
     shown = Matrix(explanation)
     rows, columns = shown.scores.shape
@@ -113,7 +112,7 @@ def figure(explanation: GenerationExplanation) -> Figure:
     ends = [[c / 255 for c in end] for end in (NEGATIVE, LIGHT, POSITIVE)]
     scale = max(shown.scales) or 1.0
     size = (2 + min(columns, 120) * 0.22, 1.6 + min(rows, 120) * 0.22)
-    drawn = Figure(figsize=size, layout="constrained")
+    drawn = canvas(*size)
     axes = drawn.subplots()
     image = axes.imshow(
         shown.scores.numpy(),

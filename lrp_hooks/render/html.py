@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .colour import LEVELS, class_name, css, level
 from .pictures import data_url, pixels
-from .text import decimals, escape, signed
+from .text import decimals, escape, reading_direction, signed
 from .view import Account, Example, Picture, Strip, View, view
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ __all__ = [
     "fragment",
     "isolated",
     "page",
-    "reading_direction",
     "strip_html",
     "styled",
 ]
@@ -51,6 +49,7 @@ _STYLE = """
 .lrp-hooks caption { text-align: start; color: var(--soft) }
 .lrp-hooks th { text-align: start; font-weight: 400; padding-inline-end: 1.5em;
   overflow-wrap: anywhere }
+.lrp-hooks tr { background: none !important }
 .lrp-hooks td { text-align: end; font-variant-numeric: tabular-nums }
 .lrp-hooks tr:not(.sum) + .sum { border-top: 1px solid var(--line) }
 .lrp-hooks .track { display: inline-block; position: relative; width: 10em;
@@ -273,22 +272,6 @@ def isolated(text: str) -> str:
         A span.
     """
     return f'<span class="name" dir="auto">{escape(text)}</span>'
-
-
-def reading_direction(words: Iterable[str]) -> str:
-    """Find which way a text is read: as its first letter is.
-
-    Args:
-        words: The text, in any pieces.
-
-    Returns:
-        ``"ltr"`` or ``"rtl"``.
-    """
-    for character in (character for word in words for character in word):
-        direction = unicodedata.bidirectional(character)
-        if direction in {"L", "R", "AL"}:
-            return "ltr" if direction == "L" else "rtl"
-    return "ltr"
 
 
 def _heading(name: str) -> str:

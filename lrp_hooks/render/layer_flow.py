@@ -10,10 +10,10 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
+from .canvas import canvas, require_matplotlib
 from .colour import LEVELS, LIGHT, NEGATIVE, POSITIVE, ansi, class_name, level
 from .html import document, isolated, styled
 from .layer_flow_view import ENTERED, Flow, Table, flow_view
-from .plot import require_matplotlib
 from .terminal import has_colours
 from .text import cell_width, decimals, escape, signed, visible
 
@@ -32,7 +32,8 @@ _STYLE = """
 .lrp-hooks .flow th:first-child { position: sticky; inset-inline-start: 0;
   background: var(--bg); max-width: 12em; overflow: hidden; text-overflow: ellipsis }
 .lrp-hooks .flow td { font-size: .85em }
-.lrp-hooks .scale { white-space: normal }
+.lrp-hooks .scale { white-space: nowrap }
+@media (max-width: 30em) { .lrp-hooks .scale { white-space: normal } }
 .lrp-hooks .sums td, .lrp-hooks .sums th { border-top: 1px solid var(--line) }
 """
 WIDEST = 24  # cells of a token in a terminal
@@ -110,7 +111,6 @@ def figure(flow: LayerFlow) -> Figure:
     require_matplotlib()
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
-    from matplotlib.figure import Figure
 
     shown = flow_view(flow)
     rows = [len(table.strips[0].tokens) + 4 for table in shown.tables]
@@ -124,7 +124,7 @@ def figure(flow: LayerFlow) -> Figure:
     scale = shown.scale or 1.0
     mapping = ScalarMappable(Normalize(-scale, scale), colours)
     size = (2.5 + 0.5 * len(shown.labels), 0.22 * sum(rows) + 0.5)
-    drawn = Figure(figsize=size, layout="constrained")
+    drawn = canvas(*size)
     grid: Any = drawn.subplots(
         len(rows), squeeze=False, gridspec_kw={"height_ratios": rows}
     )

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ..errors import ArgumentError
-from ..extras import require
+from .canvas import canvas, fonts, require_matplotlib
 from .colour import LIGHT, NEGATIVE, POSITIVE, ink, level, rgb
 from .layout import flow
 from .pictures import pixels
-from .text import cell_width, signed, visible
+from .text import cell_width, reading_direction, signed, visible
 from .view import Account, Example, Picture, Strip, View, view
 
 if TYPE_CHECKING:
@@ -18,18 +20,16 @@ if TYPE_CHECKING:
 
     from ..explanation import Explanation
 
-__all__ = ["figure", "require_matplotlib"]
+__all__ = ["figure"]
 
 Part = Strip | Picture | Account
 
-COLUMNS = 80
+WIDTH = 9.0  # inches
+COLUMNS = 72
+FONT_SIZE = 10.5  # which fills the columns of a figure with a ledger
 LINE_HEIGHT = 0.28  # inches
+BAR_HEIGHT = 0.19
 MOST_LINES = 2000  # a figure of more than 65,536 pixels cannot be drawn
-
-
-def require_matplotlib() -> None:
-    """Refuse to go on without matplotlib."""
-    require("matplotlib", "plot", "plot()")
 
 
 def figure(explanations: Sequence[Explanation]) -> Figure:
@@ -46,7 +46,6 @@ def figure(explanations: Sequence[Explanation]) -> Figure:
         ArgumentError: If there are more lines than a figure can hold.
     """
     require_matplotlib()
-    from matplotlib.figure import Figure
 
     panels = [panel for e in explanations for panel in _panels(view(e))]
     heights = [_height(part) for _, _, part in panels]
@@ -55,7 +54,7 @@ def figure(explanations: Sequence[Explanation]) -> Figure:
             f"the explanations fill {sum(heights) / LINE_HEIGHT:.0f} lines, more than "
             f"the {MOST_LINES} that a figure can hold. Draw fewer, or use to_html()."
         )
-    drawn = Figure(figsize=(9, sum(heights)), layout="constrained")
+    drawn = canvas(WIDTH, sum(heights))
     grid: Any = drawn.subplots(
         len(panels), squeeze=False, gridspec_kw={"height_ratios": heights}
     )
@@ -82,7 +81,7 @@ def _height(part: Part) -> float:
     if isinstance(part, Picture):
         return 3.5
     if isinstance(part, Account):
-        return (len(part.groups) + 2.0) * LINE_HEIGHT
+        return (len(part.groups) + 3.0) * BAR_HEIGHT
     return (len(flow([visible(t) for t in part.tokens], COLUMNS)) + 2.5) * LINE_HEIGHT
 
 
@@ -123,9 +122,9 @@ def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> Non
         if part.image is None:
             axes.imshow(part.scores.float().numpy(), norm=mapping.norm, cmap=colours)
         else:
-            axes.imshow(pixels(part.scores, shown.scale, part.image).numpy())
-        axes.set_xticks([])
-        axes.set_yticks([])
+            axes.imshow(_side_by_side(part, shown.scale))
+        axes.set_anchor("W")
+        axes.axis("off")
     else:
         _write(axes, part, shown.scale)
     words = [
@@ -139,11 +138,22 @@ def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> Non
     axes.figure.colorbar(mapping, ax=axes, pad=0.01)
 
 
+def _side_by_side(picture: Picture, scale: float) -> Any:
+    """Return the picture and, right of it, the scores over it."""
+    assert picture.image is not None
+    heat = pixels(picture.scores, scale, picture.image)
+    gap = torch.full_like(heat[:, : max(1, heat.shape[1] // 20)], 255)
+    return torch.cat([picture.image, gap, heat], 1).numpy()
+
+
 def _write(axes: Any, strip: Strip, scale: float) -> None:
-    """Write the tokens in lines, each on its colour."""
+    """Write the tokens in lines, each on its colour, the way they are read."""
     tokens = [visible(token) for token in strip.tokens]
+    words = (t for t, s in zip(tokens, strip.special, strict=True) if not s)
+    backwards = reading_direction(words) == "rtl"
     lines = flow(tokens, COLUMNS)
-    axes.set(xlim=(0, COLUMNS), ylim=(max(len(lines), 1), 0))
+    ends = (COLUMNS, 0) if backwards else (0, COLUMNS)
+    axes.set(xlim=ends, ylim=(max(len(lines), 1), 0))
     axes.axis("off")
     for row, line in enumerate(lines):
         column = 0.0
@@ -154,9 +164,10 @@ def _write(axes: Any, strip: Strip, scale: float) -> None:
                 row + 0.5,
                 tokens[t],
                 parse_math=False,  # a dollar sign is a dollar sign
+                ha="right" if backwards else "left",
                 va="center",
-                family="monospace",
-                fontsize=8,
+                family=fonts(),
+                fontsize=FONT_SIZE,
                 alpha=0.6 if strip.special[t] else 1.0,
                 color=[c / 255 for c in ink(background)],
                 bbox={

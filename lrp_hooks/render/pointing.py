@@ -13,8 +13,7 @@ from torch import Tensor
 
 from .colour import DARK, LEVELS, LIGHT, class_name, ink, rgb
 from .colour import level as level_of
-from .html import reading_direction
-from .text import escape
+from .text import escape, reading_direction
 
 __all__ = ["levels", "rules", "style", "text"]
 

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import html
 import math
+import unicodedata
+from collections.abc import Iterable
 
 from rich.cells import cell_len
 
-__all__ = ["cell_width", "decimals", "escape", "one_line", "signed", "visible"]
+__all__ = [
+    "cell_width",
+    "decimals",
+    "escape",
+    "one_line",
+    "reading_direction",
+    "signed",
+    "visible",
+]
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _OPENING_ISOLATES = "\u2066\u2067\u2068"
@@ -98,6 +108,22 @@ def cell_width(text: str) -> int:
         Two for each wide character (East Asian, emoji), none for a combining one.
     """
     return cell_len(text)
+
+
+def reading_direction(words: Iterable[str]) -> str:
+    """Find which way a text is read: as its first letter is.
+
+    Args:
+        words: The text, in any pieces.
+
+    Returns:
+        ``"ltr"`` or ``"rtl"``.
+    """
+    for character in (character for word in words for character in word):
+        direction = unicodedata.bidirectional(character)
+        if direction in {"L", "R", "AL"}:
+            return "ltr" if direction == "L" else "rtl"
+    return "ltr"
 
 
 def decimals(scale: float) -> int:

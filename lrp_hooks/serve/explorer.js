@@ -239,6 +239,13 @@ part.words.addEventListener("change", () => asked && explain());
 part.method.addEventListener("change", () => {
   part.rules.disabled = part.method.value !== "lrp";
 });
+// What is shown answers another question now.
+part.question.addEventListener("input", () => {
+  if (!asked) return;
+  for (const section of [part.result, part.layers, part.comparison]) {
+    section.classList.toggle("stale", JSON.stringify(question()) !== JSON.stringify(asked));
+  }
+});
 part.explanation.addEventListener("click", (event) => {
   if (tokenOf(event)) showLayers(tokenOf(event));
 });

@@ -136,6 +136,16 @@ def test_a_contrast_of_several_tokens_says_which_it_uses(model):
     assert found.targets[0].endswith("rather than London")
 
 
+def test_a_contrast_that_the_tokenizer_does_not_know_is_refused():
+    tokenizer = word_tokenizer()
+    tokenizer.unk_token = "one"
+    unknown = tokenizer.convert_tokens_to_ids("one")
+    tokenizer.backend_tokenizer.model.unk_token = "one"
+    assert contrast_ids(tokenizer, "one", 1, 99) == [unknown]
+    with pytest.raises(TargetError, match="'zzz' is unknown to the tokenizer"):
+        contrast_ids(tokenizer, "zzz", 1, 99)
+
+
 class Pieces:
     """Tells the space before a word as a token of its own, as some vocabularies do."""
 

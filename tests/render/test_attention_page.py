@@ -15,6 +15,7 @@ from attention_models import seq2seq, seq2seq_batch
 from hand_built import calm, hostile_text
 from lrp_hooks import ArgumentError, AttentionMaps
 from lrp_hooks.attention_maps import AttentionMap
+from lrp_hooks.sentiment import sentiment_model
 from small_models import make
 
 WHITE, FULL = torch.tensor([255.0] * 3), torch.tensor([213.0, 94.0, 0.0])
@@ -254,3 +255,17 @@ def test_a_models_own_maps():
     found = AttentionMaps.of(model, inputs)
     page = Page(found.to_html([list("abcde"), list("abc")]))
     assert [len(text) for text in page.texts] == [5, 5, 3, 3]
+
+
+def test_what_a_tokenizer_returned_names_its_tokens():
+    model, tokenizer = sentiment_model()
+    batch = tokenizer(["a good film", "bad"], padding=True, return_tensors="pt")
+    found = AttentionMaps.of(model, batch)
+    assert found.tokens[1] == ["[CLS]", "bad", "[SEP]", "[PAD]", "[PAD]"]
+    for html in (found.to_html(), found._repr_html_()):
+        words = [[token for token, _ in text] for text in Page(html).texts]
+        assert words[0] == ["[CLS]", "a", "good", "film", "[SEP]"]
+        assert words[-1] == ["[CLS]", "bad", "[SEP]"]
+    plain = AttentionMaps.of(model, dict(batch))
+    assert plain.tokens is None
+    assert [token for token, _ in Page(plain.to_html()).texts[0]] == list("01234")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hand_built import HOSTILE, calm, hostile_text
@@ -163,6 +163,7 @@ def test_lines_differ_in_colour_or_dashes():
         st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=3
     )
 )
+@example([[0.0, 0.0, 5e-324]])
 def test_points_lie_where_the_axis_says(lines):
     panel = chart.Panel("t", "x", "y", SHARES, dict(enumerate(lines)))
     svg = chart.draw(panel)

@@ -62,7 +62,9 @@ def test_patches_sum_their_pixels(seed, size):
             torch.testing.assert_close(found[:, row, column].double(), wanted)
 
 
-@pytest.mark.parametrize("size", [3, (2, 3), 0, -2, (4, 8)])
+@pytest.mark.parametrize(
+    "size", [3, (2, 3), 0, -2, (4, 8), 2.0, True, "2", (2,), (2, 2, 2), None]
+)
 def test_patches_must_divide_the_image(size):
     found = Explanation(scores=torch.ones(1, 4, 4), output=torch.ones(1))
     with pytest.raises(ArgumentError, match=r"does not divide images of 4 x 4"):

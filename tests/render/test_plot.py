@@ -71,10 +71,27 @@ def test_scores_are_laid_over_the_picture():
     found = Explanation(scores=scores, output=torch.ones(1), images=picture)
     (axes,) = panels(found.plot())
     drawn = axes.images[0].get_array()
-    assert drawn.shape == (4, 4, 3)
-    assert drawn[0, 0].tolist() == drawn[1, 1].tolist() == [213, 94, 0]
-    assert drawn[0, 3].tolist() == [255, 255, 255]  # white of the picture, no score
-    assert drawn[3, 0].tolist() == [160, 160, 160]  # black of the picture
+    assert drawn.shape == (4, 4 + 1 + 4, 3)  # the picture, a gap, the scores over it
+    assert drawn[0, 0].tolist() == [0, 0, 0]
+    assert drawn[0, 3].tolist() == drawn[0, 4].tolist() == [255, 255, 255]
+    assert drawn[0, 5].tolist() == drawn[1, 6].tolist() == [213, 94, 0]
+    assert drawn[0, 8].tolist() == [255, 255, 255]  # white of the picture, no score
+    assert drawn[3, 5].tolist() == [160, 160, 160]  # black of the picture
+
+
+def test_right_to_left_texts_start_on_the_right():
+    special = {"special": [[True, False, False]]}
+    (axes,) = panels(explanation([["[CLS]", "مرحبا", "بالعالم"]], meta=special).plot())
+    left, right = axes.get_xlim()
+    assert left > right
+    assert {text.get_ha() for text in axes.texts} == {"right"}
+    places = [text.get_position()[0] for text in axes.texts]
+    assert places == sorted(places)
+
+
+def test_a_notebook_shows_a_figure():
+    figure = explanation([["a"]]).plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")
 
 
 def test_no_scores_at_all_still_draw():

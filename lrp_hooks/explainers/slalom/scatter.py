@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ...render.canvas import canvas, require_matplotlib
 from ...render.colour import LIGHT, NEGATIVE, POSITIVE
-from ...render.plot import require_matplotlib
 from ...render.text import visible
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ def scatter(values: Tensor, importances: Tensor, names: Sequence[str]) -> Figure
     """
     require_matplotlib()
     from matplotlib.colors import LinearSegmentedColormap
-    from matplotlib.figure import Figure
 
     points = {
         (name, float(v), float(s)): None
@@ -42,7 +41,7 @@ def scatter(values: Tensor, importances: Tensor, names: Sequence[str]) -> Figure
     y = torch.tensor([s for _, _, s in points], dtype=torch.float64)
     scale = float((x * y.exp()).abs().max()) or 1.0
     ends = [[c / 255 for c in colour] for colour in (NEGATIVE, LIGHT, POSITIVE)]
-    drawn = Figure(figsize=(7, 5), layout="constrained")
+    drawn = canvas(7, 5)
     axes: Any = drawn.subplots()
     axes.axvline(0, color="0.8", zorder=0)
     axes.axhline(0, color="0.8", zorder=0)

@@ -1,0 +1,73 @@
+"""Figures that belong to no window, and are pictures in a notebook all the same."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from typing import TYPE_CHECKING
+
+from ..extras import require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["canvas", "fonts", "require_matplotlib"]
+
+# What writes scripts that the default font lacks, where it is installed.
+_OTHERS = (
+    "Noto Sans Mono CJK JP",
+    "Noto Sans CJK JP",
+    "WenQuanYi Zen Hei",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Emoji",
+    "Arial Unicode MS",
+)
+
+
+def require_matplotlib() -> None:
+    """Refuse to go on without matplotlib."""
+    require("matplotlib", "plot", "plot()")
+
+
+def canvas(width: float, height: float) -> Figure:
+    """Make an empty figure.
+
+    Args:
+        width: In inches.
+        height: In inches.
+
+    Returns:
+        The figure; a notebook shows it, whatever its settings.
+    """
+    require_matplotlib()
+    figure: Figure = _shown()(figsize=(width, height), layout="constrained")
+    return figure
+
+
+@cache
+def _shown() -> type[Figure]:
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        """A figure that notebooks know how to show."""
+
+        def _repr_png_(self) -> bytes:  # noqa: PLW3201 (notebooks look for it)
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return Shown
+
+
+@cache
+def fonts() -> list[str]:
+    """List the fonts that text is written in, the later ones for what others lack.
+
+    Returns:
+        Names as matplotlib takes them; none that is not installed.
+    """
+    from matplotlib import font_manager
+
+    known = set(font_manager.get_font_names())
+    return ["monospace", *(name for name in _OTHERS if name in known)]
