@@ -12,7 +12,7 @@ from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
 
 from .arguments import command_parser
-from .errors import LrpHooksError, UnruledWarning
+from .errors import LrpHooksError, LrpHooksWarning
 from .render.text import one_line
 
 __all__ = ["main"]
@@ -57,9 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         reason = f"standard output cannot be written: {error.strerror}"
         print(f"lrp-hooks: {reason}", file=stderr)
         return BAD_INPUT
-    for warning in caught:
-        if issubclass(warning.category, UnruledWarning):
-            print(f"lrp-hooks: {warning.message}", file=stderr)
+    ours = (w for w in caught if issubclass(w.category, LrpHooksWarning))
+    for message in dict.fromkeys(str(warning.message) for warning in ours):
+        print(f"lrp-hooks: {message}", file=stderr)
     return 0
 
 

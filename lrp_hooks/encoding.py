@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from .errors import TextError
+from .errors import TextError, UnknownTokensWarning
 
 __all__ = [
     "Encoded",
@@ -93,6 +94,7 @@ def encode(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Encoded:
     for number, text in enumerate(texts, start=1):
         which = f"text {number}" if len(texts) > 1 else "the text"
         rows.append(_row(tokenizer, text, which, limit))
+        _warn_of_unknown(tokenizer, rows[-1], which)
     return Encoded(
         batch=_batch(model, tokenizer, rows),
         tokens=[_names(tokenizer, row["input_ids"]) for row in rows],
@@ -189,6 +191,21 @@ def _row(
             f"{_quote(text)}. Shorten or split it."
         )
     return row
+
+
+def _warn_of_unknown(tokenizer: Any, row: dict[str, list[int]], which: str) -> None:
+    """Warn if the tokenizer knows less than half of a text."""
+    pairs = zip(row["input_ids"], row["special_tokens_mask"], strict=True)
+    plain = [i for i, special in pairs if not special]
+    nothing = getattr(tokenizer, "unk_token_id", None)
+    unknown = sum(i == nothing for i in plain)
+    if 2 * unknown > len(plain):
+        warnings.warn(
+            f"{unknown} of the {len(plain)} tokens of {which} are unknown to the "
+            f"tokenizer ({tokenizer.unk_token}): the model has not read them.",
+            UnknownTokensWarning,
+            stacklevel=3,
+        )
 
 
 def _check_text(text: str, which: str) -> None:

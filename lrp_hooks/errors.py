@@ -14,12 +14,14 @@ __all__ = [
     "CompiledModelError",
     "InferenceModeError",
     "LrpHooksError",
+    "LrpHooksWarning",
     "ModelFolderError",
     "NonFiniteError",
     "RegistrationError",
     "RuleError",
     "TargetError",
     "TextError",
+    "UnknownTokensWarning",
     "UnruledError",
     "UnruledWarning",
     "UnsupportedModelError",
@@ -100,5 +102,13 @@ class UnruledError(LrpHooksError, RuntimeError):
     """Something bends relevance and has no rule, or cuts it off (``strict=True``)."""
 
 
-class UnruledWarning(UserWarning):
+class LrpHooksWarning(UserWarning):
+    """Base class of what this library warns of."""
+
+
+class UnruledWarning(LrpHooksWarning):
     """Names what bends relevance without a rule, or cuts it off."""
+
+
+class UnknownTokensWarning(LrpHooksWarning):
+    """Most of a text is unknown to the tokenizer, so the model has not read it."""

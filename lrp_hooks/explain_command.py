@@ -58,6 +58,8 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
             model, text, arguments.method, tokenizer, target, **options
         )
         prediction = predict(model, tokenizer, encode(model, tokenizer, [text]).batch)
+        if prediction is not None:
+            explanation.meta["prediction"] = [str(prediction)]
         found.append((text, prediction, explanation))
     write_whole(_files(arguments, found))
     _print(found)

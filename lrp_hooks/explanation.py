@@ -45,7 +45,8 @@ class Explanation:
         meta: JSON-able extras. Known keys are ``"special"`` (``B`` lists of booleans:
             special tokens), ``"labels"`` (``{id: name}``), ``"subwords"`` (the mark by
             which the tokenizer tells parts of words), ``"extra"`` (names of columns
-            behind the tokens) and ``"rules"``.
+            behind the tokens), ``"rules"`` and ``"prediction"`` (``B`` strings: what
+            the model says).
 
     Raises:
         ArgumentError: If ``tokens`` are no lists of strings, one for each example, or

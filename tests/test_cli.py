@@ -309,3 +309,21 @@ def test_standard_output_that_is_full():
     assert done.stderr.splitlines() == [
         b"lrp-hooks: standard output cannot be written: No space left on device"
     ]
+
+
+@pytest.mark.parametrize("command", [["explain"], ["compare", "--methods", "lrp"]])
+def test_a_text_that_the_tokenizer_does_not_know_is_named_once(run, command):
+    code, out, err = run(*command, "\u090b \u090c good")
+    assert code == 0 and "[UNK]" in out
+    assert err == (
+        "lrp-hooks: 2 of the 3 tokens of the text are unknown to the tokenizer "
+        "([UNK]): the model has not read them.\n"
+    )
+    assert run(*command, "\u090b good")[2] == ""
+
+
+def test_a_page_says_what_the_model_says(run, tmp_path):
+    assert run("explain", SENTENCE, "--html", tmp_path / "a.html")[0] == 0
+    html = (tmp_path / "a.html").read_text()
+    said = re.search(r">prediction</span> <span [^>]*>([^<]*)</span>", html)[1]
+    assert said == "positive (probability 0.9185)"

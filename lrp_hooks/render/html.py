@@ -159,8 +159,11 @@ def _example(example: Example, scale: float, places: int) -> str:
         else _picture(part, scale, places)
         for part in example.parts
     )
+    said = ""
+    if example.prediction:
+        said = f'<span class="soft">prediction</span> {isolated(example.prediction)} '
     return (
-        f'<section><p><span class="soft">target</span> {isolated(example.target)} '
+        f'<section><p>{said}<span class="soft">target</span> {isolated(example.target)} '
         f'<span class="soft">output</span> {signed(example.output, example.places)}</p>'
         f"{parts}{_account(example) if example.account else ''}</section>"
     )

@@ -79,12 +79,14 @@ class Example:
         output: The explained scalar.
         parts: The scores, one part for each tensor that was read.
         account: The ledger, if there is one.
+        prediction: What the model says, if that is known.
     """
 
     target: str
     output: float
     parts: list[Strip | Picture]
     account: Account | None
+    prediction: str = ""
 
     @property
     def places(self) -> int:
@@ -124,6 +126,7 @@ def view(explanation: Explanation) -> View:
         method = f"{method} ({explanation.meta['rules']})"
     outputs = explanation.output.detach().flatten().tolist()
     accounts = _accounts(explanation)
+    predictions = explanation.meta.get("prediction")
     examples = [
         Example(
             target=target,
@@ -132,6 +135,7 @@ def view(explanation: Explanation) -> View:
                 _part(explanation, name, s, b, shown) for name, s in tensors.items()
             ],
             account=accounts[b] if accounts else None,
+            prediction=predictions[b] if predictions else "",
         )
         for b, target in enumerate(explanation.targets)
     ]

@@ -16,7 +16,7 @@ from torch import nn
 from .. import explainers
 from ..comparison import METHODS, compare
 from ..encoding import Encoded, encode, position_limit
-from ..errors import UnruledWarning
+from ..errors import LrpHooksWarning
 from ..explain import explain
 from ..explainers.lrp import LRP
 from ..explanation import Explanation
@@ -221,7 +221,7 @@ def _check_length(
 
 @contextmanager
 def _recorded() -> Generator[list[str]]:
-    """Collect what the library warns of modules without a rule.
+    """Collect what the library warns of.
 
     Yields:
         The messages, complete at the end.
@@ -230,7 +230,7 @@ def _recorded() -> Generator[list[str]]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield messages
-    kept = [str(w.message) for w in caught if issubclass(w.category, UnruledWarning)]
+    kept = [str(w.message) for w in caught if issubclass(w.category, LrpHooksWarning)]
     messages += dict.fromkeys(kept)
 
 
