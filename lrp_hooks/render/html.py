@@ -159,12 +159,15 @@ def _example(example: Example, scale: float, places: int) -> str:
         else _picture(part, scale, places)
         for part in example.parts
     )
-    said = ""
-    if example.prediction:
-        said = f'<span class="soft">prediction</span> {isolated(example.prediction)} '
+    terms = {"prediction": example.prediction, "target": example.target}
+    head = "".join(
+        f'<span class="soft">{term}</span> {isolated(name)} '
+        for term, name in terms.items()
+        if name or term == "target"
+    )
+    output = signed(example.output, example.places)
     return (
-        f'<section><p>{said}<span class="soft">target</span> {isolated(example.target)} '
-        f'<span class="soft">output</span> {signed(example.output, example.places)}</p>'
+        f'<section><p>{head}<span class="soft">output</span> {output}</p>'
         f"{parts}{_account(example) if example.account else ''}</section>"
     )
 
