@@ -7,9 +7,11 @@ import logging
 import os
 import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
+from typing import TextIO
 
 from .arguments import command_parser
 from .errors import LrpHooksError, LrpHooksWarning
@@ -34,14 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     stderr = sys.stderr
     try:
-        arguments = command_parser().parse_args(argv)
-        with _quiet() as caught:
-            # Imported here, since libraries have things to say when imported, too.
-            module = import_module(
-                f".{arguments.command.replace('-', '_')}_command", __package__
-            )
-            module.run(arguments, stderr)
-            sys.stdout.flush()
+        caught = _run(command_parser().parse_args(argv), stderr)
+        sys.stdout.flush()
     except LrpHooksError as error:
         print(one_line(f"lrp-hooks: {error}", LONGEST_MESSAGE), file=stderr)
         return BAD_INPUT
@@ -61,6 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for message in dict.fromkeys(str(warning.message) for warning in ours):
         print(f"lrp-hooks: {message}", file=stderr)
     return 0
+
+
+def _run(arguments: Namespace, stderr: TextIO) -> list[warnings.WarningMessage]:
+    """Run a command, and return what was warned of."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not all can write a "▁"
+    with _quiet() as caught:
+        # Imported here, since libraries have things to say when imported, too.
+        name = arguments.command.replace("-", "_")
+        import_module(f".{name}_command", __package__).run(arguments, stderr)
+    return caught
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def pack(path: str | PathLike[str], head: Head, tensors: Mapping[str, Tensor]) -
         "content": json.loads(head["content"]),
         "tensors": {name: _listed(tensor) for name, tensor in tensors.items()},
     }
-    return json.dumps(whole).encode()
+    return json.dumps(whole, allow_nan=False).encode()
 
 
 def unpack(

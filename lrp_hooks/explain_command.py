@@ -178,8 +178,6 @@ def _record(
 
 def _print(found: Sequence[Found]) -> None:
     """Print predictions, heat maps and ledgers."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # not all can write a "▁"
     for number, (_, prediction, explanation) in enumerate(found, start=1):
         if len(found) > 1:
             print(f"{chr(10) * (number > 1)}text {number} of {len(found)}")

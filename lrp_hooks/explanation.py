@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from numbers import Integral
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +149,7 @@ class Explanation:
             )
         tall, wide = scores.shape[1:]
         sides = size if isinstance(size, tuple) else (size, size)
-        whole = [side for side in sides if type(side) is int and side > 0]
+        whole = [side for side in sides if isinstance(side, Integral) and side > 0]
         if [len(sides), len(whole)] != [2, 2] or tall % whole[0] or wide % whole[1]:
             raise ArgumentError(
                 f"size={size!r} does not divide images of {tall} x {wide} pixels; pass "

@@ -34,7 +34,7 @@ def check_outputs(arguments: Namespace) -> None:
     kinds = ("html", *DRAWN, "json")
     asked = {kind: getattr(arguments, kind, None) for kind in kinds}
     given = {kind: path for kind, path in asked.items() if path is not None}
-    if len({Path(path).absolute() for path in given.values()}) < len(given):
+    if len({Path(path).resolve() for path in given.values()}) < len(given):
         raise ArgumentError(
             f"two outputs are to go into one file: {', '.join(given.values())}."
         )

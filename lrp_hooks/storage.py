@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -69,19 +70,28 @@ def load(path: str | PathLike[str], base: type) -> object:
     check_ending(path)
     try:
         head, tensors = _read(path)
+        return _decode(json.loads(head["content"]), tensors, base)
+    except ArgumentError:
+        raise
     except OSError as error:
         raise ArgumentError(_unreadable(path, error.strerror or error)) from error
     except _Unfit as error:
         raise ArgumentError(_unreadable(path, error)) from error
-    except (
-        safetensors.SafetensorError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-    ) as error:
-        raise ArgumentError(_unreadable(path, f"it is damaged ({error})")) from error
-    return _decode(json.loads(head["content"]), tensors, base)
+    except _DAMAGE as error:
+        reason = f"it is damaged ({type(error).__name__}: {error})"
+        raise ArgumentError(_unreadable(path, reason)) from error
+
+
+# What a file raises that is not as it was written.
+_DAMAGE = (
+    safetensors.SafetensorError,
+    AttributeError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class _Unfit(ValueError):
@@ -101,7 +111,7 @@ class _Encoder:
             ArgumentError: If JSON and tensors cannot express the value.
         """
         if value is None or isinstance(value, (bool, int, float, str)):
-            return value
+            return _plain(value)
         if isinstance(value, Tensor):
             return self._encode_tensor(value, where)
         if isinstance(value, Mapping):
@@ -150,6 +160,13 @@ class _Encoder:
         }
 
 
+def _plain(value: object) -> object:
+    """Return what JSON has a word for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {_KIND: "float", "value": str(value)}
+    return value
+
+
 def _decode(node: Any, tensors: Mapping[str, Tensor], base: type) -> Any:
     """Return the value that a JSON node stands for.
 
@@ -161,8 +178,8 @@ def _decode(node: Any, tensors: Mapping[str, Tensor], base: type) -> Any:
     if not isinstance(node, dict):
         return node
     kind = node[_KIND]
-    if kind == "tensor":
-        return tensors[node["name"]]
+    if kind in {"tensor", "float"}:
+        return tensors[node["name"]] if kind == "tensor" else float(node["value"])
     if kind == "dict":
         return {key: _decode(value, tensors, base) for key, value in node["items"]}
     if kind == "tuple":

@@ -152,6 +152,10 @@ BAD = {
     "no folder for png": (["explain", "a", "--png", "nosuch/f.png"], "nosuch/f.png"),
     "a folder as json": (["explain", "a", "--json", "."], r"'\.'"),
     "one file for two": (["explain", "a", "--json", "f", "--html", "./f"], "one file"),
+    "one file by two ways": (
+        ["explain", "a", "--json", "f", "--html", "tests/../f"],
+        "one file",
+    ),
     "a name with lines": (["explain", "a", "--model", "x\ny\x1b[31m\u2028"], r"x\\ny"),
     "a name without end": (["explain", "a", "--model", "x" * 9000], "xxx"),
 }
@@ -278,6 +282,23 @@ def test_as_a_process():
     )
     assert done.stdout.startswith(b"prediction  ")
     assert done.stderr == b""
+
+
+@pytest.mark.parametrize("command", [["explain"], ["compare", "--methods", "lrp"]])
+def test_what_standard_output_cannot_write(command, tmp_path):
+    folder = shutil.copytree(EMBEDDED, tmp_path / "model")
+    record = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = record["model"]["vocab"]
+    vocabulary["\u6620"] = vocabulary.pop("film")
+    (folder / "tokenizer.json").write_text(json.dumps(record))
+    done = subprocess.run(
+        [*COMMAND, *command, "\u6620", "--model", folder],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\\u6620" in done.stdout
 
 
 def test_bad_input_as_a_process(tmp_path):

@@ -185,6 +185,7 @@ def test_other_safetensors_files_are_refused(tmp_path):
         ('{"format": "lrp_hooks.explanation", "version": "7"}', "upgrade lrp_hooks"),
         ('{"format": "lrp_hooks.explanation", "version": [1]}', "damaged"),
         ("PK\x03\x04", "damaged"),
+        ("[" * 100_000, "damaged"),
     ],
 )
 def test_other_json_files_are_refused(tmp_path, text, message):
@@ -192,6 +193,43 @@ def test_other_json_files_are_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ArgumentError, match=message):
         Explanation.load(path)
+
+
+def test_a_number_beyond_its_type_is_damage(tmp_path):
+    path = tmp_path / "a.json"
+    relevance().save(path)
+    whole = json.loads(path.read_text())
+    next(iter(whole["tensors"].values()))["values"][0] = 10**400
+    path.write_text(json.dumps(whole))
+    with pytest.raises(ArgumentError, match="damaged"):
+        Explanation.load(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"$": "tensor", "name": "nosuch"},
+        {"$": "nosuch"},
+        {"$": "object", "class": 3, "fields": {}},
+        {"$": "float", "value": "1e"},
+        3,
+    ],
+)
+def test_content_that_makes_no_sense_is_damage(tmp_path, monkeypatch, content):
+    path = tmp_path / "a.json"
+    relevance().save(path)
+    monkeypatch.setattr("lrp_hooks.storage._digest", lambda *_: "forged")
+    rewrite(path, content=content, digest="forged")
+    with pytest.raises(ArgumentError, match=r"damaged|holds a int"):
+        Explanation.load(path)
+
+
+def test_json_has_no_words_for_numbers(tmp_path):
+    meta = {"odd": [math.nan, math.inf, -math.inf, 0.5]}
+    before = explanation([["a"]], meta=meta)
+    before.save(tmp_path / "a.json")
+    json.loads((tmp_path / "a.json").read_text(), parse_constant=pytest.fail)
+    assert same(Explanation.load(tmp_path / "a.json"), before)
 
 
 def test_json_is_plain_to_read(tmp_path):

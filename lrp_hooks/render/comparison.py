@@ -139,7 +139,7 @@ def _grid(shown: dict[str, View], b: int, colour: bool) -> list[str]:
     names = [visible(label) for label in strips]
     tokens = [visible(token) for token in next(iter(strips.values())).tokens]
     column = min(max(map(cell_width, tokens), default=0), 24)
-    lines = [" " * column + "".join(f"  {label:>9}" for label in names)]
+    lines = [" " * column + "".join(f"  {_right(label, 9)}" for label in names)]
     for t, token in enumerate(tokens):
         line = token + " " * (column - cell_width(token))
         for label, strip in strips.items():
@@ -151,13 +151,21 @@ def _grid(shown: dict[str, View], b: int, colour: bool) -> list[str]:
     return lines
 
 
+def _left(text: str, width: int) -> str:
+    return text + " " * (width - cell_width(text))
+
+
+def _right(text: str, width: int) -> str:
+    return " " * (width - cell_width(text)) + text
+
+
 def _numbers(comparison: Comparison) -> list[str]:
     """Return the table of rank correlations."""
     labels = [visible(label) for label in comparison.explanations]
     column = max(map(cell_width, labels))
     table = comparison.agreement().tolist()
     return [
-        f"  {label:<{column}}" + "".join(f"  {_share(value):>5}" for value in row)
+        f"  {_left(label, column)}" + "".join(f"  {_share(v):>5}" for v in row)
         for label, row in zip(labels, table, strict=True)
     ]
 
@@ -170,7 +178,7 @@ def _cost_lines(comparison: Comparison) -> list[str]:
     return [
         heading,
         *(
-            f"  {label:<{column}}  {cost.calls:>11}  {cost.sequences:>9}"
+            f"  {_left(label, column)}  {cost.calls:>11}  {cost.sequences:>9}"
             f"  {cost.seconds:>11.2f}"
             for label, cost in rows
         ),

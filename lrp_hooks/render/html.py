@@ -127,8 +127,8 @@ def _explanation(shown: View) -> str:
     parts = (part for example in shown.examples for part in example.parts)
     has_tokens = any(isinstance(part, Strip) for part in parts)
     return (
-        f'<p><span class="soft">method</span> {isolated(shown.method)}</p>'
-        f"{_legend(shown.scale, places)}{_NUMBERS * has_tokens}{examples}"
+        f'<div><p><span class="soft">method</span> {isolated(shown.method)}</p>'
+        f"{_legend(shown.scale, places)}{_NUMBERS * has_tokens}{examples}</div>"
     )
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from generation_models import language_model, word_tokenizer
 from hand_built import HOSTILE, explanation, hostile_text, shows
 from lrp_hooks import Explanation, compare, explain, explain_generation
+from lrp_hooks.render import html
 from lrp_hooks.sentiment import sentiment_model
 
 SENTENCE = "a gripping, funny film with a weak ending"
@@ -99,6 +100,14 @@ def test_numbers_without_a_pointer(tab, explained):
     width = tab.locator(".t").nth(2).bounding_box()["width"]
     tab.keyboard.press("Enter")
     assert tab.locator(".t").nth(2).bounding_box()["width"] < width - 20
+
+
+def test_each_explanation_has_its_own_switch_for_numbers(tab):
+    tab.set_content(html.page([explanation([["one"]]), explanation([["two"]])]))
+    after = "spans => spans.map(s => getComputedStyle(s, '::after').content !== 'none')"
+    for clicked, shown in ((0, [True, False]), (1, [True, True]), (0, [False, True])):
+        tab.locator("summary").nth(clicked).click()
+        assert tab.eval_on_selector_all(".t", after) == shown
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
