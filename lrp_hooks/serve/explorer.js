@@ -116,18 +116,17 @@ function tokens() {
 }
 
 async function showLayers(span) {
-  const mine = round;
   for (const each of tokens()) if (each.role) each.ariaPressed = String(each === span);
   part.layers.hidden = false;
   part.chosen.textContent = span.textContent;
   if (!flow) {
     part.chart.hidden = part.flow.hidden = true;
     say(part["layers-said"], "computing", true);
-    flow = ask("layers", asked);
   }
+  const mine = (flow ??= ask("layers", asked));
   try {
-    const answer = await flow;
-    if (mine !== round || span.ariaPressed !== "true") return;
+    const answer = await mine;
+    if (flow !== mine || span.ariaPressed !== "true") return;
     const rules = asked.rules ?? about.default_rules;
     say(part["layers-said"], `lrp (${rules}), from the input to the last block`);
     chart(answer.layers, answer.scores.map((row) => row[span.dataset.place]));
@@ -135,7 +134,9 @@ async function showLayers(span) {
     file.layers = answer.html;
     part.chart.hidden = part.flow.hidden = false;
   } catch (error) {
-    if (mine === round) say(part["layers-said"], error.message);
+    if (flow !== mine) return;
+    flow = undefined; // so that the next click asks again
+    say(part["layers-said"], error.name === "AbortError" ? "" : error.message);
   }
 }
 

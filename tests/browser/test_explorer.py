@@ -1,7 +1,6 @@
 """The explorer in a browser: typed, clicked, and read as people do."""
 
 import re
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -9,47 +8,25 @@ import torch
 from playwright.sync_api import expect
 from torch import nn
 
+from explorer_page import (
+    NUMBERS,
+    TEXT,
+    explained,
+    finished,
+    opened,
+    quiet_page,
+    settled,
+    titles,
+    tokens,
+)
 from explorer_server import serving
 from generation_models import VOCABULARY, language_model, word_tokenizer
 from lrp_hooks import explain
-from lrp_hooks.sentiment import sentiment_model
 
-TEXT = "a gripping, funny film with a weak ending"
 HOSTILE = (
     "<script>alert(1)</script> \"good\" 'bad' </textarea><img src=x onerror=alert(1)> "
     "&amp; \u202ereversed\u202c \u2066isolated 👩‍👩‍👧 مرحبا"
 )
-NUMBERS = "(spans) => spans.map((span) => Number(span.title))"
-
-
-@pytest.fixture(scope="module")
-def sentiment():
-    return sentiment_model()
-
-
-@pytest.fixture(scope="module")
-def client(sentiment):
-    with serving(*sentiment) as client:
-        yield client
-
-
-def opened(tab, client):
-    tab.goto(client.url)
-    tab.wait_for_selector("#method option", state="attached")
-    return tab
-
-
-def explained(tab, text=None):
-    """Type a text, press the button, and wait until everything is there."""
-    if text is not None:
-        tab.fill("#text", text)
-    tab.click("#explain")
-    return finished(tab)
-
-
-def finished(tab):
-    expect(tab.locator("#status")).to_have_text("done", timeout=30_000)
-    return tab
 
 
 def downloaded(tab, folder):
@@ -60,26 +37,6 @@ def downloaded(tab, folder):
     path = folder / "explanation.html"
     download.value.save_as(path)
     return path
-
-
-def tokens(tab):
-    return tab.locator("#explanation .text .t").all_text_contents()
-
-
-def titles(tab):
-    return tab.eval_on_selector_all("#explanation .text .t", NUMBERS)
-
-
-@contextmanager
-def quiet_page(browser, *, allowed):
-    """Open a page on which the browser may report one status, and nothing else."""
-    context = browser.new_context()
-    page, said = context.new_page(), []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    yield page
-    context.close()
-    assert said and all(f"status of {allowed}" in line for line in said), said
 
 
 def test_a_text_is_explained(tab, client, sentiment):
@@ -111,32 +68,6 @@ def test_method_rules_target_and_words_are_chosen(tab, client, sentiment):
     assert tab.is_disabled("#rules")
     explained(tab)
     assert "decompx" in tab.inner_text("#explanation")
-
-
-def test_a_token_shows_its_way_through_the_layers(tab, client, sentiment):
-    model, tokenizer = sentiment
-    explained(opened(tab, client), TEXT)
-    place = tokens(tab).index("funny")
-    names = [f"bert.encoder.layer.{i}" for i in range(4)]
-    found = explain(model, TEXT, "lrp", tokenizer, layers=names)
-    rows = [found.scores, *(found.layers[name].sum(-1) for name in names)]
-
-    def chart():
-        tab.wait_for_selector("#chart tr")
-        cells = tab.locator("#chart td:nth-child(2)").all_text_contents()
-        return [float(cell) for cell in cells]
-
-    tab.locator("#explanation .text .t").nth(place).click()
-    assert chart() == pytest.approx([float(row[0, place]) for row in rows], abs=1e-4)
-    assert tab.inner_text("#chosen") == "funny"
-    tab.locator("#explanation .text .t").first.click()
-    expect(tab.locator("#chosen")).to_have_text("[CLS]")
-    assert chart() == pytest.approx([float(row[0, 0]) for row in rows], abs=1e-4)
-    assert tab.locator("#explanation [aria-pressed=true]").all_inner_texts() == [
-        "[CLS]"
-    ]
-    tab.click("#flow summary")
-    assert "entered above" in tab.inner_text("#flow-picture")
 
 
 def test_a_hostile_text_is_shown_as_typed_and_runs_nothing(tab, client, tmp_path):
@@ -240,6 +171,30 @@ def test_two_at_once_see_their_own(browser, client, sentiment):
         context.close()
 
 
+def test_words_are_merged_as_soon_as_they_are_asked_for(tab, client):
+    explained(opened(tab, client), "unfilmable")
+    assert len(tokens(tab)) > 3
+    with tab.expect_response("**/compare"):
+        tab.check("#words")
+    finished(tab)
+    assert tokens(tab) == ["[CLS]", "unfilmable", "[SEP]"]
+
+
+def test_a_new_question_gives_up_the_old_one(tab, client):
+    def hold(route):
+        if "old" not in route.request.post_data:
+            route.continue_()
+
+    opened(tab, client)
+    given_up = []
+    tab.on("requestfailed", lambda request: given_up.append(request.post_data))
+    tab.route("**/explain", hold)
+    tab.fill("#text", "old")
+    tab.click("#explain")
+    explained(tab, "new")
+    assert len(given_up) == 1 and "old" in given_up[0]
+
+
 def test_an_answer_that_comes_late_is_dropped(tab, client):
     """The first answer is held back until the second is shown."""
     held = []
@@ -260,8 +215,8 @@ def test_an_answer_that_comes_late_is_dropped(tab, client):
         tab.wait_for_timeout(10)
     explained(tab, "so good")
     route, response = held[0]
-    route.fulfill(response=response)
-    tab.wait_for_timeout(100)
+    with settled(tab, "**/explain"):
+        route.fulfill(response=response)
     assert tokens(tab) == ["[CLS]", "so", "good", "[SEP]"]
     assert tab.inner_text("#status") == "done"
 

@@ -1,6 +1,7 @@
 """``lrp-hooks evaluate`` goes on where it was stopped, and leaves nothing behind."""
 
 import json
+import math
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from lrp_hooks import cli
 
 WORDS = "a gripping funny dull film with weak strong plot and no end at all".split()
 ROWS = 40
+SECONDS = 120
 # Portions of one text each, so that there are many.
 OPTIONS = ["--methods", "lrp,random_baseline", "--metrics", "activation,aopc"]
 OPTIONS += ["--chunk", "1"]
@@ -117,6 +119,20 @@ def children(process):
     return Path(f"/proc/{process}/task/{process}/children").read_text("ascii").split()
 
 
+def until(condition, process):
+    """Wait for what a process is to do; fail if it has ended or takes too long."""
+    end = time.monotonic() + SECONDS
+    while True:
+        alive = Path(f"/proc/{process}").exists()
+        if condition():
+            return
+        if not alive or time.monotonic() > end:
+            with suppress(ProcessLookupError):
+                os.killpg(process, signal.SIGKILL)
+            pytest.fail(f"the process {'takes too long' if alive else 'has ended'}")
+        time.sleep(0.001)
+
+
 @pytest.mark.parametrize(
     ("sent", "early", "code", "then"),
     [
@@ -128,8 +144,10 @@ def children(process):
 def test_workers(run, starter, data, whole, tmp_path, sent, early, code, then):
     more = ["evaluate", "--data", data, *OPTIONS, "--out", tmp_path]
     process = starter.start(*more, "--workers", 2)
-    while len(children(process)) < 3 if early else not stamps(tmp_path):
-        time.sleep(0.01)
+    if early:
+        until(lambda: len(children(process)) >= 3, process)
+    else:
+        until(lambda: stamps(tmp_path), process)
     for worker in children(process) if early else ():
         time.sleep(0.5)
         os.kill(int(worker), signal.SIGINT)  # they never hear of it
@@ -149,16 +167,25 @@ def test_workers(run, starter, data, whole, tmp_path, sent, early, code, then):
     assert_same_results(tmp_path, whole)
 
 
+def moved_on(folder, before, latest):
+    """Make a condition: there are other portions, or all, or it is later than that."""
+
+    def condition():
+        count = len(stamps(folder))
+        return count != before or count == ROWS or time.monotonic() > latest
+
+    return condition
+
+
 def test_killed_ten_times_at_random_moments(starter, data, whole, tmp_path):
     more = ["evaluate", "--data", data, *OPTIONS, "--out", tmp_path]
-    kept, kills, draw = {}, 0, random.Random()
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    kept, kills, draw = {}, 0, random.Random(seed)
     while kills < 10:
         process, latest = starter.start(*more), time.monotonic() + draw.uniform(0, 2)
         # Half of the kills come at any moment, half after some more portions.
-        while len(stamps(tmp_path)) in {len(kept)} - {ROWS}:
-            if kills % 2 == 0 and time.monotonic() > latest:
-                break
-            time.sleep(0.001)
+        until(moved_on(tmp_path, len(kept), math.inf if kills % 2 else latest), process)
         time.sleep(draw.uniform(0, 0.2))
         with suppress(ProcessLookupError):  # it may be done already
             os.kill(process, signal.SIGKILL)

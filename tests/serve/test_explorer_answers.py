@@ -10,14 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hand_built import hostile_text
-from lrp_hooks import RuleSet, explain, explainers
-from lrp_hooks.render import html
+from lrp_hooks import RuleSet, compare, explain, explainers, layer_flow
+from lrp_hooks.comparison import METHODS
+from lrp_hooks.render import comparison, html
+from lrp_hooks.render import layer_flow as layers
 
 TEXTS = (
     "a gripping , funny film with a weak ending",
     "an overlong , unfunny mess",
     "the plot is thin but the acting saves it",
 )
+# Neither the prediction nor the rules that are taken unasked, and of several parts.
+WHOLE = {
+    "text": "unfilmable dreadfullish",
+    "target": "positive",
+    "rules": "attnlrp",
+    "words": True,
+}
 
 
 class Reader(HTMLParser):
@@ -137,6 +146,29 @@ def test_the_comparison_has_the_chosen_method_once(client):
     assert plain == heads(rules="conservative") == heads(method="decompx")
     assert heads(rules="cp-lrp") == f"{plain}lrp (cp-lrp)"
     assert heads(method="alti", words=True) == f"{plain}alti"
+
+
+def test_the_comparison_answers_the_whole_question(client, sentiment):
+    model, tokenizer = sentiment
+    methods = {name: {} for name in METHODS}
+    methods["lrp (attnlrp)"] = {"method": "lrp", "rules": "attnlrp"}
+    found = compare(model, WHOLE["text"], methods, tokenizer, "positive")
+    for label, each in found.explanations.items():
+        found.explanations[label] = each.words()
+    _, answer = client.ask("/compare", **WHOLE)
+    shown, wanted = (
+        page.split("<caption>cost")[0]  # seconds are never the same
+        for page in (answer["html"], comparison.fragment(found))
+    )
+    assert shown == wanted
+
+
+def test_the_picture_of_layers_answers_the_whole_question(client, sentiment):
+    found = direct(
+        sentiment, WHOLE["text"], target="positive", rules="attnlrp", layers="blocks"
+    )
+    _, answer = client.ask("/layers", **WHOLE)
+    assert answer["html"] == layers.fragment(layer_flow(found).words())
 
 
 def test_two_at_once_get_their_own_numbers(client, sentiment):

@@ -10,6 +10,7 @@ import pytest
 
 from explorer_server import SECONDS, serving
 from lrp_hooks.serve.limits import LARGEST_BODY, Rate
+from lrp_hooks.serve.refusal import Refusal
 from lrp_hooks.serve.turns import Turns
 
 HEAD = (
@@ -126,6 +127,17 @@ def test_clients_are_counted_apart_and_120_a_minute_are_served():
         rate.check("10.0.0.1")
     rate.check("10.0.0.2")
     with pytest.raises(Exception, match="more than 120 requests") as refused:
+        rate.check("10.0.0.1")
+    assert refused.value.status == 429
+
+
+def test_a_pause_earns_no_more_than_one_minute_has():
+    now = [0.0]
+    rate = Rate(3, clock=lambda: now[0])
+    now[0] = 600.0
+    for _ in range(3):
+        rate.check("10.0.0.1")
+    with pytest.raises(Refusal, match="more than 3 requests") as refused:
         rate.check("10.0.0.1")
     assert refused.value.status == 429
 

@@ -158,6 +158,21 @@ def test_a_masked_model_explains_what_stands_at_the_mask(masked):
     assert status == 200, answer
 
 
+def test_of_two_masks_the_first_is_explained(masked):
+    client, model, tokenizer = masked
+    text = "the [MASK] of [MASK] is Paris"
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        logits = model(ids).logits[0, 1]
+    best = int(logits.argmax())
+    expected = explain(
+        model, text, "lrp", tokenizer, lambda output: output.logits[:, 1, best]
+    )
+    _, answer = client.ask("/explain", text=text)
+    assert f"{float(logits.softmax(0)[best]):.4f}" in answer["prediction"]
+    assert numbers(answer) == pytest.approx(expected.scores[0].tolist(), abs=1e-4)
+
+
 def test_a_masked_model_asks_for_a_mask(masked):
     status, answer = masked[0].ask("/explain", text=TEXT)
     assert status == 422

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from contextlib import closing, contextmanager
@@ -27,6 +28,18 @@ Explorer.compare = lambda *_: time.sleep(10**6)
 """
 
 
+def address(process):
+    """Return the line with the address, or fail with what the command says instead."""
+    late = threading.Timer(SECONDS, process.kill)
+    late.start()
+    line = process.stdout.readline().strip()
+    late.cancel()
+    if not line:
+        process.kill()
+        pytest.fail(f"no address, but {process.communicate()[1]!r}")
+    return line
+
+
 @contextmanager
 def command(*arguments, before=""):
     """Run the command, up to the line with its address."""
@@ -39,8 +52,7 @@ def command(*arguments, before=""):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     try:
-        url = process.stdout.readline().strip()
-        yield process, url
+        yield process, address(process)
     finally:
         process.kill()
         process.wait(SECONDS)
@@ -59,7 +71,7 @@ def ask(url, path, seconds=SECONDS, **question):
 
 def test_it_serves_until_ctrl_c():
     with command() as (process, url):
-        assert url.startswith("http://127.0.0.1:"), process.stderr.read()
+        assert url.startswith("http://127.0.0.1:")
         status, answer = ask(url, "/explain", text="a gripping film")
         assert status == 200 and "positive" in answer["prediction"]
         # A page left open must not hold the server up.
@@ -148,10 +160,15 @@ def test_missing_libraries_are_named(monkeypatch, missing):
         serve_command.run(arguments, sys.stderr)
 
 
+def test_so_many_connections_are_served_at_once():
+    assert serve_command.server(None).config.limit_concurrency == 100
+
+
 def test_a_bad_model_leaves_the_port_free(run, tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
     with closing(serve_command.listen("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     code, _, err = run("serve", "--port", port, "--model", tmp_path)
     assert code == 2 and "holds no model" in err
     serve_command.listen("127.0.0.1", port).close()
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
