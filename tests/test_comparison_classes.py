@@ -5,8 +5,10 @@ import re
 import pytest
 import torch
 
-from lrp_hooks import ArgumentError, compare, explain, explain_command
-from lrp_hooks.render.colour import class_name, level
+from hand_built import explanation
+from lrp_hooks import ArgumentError, Comparison, compare, explain, explain_command
+from lrp_hooks.comparison import Cost
+from lrp_hooks.render.colour import ansi, class_name, level
 from lrp_hooks.sentiment import sentiment_model
 
 TEXT = "a gripping, funny film with a weak ending"
@@ -130,3 +132,66 @@ def test_a_bar_where_there_is_someone_to_see_it(sentiment, capsys):
     assert not capsys.readouterr().err
     compare(model, "bad", ("lrp",), tokenizer, progress=True)
     assert "0/1" in capsys.readouterr().err
+
+
+ROWS = {"x": [4.0, -2.0, 1.0], "y": [-0.1, 0.2, 0.05]}
+LEVELS_OF = [[12, -6], [-6, 12], [3, 3]]  # each method's own scale: 4.0 and 0.2
+
+
+@pytest.fixture
+def two():
+    found = {
+        method: explanation([list("abc")], scores=torch.tensor([row]), method=method)
+        for method, row in ROWS.items()
+    }
+    return Comparison(found, {"x": Cost(3, 7, 0.5), "y": Cost(5, 9, 0.25)})
+
+
+def test_cells_have_the_number_and_the_shade_of_their_own_method(two):
+    table = two.to_html().split("<table>")[1]
+    cells = re.findall(r'<td class="(\w+)">([^<]+)</td>', table)
+    numbers = [number for pair in zip(*ROWS.values(), strict=True) for number in pair]
+    assert [float(number) for _, number in cells] == pytest.approx(numbers)
+    shades = [class_name(step) for row in LEVELS_OF for step in row]
+    assert [shade for shade, _ in cells] == shades
+
+
+def test_each_text_says_how_far_its_scale_goes(two):
+    ends = re.findall(r"up to ([^<]+)</p>", two.to_html(rows="methods"))
+    assert [float(end) for end in ends] == pytest.approx([4.0, 0.2])
+
+
+def test_a_terminal_has_the_same_numbers_and_shades(two):
+    grounds = re.compile(r"48;5;(\d+)m *([+-][\d.]+)")
+    lines = two.to_terminal(colour=True).splitlines()[3:6]
+    for t, (line, steps) in enumerate(zip(lines, LEVELS_OF, strict=True)):
+        wanted = [re.search(r"48;5;(\d+)m", ansi("x", step))[1] for step in steps]
+        cells = grounds.findall(line)
+        assert [ground for ground, _ in cells] == wanted
+        numbers = [float(number) for _, number in cells]
+        assert numbers == pytest.approx([row[t] for row in ROWS.values()])
+
+
+def test_agreement_has_its_sign(two):
+    # The ranks are 3, 1, 2 and 1, 3, 2: Spearman's coefficient is -1.
+    html, text = two.to_html(), two.to_terminal(colour=False)
+    table = html.split("<table>")[2]
+    cells = re.findall(r'<td class="(\w+)">([^<]+)</td>', table)
+    assert cells == [
+        *(("p12", "+1.00"), ("n12", "-1.00")),
+        *(("n12", "-1.00"), ("p12", "+1.00")),
+    ]
+    assert re.search(r"^  x +\+1\.00 +-1\.00\n  y +-1\.00 +\+1\.00$", text, re.M)
+
+
+def test_costs_are_in_their_columns(two):
+    table = two.to_html().split("<table>")[3]
+    assert re.findall(r'<th scope="col">([^<]+)<', table)[1:] == [
+        "model calls",
+        "sequences",
+        "CPU seconds",
+    ]
+    assert re.findall(r"<td>([^<]+)</td>", table) == [*"37", "0.50", *"59", "0.25"]
+    text = two.to_terminal(colour=False)
+    assert re.search(r"^cost +model calls +sequences +CPU seconds$", text, re.M)
+    assert re.search(r"^  x +3 +7 +0\.50\n  y +5 +9 +0\.25$", text, re.M)

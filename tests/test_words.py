@@ -167,3 +167,37 @@ def test_words_of_images_are_refused():
 def test_tokens_must_fit_the_scores(tokens, message):
     with pytest.raises(ArgumentError, match=message):
         relevance(tokens=tokens)
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        (0x3041, 0x30FF),  # Hiragana and Katakana
+        (0x3400, 0x4DBF),
+        (0x4E00, 0x9FFF),
+        (0xF900, 0xFAD9),  # compatibility ideographs
+        (0x20000, 0x323AF),  # the planes beyond
+    ],
+)
+def test_every_script_without_spaces(first, last):
+    first, last = chr(first), chr(last)
+    merged = explanation([["▁a", f"▁{first}", last, "▁b", "c"]]).words()
+    assert merged.tokens == [["a", first, last, "bc"]]
+
+
+def test_scripts_with_spaces_stay_together():
+    words = ["\uac00\ub098", "\u0e01\u0e02", "\ufb00\ufb01", "\U0001f469\U0001f467"]
+    tokens = [part for first, last in words for part in (f"▁{first}", last)]
+    assert explanation([tokens]).words().tokens == [words]
+
+
+@pytest.mark.parametrize("space", ["\t", "\r", "\n", " "])
+def test_white_space_begins_a_word_in_byte_level_vocabularies(space):
+    tokens = [spelled(" a"), "b", spelled(f"{space}c"), "d"]
+    assert explanation([tokens]).words().tokens == [["ab", "cd"]]
+
+
+def test_sums_are_taken_in_double_precision():
+    scores = torch.tensor([[1e8, 1.0, -1e8]])
+    merged = explanation([["a", "##b", "##c"]], scores=scores).words()
+    assert merged.scores.tolist() == [[1.0]]

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from captum_models import classifier
-from lrp_hooks import ArgumentError, instrument
-from lrp_hooks.captum import ConservativeRelevance, LayerRelevance
+from lrp_hooks import ArgumentError, UnruledWarning, instrument
+from lrp_hooks.captum import ConservativeRelevance, LayerRelevance, NeuronRelevance
 from small_models import FAMILIES, convolution, hugging_face
 from strategies import build, noise, seeds, specs, tokens
 
@@ -186,3 +186,43 @@ def test_a_subclass_may_multiply_in_its_own_way():
     model = classifier()
     found = Twice(model, model[1]).attribute(X, 1)
     assert_close(found, 2 * LayerRelevance(model, model[1]).attribute(X, 1))
+
+
+def test_arguments_for_the_gradient_are_passed_on():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 2)).double()
+    x, method = X.double(), LayerRelevance(model, model[0])
+    twice = {"grad_outputs": [torch.tensor(2.0).double()] * len(x)}
+    found = method.attribute(x, 1, grad_kwargs=twice)
+    assert_close(found, 2 * (model[0](x) * model[1].weight[1]).detach())
+    assert_close(found, 2 * method.attribute(x, 1))
+
+
+def test_a_neuron_of_what_a_layer_is_given():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 4)).double()
+    x, method = X.double(), NeuronRelevance(model, model[1])
+    given = method.attribute(x, 1, attribute_to_neuron_input=True)
+    assert_close(given, (x * model[0].weight[1]).detach())
+    returned = method.attribute(x, 1)
+    assert_close(returned, (x * (model[1].weight[1] @ model[0].weight)).detach())
+
+
+class Aside(nn.Module):
+    """Has a layer that is given nothing of the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.aside, self.last = nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.last(x + self.aside(torch.ones_like(x) * self.last.bias[0]))
+
+
+def test_a_neuron_that_depends_on_no_input_has_none():
+    model = Aside().double()
+    method = NeuronRelevance(model, model.aside)
+    for before in (True, False):
+        with pytest.warns(UnruledWarning, match="no gradient reaches"):
+            found = method.attribute(X, 1, attribute_to_neuron_input=before)
+        assert torch.equal(found, torch.zeros_like(X))

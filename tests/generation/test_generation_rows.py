@@ -10,6 +10,7 @@ from generation_models import SHAPES, VOCABULARY, language_model, word_tokenizer
 from lrp_hooks import (
     Contrast,
     LeafRule,
+    NonFiniteError,
     UnruledWarning,
     UnsupportedModelError,
     explain_generation,
@@ -207,6 +208,37 @@ def test_what_cannot_be_batched_is_explained_one_by_one():
     assert found.meta["chunk"] == 1 and found.meta["backward_passes"] == 3
     with pytest.warns(UserWarning, match="custom|rule"):
         assert_rows_are_prefixes(model, found, "gradient")
+
+
+def test_functions_without_a_rule_are_told_of():
+    model = language_model()
+    model.model.layers[0].mlp.act_fn.forward = Strange.apply
+    with pytest.warns(UnruledWarning, match="Strange"):
+        explain_generation(model, TOKENIZER, PROMPT, continuation=[3], rules="gradient")
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    model = language_model()
+    model.model.layers[0].mlp.up_proj.weight.data[0, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match="layers.0.mlp.up_proj.weight"):
+        explain_generation(model, TOKENIZER, PROMPT, continuation=[3])
+
+
+class Overflowing(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * torch.inf
+
+
+def test_relevance_that_is_not_finite_is_refused():
+    model = language_model()
+    model.model.layers[0].mlp.act_fn.forward = Overflowing.apply
+    with pytest.warns(UnruledWarning), pytest.raises(NonFiniteError, match="relevance"):
+        explain_generation(model, TOKENIZER, PROMPT, continuation=[3], rules="gradient")
 
 
 def test_memory_is_bounded(monkeypatch):

@@ -16,6 +16,7 @@ from lrp_hooks import (
     explain_generation,
 )
 from lrp_hooks.readout import Contrast
+from lrp_hooks.render.colour import ansi
 
 HOSTILE = "<s> <script>alert(1)</script> \"onclick= '&amp; \u202e\u2069x $y$".split()
 PLAIN = "<s> one two three four five".split()
@@ -246,3 +247,50 @@ def test_a_real_explanation_is_shown():
     assert [text for text, _ in Page(found.to_html()).spans] == found.tokens[0]
     assert "(constants)" in found.to_terminal(colour=False)
     assert found.words().scores.shape == found.scores.shape
+
+
+STRONG = torch.zeros(3, 6).double()
+STRONG[1] = torch.tensor([90.0, 1.0, -6.0, 3.0, 0.0, 0.0])
+
+
+def test_a_title_has_the_output_and_what_it_drew_on_most():
+    tokens = [*PLAIN, *"six seven eight".split()]
+    found = made(tokens, prompt=6)
+    titles = [given["title"] for _, given in Page(found.to_html()).spans[6:]]
+    for t, title in enumerate(titles):
+        name, output, drawn = re.fullmatch(
+            r"(\w+): (\S+) = (.*); \.\.\.", title
+        ).groups()
+        assert name == tokens[6 + t]
+        assert float(output) == pytest.approx(found.output[t].item(), abs=1e-4)
+        row = found.scores[t].tolist()
+        order = sorted(range(len(row)), key=lambda c: -abs(row[c]))[:5]
+        parts = [part.split(" ") for part in drawn.split("; ")]
+        assert [token for token, _ in parts] == [tokens[c] for c in order]
+        numbers = [float(number) for _, number in parts]
+        assert numbers == pytest.approx([row[c] for c in order], abs=1e-4)
+
+
+def test_the_legend_goes_from_against_to_for():
+    steps = re.findall(r'class="step (\w+)"', made(PLAIN).to_html())
+    below, above = [f"n{n}" for n in range(12, 0, -1)], [f"p{n}" for n in range(1, 13)]
+    assert steps == [*below, "z", *above]
+
+
+def test_the_terminal_colours_what_a_token_drew_on():
+    blocks = made(PLAIN, scores=STRONG).to_terminal(colour=True, width=80).split("\n\n")
+    # The special token takes more than all, and sets no scale.
+    levels = {"<s>": 12, "one": 2, "two": -12, "three": 6}
+    colours = [ansi(x, step, dim=x == "<s>") for x, step in levels.items()]
+    assert blocks[1].splitlines()[1:] == [" ".join(colours)]
+
+
+def test_the_figure_is_centred_and_says_where_the_prompt_ends():
+    axes = made(PLAIN, scores=STRONG).plot().axes[0]
+    assert axes.images[0].get_clim() == (-6, 6)
+    assert [label.get_text() for label in axes.get_yticklabels()] == PLAIN[3:]
+    assert [label.get_text() for label in axes.get_xticklabels()] == PLAIN
+    (border,) = axes.lines
+    assert set(border.get_xdata()) == {2.5}  # between the third column and the fourth
+    low, high = (axes.images[0].cmap(end) for end in (0.0, 1.0))
+    assert low[2] > low[0] and high[0] > high[2]  # blue below, vermilion above

@@ -273,3 +273,10 @@ def test_no_scope_is_open_behind_the_model(bert):
     with instrumented(model) as lrp:
         lrp.attribute(inputs, target, layers="heads")
     assert seen == [None]
+
+
+def test_a_part_is_not_another_whose_name_begins_alike():
+    model = language_model("GPT2", num_hidden_layers=11)
+    with instrumented(model) as lrp:
+        found = lrp.attribute(tokens(1, 3), 2, layers="transformer.h.1.heads")
+    assert list(found.layers) == ["transformer.h.1.attn.heads"]

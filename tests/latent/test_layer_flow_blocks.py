@@ -313,3 +313,48 @@ def test_a_sequence_of_unlike_modules_is_looked_into():
         "all.1.steps.0",
         "all.1.steps.1",
     ]
+
+
+class Coarsening(nn.Module):
+    """Two lists of blocks, the second of which has half as many positions."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fine, self.coarse = (
+            nn.ModuleList(nn.Linear(3, 3) for _ in range(2)) for _ in range(2)
+        )
+
+    def forward(self, x):
+        for block in self.fine:
+            x = block(x)
+        x = x.unflatten(1, (-1, 2)).mean(2)
+        for block in self.coarse:
+            x = block(x)
+        return x.sum(1)
+
+
+def test_blocks_have_the_positions_of_what_is_read():
+    found = blocks(Coarsening(), noise(2, 4, 3, dtype=torch.float32))
+    assert list(found.layers) == ["fine.0", "fine.1"]
+
+
+class Overwriting(nn.Module):
+    """Overwrites what its first block returned."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.ModuleList(nn.Linear(3, 3) for _ in range(2))
+
+    def forward(self, x):
+        x = self.layers[0](x)
+        x += 1.0
+        return self.layers[1](x).sum(1)
+
+
+def test_a_block_s_output_is_what_it_returned_though_it_is_overwritten():
+    model, x = Overwriting().double(), noise(2, 4, 3).double()
+    found = blocks(model, x).layers["layers.0"]
+    expected = model.layers[0](x) * model.layers[1].weight[0]
+    torch.testing.assert_close(found, expected.detach())

@@ -236,3 +236,25 @@ def test_estimates_on_a_trained_model():
         ])
         found[name] = float(torch.corrcoef(pairs)[0, 1])
     assert found["relp"] > max(0.8, found["gradient"])
+
+
+def test_dropout_is_off_while_effects_are_measured():
+    model = language_model("GPT2", resid_pdrop=0.5)
+    original, patch = two_texts()
+    layer = "transformer.h.0"
+    expected = measured_effects(model, original, patch, 3, layers=layer)[layer]
+    model.train()
+    found = measured_effects(model, original, patch, 3, layers=layer)[layer]
+    assert torch.equal(found, expected) and expected.abs().max() > 1e-3
+    assert model.training and model.transformer.drop.training
+
+
+def test_effects_on_a_padded_text_are_those_on_the_text_alone(llama):
+    original, patch = two_texts()
+    layer, mask = STREAM.format(0), torch.ones(2, 5, dtype=torch.long)
+    mask[0, 4] = 0
+    padded = [{**inputs, "attention_mask": mask} for inputs in (original, patch)]
+    found = measured_effects(llama, *padded, [4, 7], layers=layer)[layer]
+    alone = [{"input_ids": x["input_ids"][:1, :4]} for x in (original, patch)]
+    close(found[:1, :4], measured_effects(llama, *alone, 4, layers=layer)[layer])
+    close(found[0, 4], torch.tensor(0.0).double())

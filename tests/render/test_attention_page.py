@@ -269,3 +269,29 @@ def test_what_a_tokenizer_returned_names_its_tokens():
     plain = AttentionMaps.of(model, dict(batch))
     assert plain.tokens is None
     assert [token for token, _ in Page(plain.to_html()).texts[0]] == list("01234")
+
+
+TWO_HEADS = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]], [[0.5, 0.5], [1.0, 0.0]]]])
+
+
+def test_tokens_attend_with_the_mean_over_heads():
+    html = AttentionMaps((AttentionMap("a", TWO_HEADS),)).to_html(["one", "two"])
+    ((first, _),) = Page(html).texts
+    assert first[1]["title"] == "one: one 0.750; two 0.250"
+    captions = re.findall(r"<figcaption>([^<]*)<", html)
+    assert captions == ["head 0", "head 1"]
+
+
+def test_the_first_layer_is_unfolded():
+    both = AttentionMaps((AttentionMap("a", TWO_HEADS), AttentionMap("b", TWO_HEADS)))
+    html = both.to_html(["one", "two"])
+    assert re.findall(r"<details( open)?>", html) == [" open", ""]
+
+
+def test_a_figure_names_its_heads_and_colours_by_the_square_root():
+    axes = AttentionMaps((AttentionMap("a", TWO_HEADS),)).plot().axes[0]
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert names == ["head 0", "head 1"]
+    places = axes.get_xticks()
+    assert list(places) == sorted(places)
+    assert axes.images[0].norm(0.25) == pytest.approx(0.5)

@@ -272,3 +272,54 @@ def test_notebooks_get_a_fragment():
     assert html.startswith('<div class="lrp-hooks"><style>')
     assert Page(html).tokens == Page(explanation([list(HOSTILE)]).to_html()).tokens
     assert "<body" not in html
+
+
+def bars(html):
+    """Return the rows of ledgers: name, number, class of colour, left edge, width."""
+    found = re.findall(
+        r'<th scope="row"><span[^>]*>([^<]+)</span></th><td>([^<]+)</td><td>'
+        r'<span class="track"><span class="bar (\w+)" style="left:([\d.]+)%;'
+        r"width:([\d.]+)%",
+        html,
+    )
+    return [(n, float(v), c, float(x), float(w)) for n, v, c, x, w in found]
+
+
+def test_bars_of_the_ledger_point_where_their_numbers_do():
+    found = relevance(batch=1, tokens=[list("abcde")])
+    groups, sources = found.to_html().split("all 4 sources")
+    named = dict(found.ledger.groups)
+    named["tokens"] = named.pop("inputs")
+    for part, terms in ((groups, named), (sources, found.ledger.sources)):
+        rows, largest = bars(part), max(abs(v.item()) for v in terms.values())
+        assert {name for name, *_ in rows} == set(terms)
+        for name, number, shade, left, width in rows:
+            value = terms[name].item()
+            assert number == pytest.approx(value, abs=1e-4)
+            assert shade == ("p12" if value > 0 else "n12")
+            assert width == pytest.approx(50 * abs(value) / largest, abs=0.01)
+            edge = left if value > 0 else left + width
+            assert edge == pytest.approx(50, abs=0.02)
+    assert {shade for _, _, shade, *_ in bars(groups)} == {"p12", "n12"}
+
+
+def test_the_output_and_the_error_are_the_ledgers():
+    found = relevance(batch=1)
+    found.ledger.sources["layer.0.softmax"] += 1.0  # so that it does not close
+    seen = Page(found.to_html()).visible
+    outputs = re.findall(r"output\s*([+-]\d+\.\d{4})", seen)
+    assert outputs == [f"{found.output.item():+.4f}"] * 2
+    (error,) = re.findall(r"error\s*([\d.]+e[+-]\d+)", seen)
+    assert float(error) > 0.01
+    assert float(error) == pytest.approx(found.ledger.error.item(), rel=0.06)
+
+
+def test_numbers_lie_in_as_many_columns_as_the_image_has():
+    html = Explanation(scores=torch.ones(1, 2, 3), output=torch.ones(1)).to_html()
+    assert "grid-template-columns:repeat(3,1fr)" in html
+
+
+def test_a_switch_shows_the_numbers_of_tokens_and_of_nothing_else():
+    image = Explanation(scores=torch.ones(1, 2, 3), output=torch.ones(1)).to_html()
+    assert '<details class="numbers' in explanation([["a"]]).to_html()
+    assert '<details class="numbers' not in image

@@ -1,7 +1,6 @@
 """Layer flows as pages, terminal text and figures: the numbers, whatever the text."""
 
 import re
-import unicodedata
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -10,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hand_built import HOSTILE, calm, hostile_text, relevance
+from hand_built import HOSTILE, calm, hostile_text, relevance, shows
 from lrp_hooks import ArgumentError, layer_flow
+from lrp_hooks.render.colour import ansi
 
 NAMES = ("a.layer.0", "a.layer.1", "a.layer.10")
 
@@ -75,17 +75,6 @@ class Table(HTMLParser):
             self.tokens[-1] += data
         if "style" not in self.stack:
             self.visible += data
-
-
-def shows(seen, text):
-    """Tell whether a text is seen as it is, but for stand-ins of what cannot be."""
-    return len(seen) == len(text) and all(
-        s == t or (unicodedata.category(t) in {"Cc", "Cs", "Cf"} and s in STAND_INS)
-        for s, t in zip(seen, text, strict=True)
-    )
-
-
-STAND_INS = {*map(chr, range(0x2400, 0x2422)), "\ufffd"}
 
 
 def test_every_number_is_seen_without_a_pointer():
@@ -211,3 +200,70 @@ def test_more_rows_than_a_figure_holds_are_refused():
     with pytest.raises(ArgumentError, match="use to_html"):
         flow(batch=1, length=2100, names=["a"]).plot()
     assert flow(batch=1, length=2100, names=["a"]).to_html()
+
+
+def test_the_legend_goes_from_against_to_for():
+    shown = flow()
+    scale = float(shown.scores.abs().max())
+    steps = r"(?:<span[^>]*></span>)+"
+    html = re.search(rf"against (\S+) {steps} (\S+)</span>", shown.to_html())
+    legend = shown.to_terminal(colour=True, width=200).splitlines()[-1]
+    text = re.fullmatch(r"([+-][\d.]+) .* ([+-][\d.]+)", legend)
+    for low, high in (html.groups(), text.groups()):
+        assert float(low) == pytest.approx(-scale, abs=0.0051)
+        assert float(high) == pytest.approx(scale, abs=0.0051)
+
+
+def test_a_terminal_colours_by_the_sign():
+    shown = flow(batch=1)
+    lines = shown.to_terminal(colour=True, width=200).splitlines()
+    (head,) = [n for n, line in enumerate(lines) if line.split()[:1] == ["input"]]
+    scale = float(shown.scores.abs().max())
+    for t in range(5):
+        steps = [round(12 * s / scale) for s in shown.scores[0, :, t].tolist()]
+        cells = [ansi("x", step) for step in steps if step]
+        wanted = [re.search(r"48;5;(\d+)m", cell)[1] for cell in cells]
+        assert re.findall(r"48;5;(\d+)m", lines[head + 1 + t]) == wanted
+
+
+def test_figures_say_which_layer_and_what_entered_above():
+    special = {"special": [[True, False, False]]}
+    shown = flow([["[CLS]", "a", "b"]], meta=special)
+    figure = shown.plot()
+    axes = figure.axes[0]
+    scale = float(shown.scores.abs().max())
+    assert axes.images[0].get_clim() == pytest.approx((-scale, scale))
+    low, high = (axes.images[0].cmap(end) for end in (0.0, 1.0))
+    assert low[2] > low[0] and high[0] > high[2]  # blue below, vermilion above
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == ["input", "0", "1", "10"]
+    (above,) = axes.child_axes
+    assert above.get_xlabel() == "entered above"
+    numbers = [float(label.get_text()) for label in above.get_xticklabels()]
+    assert numbers == pytest.approx(shown.entered[0].tolist(), abs=0.0051)
+    dimmed, *plain = [label.get_alpha() for label in axes.get_yticklabels()]
+    assert dimmed < 1 and plain == [1, 1]
+    title = axes.get_title(loc="left").split()
+    assert float(title[-1]) == pytest.approx(shown.relevance.output.item(), abs=1e-4)
+
+
+def test_one_layer_is_an_explanation():
+    special = {"special": [[True, False, False]]}
+    shown = flow([["[CLS]", "a", "b"]], meta=special)
+    for layer in range(4):
+        one = shown.at(layer)
+        assert torch.equal(one.scores, shown.scores[:, layer])
+        assert torch.equal(one.output, shown.relevance.output)
+        assert one.tokens == [["[CLS]", "a", "b"]] and one.targets == ["1"]
+        assert one.meta["special"] == special["special"]
+
+
+def test_a_layer_of_other_positions_has_no_tokens():
+    found = relevance(1, 5, tokens=[list("abcde")], meta={"special": [[True] * 5]})
+    found.layers = {"a.0": torch.randn(1, 3, 2), "a.1": torch.randn(1, 3, 2)}
+    shown = layer_flow(found)
+    assert shown.layers == ["a.0", "a.1"]
+    one = shown.at(1)
+    assert torch.equal(one.scores, shown.scores[:, 1])
+    assert one.tokens is None and one.attended is None and one.meta["special"] is None
+    assert Table(shown.to_html()).tokens == list("012")

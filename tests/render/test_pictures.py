@@ -14,6 +14,7 @@ from torch import nn
 
 from hand_built import calm, relevance, seeds
 from lrp_hooks import ArgumentError, Explanation, explain, instrument
+from lrp_hooks.explain import _images
 from lrp_hooks.render.colour import LEVELS, rgb
 from lrp_hooks.render.pictures import backgrounds, data_url, pixels
 
@@ -63,7 +64,7 @@ def test_patches_sum_their_pixels(seed, size):
 
 
 @pytest.mark.parametrize(
-    "size", [3, (2, 3), 0, -2, (4, 8), 2.0, True, "2", (2,), (2, 2, 2), None]
+    "size", [3, (2, 3), 0, -2, (4, 8), 2.0, "2", (2,), (2, 2, 2), None]
 )
 def test_patches_must_divide_the_image(size):
     found = Explanation(scores=torch.ones(1, 4, 4), output=torch.ones(1))
@@ -162,3 +163,55 @@ def test_pictures_are_saved(tmp_path):
     back = Explanation.load(tmp_path / "a.safetensors")
     assert torch.equal(back.images, images)
     assert back.to_html() == found.to_html()
+
+
+def test_grey_pictures_weigh_colours_as_eyes_do():
+    # Rec. 709: green is the brightest, blue the darkest.
+    scores = torch.zeros(1, 3)
+    image = torch.eye(3).mul(255).byte()[None]
+    red, green, blue = pixels(scores, 1.0, image)[0, :, 0].tolist()
+    assert green > red > blue
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        lambda pictures: pictures,
+        lambda pictures: (pictures,),
+        lambda pictures: {"x": pictures},
+    ],
+)
+def test_pictures_are_found_in_whatever_holds_them(inputs):
+    pictures = torch.randn(2, 1, 4, 4)
+    assert _images(inputs(pictures), torch.ones(2, 2, 2)) is pictures
+
+
+@pytest.mark.parametrize(
+    ("inputs", "shape"),
+    [
+        ((torch.ones(2, 1, 4, 4), torch.zeros(2, 1, 4, 4)), (2, 2, 2)),  # which one?
+        (torch.ones(2, 2, 4, 4), (2, 2, 2)),  # two channels are no picture
+        (torch.ones(2, 4), (2, 2, 2)),
+        (torch.ones(2, 1, 4, 4), (2, 5)),  # scores of tokens
+    ],
+)
+def test_what_may_be_no_picture_is_not_shown(inputs, shape):
+    assert _images(inputs, torch.ones(shape)) is None
+
+
+class Seeing(nn.Module):
+    """Takes pictures the way vision models of transformers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(16, 2)
+
+    def forward(self, pixel_values):
+        return self.last(pixel_values.flatten(1))
+
+
+def test_pictures_given_by_name_are_shown():
+    pictures = torch.randn(2, 1, 4, 4)
+    inputs = {"pixel_values": pictures}
+    found = explain(Seeing(), inputs, "leave_one_out", target=0, patch=2)
+    assert torch.equal(found.images, pictures)

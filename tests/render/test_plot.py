@@ -108,3 +108,39 @@ def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ArgumentError, match=r'pip install "lrp_hooks\[plot\]"'):
         explanation([["a"]]).plot()
+
+
+def in_bytes(colour):
+    return tuple(round(255 * share) for share in colour[:3])
+
+
+def test_tokens_have_the_colours_of_their_signs():
+    scores = torch.tensor([[1.0, -1.0, 0.0]])
+    special = {"special": [[True, False, False]]}
+    found = explanation([["[CLS]", "b", "c"]], scores=scores, meta=special)
+    (axes,) = panels(found.plot())
+    boxes = [in_bytes(text.get_bbox_patch().get_facecolor()) for text in axes.texts]
+    assert boxes == [(213, 94, 0), (0, 114, 178), (255, 255, 255)]
+    dimmed, *plain = [text.get_alpha() for text in axes.texts]
+    assert dimmed < 1 and plain == [1, 1]
+
+
+def test_the_title_has_the_output():
+    found = relevance(tokens=[list("abcde"), list("fgh")])
+    for b, axes in enumerate(panels(found.plot())):
+        assert f"{found.output[b].item():+.4f}" in axes.get_title(loc="left")
+
+
+def test_the_ledger_reads_downwards_and_has_the_colours_of_its_signs():
+    ledgers = [axes for axes in relevance().plot().axes if axes.patches]
+    signs = set()
+    for axes in ledgers:
+        assert axes.yaxis_inverted()
+        for bar, label in zip(axes.patches, axes.get_yticklabels(), strict=True):
+            width = bar.get_width()
+            signs.add(width > 0)
+            wanted = (213, 94, 0) if width > 0 else (0, 114, 178)
+            assert in_bytes(bar.get_facecolor()) == wanted
+            said = float(label.get_text().split()[-1])
+            assert said == pytest.approx(width, abs=1e-4)
+    assert signs == {True, False}
