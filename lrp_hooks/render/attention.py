@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ..errors import ArgumentError
 from . import pointing
 from .attention_view import Example, Layer, examples
-from .canvas import canvas, require_matplotlib
+from .canvas import canvas, colour_map, require_matplotlib
 from .colour import LIGHT, POSITIVE
 from .html import document, isolated, styled
 from .pictures import data_url, pixels
@@ -97,7 +97,7 @@ def figure(maps: AttentionMaps, tokens: Tokens = None) -> Figure:
     """
     require_matplotlib()
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
+    from matplotlib.colors import PowerNorm
 
     shown = examples(maps, tokens)
     heads = max(len(layer.weights) for layer in shown[0].layers)
@@ -107,8 +107,7 @@ def figure(maps: AttentionMaps, tokens: Tokens = None) -> Figure:
             f"there are {count * heads} maps, more than the {MOST_MAPS} that a figure "
             "can hold; draw fewer examples or layers, or use to_html()."
         )
-    ends = [[c / 255 for c in colour] for colour in (LIGHT, POSITIVE)]
-    colours = LinearSegmentedColormap.from_list("sequential", ends)
+    colours = colour_map(LIGHT, POSITIVE)
     mapping = ScalarMappable(PowerNorm(0.5, 0, 1), colours)
     size = (0.8 * heads + 4, 0.8 * count + 0.9 * len(shown))
     drawn = canvas(*size)

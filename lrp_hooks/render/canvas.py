@@ -7,11 +7,13 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from ..extras import require
+from .colour import LIGHT, NEGATIVE, POSITIVE, Rgb
 
 if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-__all__ = ["canvas", "fonts", "require_matplotlib"]
+__all__ = ["canvas", "colour_map", "fonts", "require_matplotlib"]
 
 # What writes scripts that the default font lacks, where it is installed.
 _OTHERS = (
@@ -58,6 +60,23 @@ def _shown() -> type[Figure]:
             return buffer.getvalue()
 
     return Shown
+
+
+def colour_map(*stops: Rgb) -> Colormap:
+    """Make a colour map.
+
+    Args:
+        *stops: The colours that it goes through. Defaults to those of the diverging
+            scale.
+
+    Returns:
+        A map of matplotlib's.
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    through = stops or (NEGATIVE, LIGHT, POSITIVE)
+    shares = [[part / 255 for part in stop] for stop in through]
+    return LinearSegmentedColormap.from_list("relevance", shares)
 
 
 @cache

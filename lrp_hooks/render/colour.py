@@ -83,8 +83,8 @@ def css(prefix: str) -> str:
     """
     light, dark = (
         "".join(
-            f"{prefix} .{class_name(step)}{{background:{_hex(rgb(step, neutral))};"
-            f"color:{_hex(ink(rgb(step, neutral)))}}}"
+            f"{prefix} .{class_name(step)}{{background:{hex_code(rgb(step, neutral))};"
+            f"color:{hex_code(ink(rgb(step, neutral)))}}}"
             for step in range(-LEVELS, LEVELS + 1)
             if step
         )
@@ -138,5 +138,13 @@ def _luminance(colour: Rgb) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def _hex(colour: Rgb) -> str:
+def hex_code(colour: Rgb) -> str:
+    """Write a colour for a style sheet.
+
+    Args:
+        colour: Red, green and blue from 0 to 255.
+
+    Returns:
+        For example ``"#d55e00"``.
+    """
     return "#{:02x}{:02x}{:02x}".format(*colour)

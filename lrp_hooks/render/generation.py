@@ -6,8 +6,8 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
-from .canvas import canvas, require_matplotlib
-from .colour import LIGHT, NEGATIVE, POSITIVE, ansi
+from .canvas import canvas, colour_map, require_matplotlib
+from .colour import ansi
 from .colour import level as level_of
 from .generation_page import fragment, page
 from .generation_view import Matrix
@@ -100,8 +100,6 @@ def figure(explanation: GenerationExplanation) -> Figure:
         ArgumentError: If there are more cells than a figure can show.
     """
     require_matplotlib()
-    from matplotlib.colors import LinearSegmentedColormap
-
     shown = Matrix(explanation)
     rows, columns = shown.scores.shape
     if rows * columns > MOST_CELLS:
@@ -109,7 +107,6 @@ def figure(explanation: GenerationExplanation) -> Figure:
             f"the matrix has {rows * columns} cells, more than the {MOST_CELLS} that a "
             "figure can show. Explain fewer tokens, or use to_html()."
         )
-    ends = [[c / 255 for c in end] for end in (NEGATIVE, LIGHT, POSITIVE)]
     scale = max(shown.scales) or 1.0
     size = (2 + min(columns, 120) * 0.22, 1.6 + min(rows, 120) * 0.22)
     drawn = canvas(*size)
@@ -118,7 +115,7 @@ def figure(explanation: GenerationExplanation) -> Figure:
         shown.scores.numpy(),
         aspect="auto",
         interpolation="nearest",
-        cmap=LinearSegmentedColormap.from_list("diverging", ends),
+        cmap=colour_map(),
         vmin=-scale,
         vmax=scale,
     )

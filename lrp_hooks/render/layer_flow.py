@@ -10,8 +10,8 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
-from .canvas import canvas, require_matplotlib
-from .colour import LEVELS, LIGHT, NEGATIVE, POSITIVE, ansi, class_name, level
+from .canvas import canvas, colour_map, require_matplotlib
+from .colour import LEVELS, ansi, class_name, level
 from .html import document, isolated, styled
 from .layer_flow_view import ENTERED, Flow, Table, flow_view
 from .terminal import has_colours
@@ -110,7 +110,7 @@ def figure(flow: LayerFlow) -> Figure:
     """
     require_matplotlib()
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.colors import Normalize
 
     shown = flow_view(flow)
     rows = [len(table.strips[0].tokens) + 4 for table in shown.tables]
@@ -119,8 +119,7 @@ def figure(flow: LayerFlow) -> Figure:
             f"the layer flow has {sum(rows)} rows, more than the {MOST_ROWS} that a "
             "figure can hold. Draw fewer examples or words(), or use to_html()."
         )
-    ends = [[c / 255 for c in colour] for colour in (NEGATIVE, LIGHT, POSITIVE)]
-    colours = LinearSegmentedColormap.from_list("diverging", ends)
+    colours = colour_map()
     scale = shown.scale or 1.0
     mapping = ScalarMappable(Normalize(-scale, scale), colours)
     size = (2.5 + 0.5 * len(shown.labels), 0.22 * sum(rows) + 0.5)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import ArgumentError
-from .canvas import canvas, fonts, require_matplotlib
-from .colour import LIGHT, NEGATIVE, POSITIVE, ink, level, rgb
+from .canvas import canvas, colour_map, fonts, require_matplotlib
+from .colour import NEGATIVE, POSITIVE, ink, level, rgb
 from .layout import flow
 from .pictures import pixels
 from .text import cell_width, reading_direction, signed, visible
@@ -112,11 +112,10 @@ def _balance(axes: Any, account: Account, example: Example) -> None:
 def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> None:
     """Draw scores with their title and their colour bar."""
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, Normalize
+    from matplotlib.colors import Normalize
 
     scale = shown.scale or 1.0
-    ends = [[c / 255 for c in colour] for colour in (NEGATIVE, LIGHT, POSITIVE)]
-    colours = LinearSegmentedColormap.from_list("diverging", ends)
+    colours = colour_map()
     mapping = ScalarMappable(Normalize(-scale, scale), colours)
     if isinstance(part, Picture):
         if part.image is None:

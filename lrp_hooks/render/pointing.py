@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .colour import DARK, LEVELS, LIGHT, class_name, ink, rgb
+from .colour import DARK, LEVELS, LIGHT, class_name, hex_code, ink, rgb
 from .colour import level as level_of
 from .text import escape, reading_direction
 
@@ -70,8 +70,8 @@ def style() -> str:
     """
     light, dark = (
         "".join(
-            f"--{class_name(step)}:{_hex(rgb(step, neutral))};"
-            f"--i{class_name(step)}:{_hex(ink(rgb(step, neutral)))};"
+            f"--{class_name(step)}:{hex_code(rgb(step, neutral))};"
+            f"--i{class_name(step)}:{hex_code(ink(rgb(step, neutral)))};"
             for step in range(-LEVELS, LEVELS + 1)
             if step
         )
@@ -144,7 +144,3 @@ def text(
 def _own_class(rows: Sequence[Levels]) -> str:
     """Name a class after the scores: a notebook may hold several fragments."""
     return f"u{hashlib.sha256(repr(rows).encode()).hexdigest()[:8]}"
-
-
-def _hex(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)

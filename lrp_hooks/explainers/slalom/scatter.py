@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ...render.canvas import canvas, require_matplotlib
-from ...render.colour import LIGHT, NEGATIVE, POSITIVE
+from ...render.canvas import canvas, colour_map, require_matplotlib
 from ...render.text import visible
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ def scatter(values: Tensor, importances: Tensor, names: Sequence[str]) -> Figure
         A matplotlib figure, registered with no window.
     """
     require_matplotlib()
-    from matplotlib.colors import LinearSegmentedColormap
-
     points = {
         (name, float(v), float(s)): None
         for name, v, s in zip(names, values, importances, strict=True)
@@ -40,7 +37,6 @@ def scatter(values: Tensor, importances: Tensor, names: Sequence[str]) -> Figure
     x = torch.tensor([v for _, v, _ in points], dtype=torch.float64)
     y = torch.tensor([s for _, _, s in points], dtype=torch.float64)
     scale = float((x * y.exp()).abs().max()) or 1.0
-    ends = [[c / 255 for c in colour] for colour in (NEGATIVE, LIGHT, POSITIVE)]
     drawn = canvas(7, 5)
     axes: Any = drawn.subplots()
     axes.axvline(0, color="0.8", zorder=0)
@@ -49,7 +45,7 @@ def scatter(values: Tensor, importances: Tensor, names: Sequence[str]) -> Figure
         x.numpy(),
         y.numpy(),
         c=(x * y.exp()).numpy(),
-        cmap=LinearSegmentedColormap.from_list("diverging", ends),
+        cmap=colour_map(),
         vmin=-scale,
         vmax=scale,
         edgecolors="0.4",
