@@ -38,7 +38,6 @@ def test_names_are_explained_one_by_one(bias):
 
 
 def test_the_study_prints_draws_and_writes(bias, tmp_path, capsys, monkeypatch):
-    pytest.importorskip("matplotlib")
     few = {"one": ("mary", "john"), "other": ("he",)}
     monkeypatch.setitem(bias["main"].__globals__, "GROUPS", few)
     plot, written = tmp_path / "bias.png", tmp_path / "bias.json"

@@ -58,7 +58,6 @@ SUZUKI = Reaction(
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_atoms_that_change_are_found(wanted, reactants):
-    pytest.importorskip("rdkit")
     smarts = CONFIG["reactions"][wanted.name]["smarts"]
     found = reactions.react(wanted.name, smarts, reactants)
     assert found.smiles == wanted.smiles
@@ -76,13 +75,11 @@ def test_atoms_that_change_are_found(wanted, reactants):
     ],
 )
 def test_what_may_react_otherwise_is_left_out(reactants):
-    pytest.importorskip("rdkit")
     smarts = CONFIG["reactions"]["amide coupling"]["smarts"]
     assert reactions.react("", smarts, reactants) is None
 
 
 def test_the_committed_reactions_are_those_of_the_configuration():
-    pytest.importorskip("rdkit")
     made = reactions.make_all(CONFIG)
     assert made == reactions.load()
     assert len({one.smiles for one in made}) == len(made)

@@ -182,7 +182,6 @@ def test_the_terminal_adds_up():
 
 
 def test_the_figure_is_the_matrix(tmp_path):
-    pytest.importorskip("matplotlib")
     found = made(HOSTILE)
     figure = found.plot()
     axes = figure.axes[0]

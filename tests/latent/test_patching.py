@@ -213,7 +213,8 @@ def test_a_removed_instrumentation(llama):
 
 @pytest.mark.skipif(not SHARED, reason="LRP_HOOKS_SHARED names no folder of models")
 def test_estimates_on_a_trained_model():
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     folder = Path(SHARED) / "models" / "stories260k-llama"
     model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)

@@ -10,9 +10,6 @@ from hypothesis import strategies as st
 
 from hand_built import HOSTILE, calm, hostile_text
 from lrp_hooks import ArgumentError
-
-pytest.importorskip("rdkit")
-
 from lrp_hooks.render.colour import LEVELS, rgb  # noqa: E402
 from lrp_hooks.render.molecule import molecule, read_smiles  # noqa: E402
 
