@@ -9,7 +9,7 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
 import lrp_hooks
-from lrp_hooks.arguments import command_parser
+from lrp_hooks.commands.arguments import command_parser
 
 project = "lrp_hooks"
 author = "the lrp_hooks authors"

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from lrp_hooks import Contrast, explain
-from lrp_hooks.agreement import spearman
-from lrp_hooks.encoding import is_language_model
 from lrp_hooks.faithfulness import bootstrap
-from lrp_hooks.loading import load_folder
 from lrp_hooks.render.plot import require_matplotlib
+from lrp_hooks.results.agreement import spearman
 from lrp_hooks.sentiment import sentiment_model
+from lrp_hooks.texts.encoding import is_language_model
+from lrp_hooks.texts.loading import load_folder
 
 TEMPLATES = (
     "{} made this film .",

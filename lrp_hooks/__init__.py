@@ -5,11 +5,16 @@ relevance conservatively (layer-wise relevance propagation as a modified gradien
 """
 
 from . import faithfulness
-from .attention_maps import AttentionMaps
-from .audit import Audit
-from .autograd import freeze, rescale, secant, slope, split
-from .comparison import Comparison, compare
-from .coverage import Coverage
+from .attribution.attention_maps import AttentionMaps
+from .attribution.audit import Audit
+from .attribution.instrument import Instrumentation, instrument
+from .attribution.latent import heads
+from .attribution.readout import Contrast
+from .engine.autograd import freeze, rescale, secant, slope, split
+from .engine.coverage import Coverage
+from .engine.registry import register
+from .engine.rule import LeafRule, Rule, ScopeRule
+from .engine.ruleset import RuleSet
 from .errors import (
     AlreadyInstrumentedError,
     ArgumentError,
@@ -28,17 +33,12 @@ from .errors import (
     UnruledWarning,
     UnsupportedModelError,
 )
-from .explain import explain
-from .explanation import Explanation
+from .explainers.comparison import Comparison, compare
+from .explainers.explain import explain
 from .generation import GenerationExplanation, explain_generation
-from .instrument import Instrumentation, instrument
-from .latent import heads
-from .layer_flow import LayerFlow, layer_flow
-from .readout import Contrast
-from .registry import register
-from .relevance import Ledger, Relevance
-from .rule import LeafRule, Rule, ScopeRule
-from .ruleset import RuleSet
+from .results.explanation import Explanation
+from .results.layer_flow import LayerFlow, layer_flow
+from .results.relevance import Ledger, Relevance
 
 __version__ = "0.1.0"
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
 from typing import TextIO
 
-from .arguments import command_parser
+from .commands.arguments import command_parser
 from .errors import LrpHooksError, LrpHooksWarning
 from .render.text import one_line
 
@@ -66,7 +66,7 @@ def _run(arguments: Namespace, stderr: TextIO) -> list[warnings.WarningMessage]:
     with _quiet() as caught:
         # Imported here, since libraries have things to say when imported, too.
         name = arguments.command.replace("-", "_")
-        import_module(f".{name}_command", __package__).run(arguments, stderr)
+        import_module(f".commands.{name}", __package__).run(arguments, stderr)
     return caught
 
 

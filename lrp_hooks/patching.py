@@ -19,12 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import ArgumentError, UnruledWarning
-from .finite import check_relevance
-from .hooks import first_tensor, replace_first
-from .inputs import Call, advising, bind
-from .instrument import Instrumentation
-from .passes import (
+from .attribution.finite import check_relevance
+from .attribution.inputs import Call, advising, bind
+from .attribution.instrument import Instrumentation
+from .attribution.passes import (
     Forward,
     Request,
     backward_pass,
@@ -32,9 +30,11 @@ from .passes import (
     forward_pass,
     prepared,
 )
-from .readout import Contrast, Selected, select
-from .sources import SourceCollector
-from .subject import Subject
+from .attribution.readout import Contrast, Selected, select
+from .engine.hooks import first_tensor, replace_first
+from .engine.sources import SourceCollector
+from .engine.subject import Subject
+from .errors import ArgumentError, UnruledWarning
 
 __all__ = ["Latent", "coefficients", "estimated_effects", "measured_effects"]
 

@@ -18,11 +18,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..autograd import carries, freeze, pass_through, secant_backward, splice
-from ..functions import in_place, spellings, table
-from ..registry import register, register_shape
-from ..rule import FunctionTable, LeafRule
-from ..scope import set_role
+from ..engine import (
+    FunctionTable,
+    LeafRule,
+    carries,
+    freeze,
+    in_place,
+    pass_through,
+    register,
+    register_shape,
+    secant_backward,
+    set_role,
+    spellings,
+    splice,
+    table,
+)
 
 __all__ = ["NOT_A_FUNCTION", "Activation"]
 

@@ -17,12 +17,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..autograd import carries, freeze, on_gradient, splice, split
+from ..engine import (
+    FunctionTable,
+    ScopeRule,
+    active_scope,
+    carries,
+    freeze,
+    in_place,
+    on_gradient,
+    register,
+    set_role,
+    spellings,
+    splice,
+    split,
+    table,
+)
 from ..errors import ArgumentError
-from ..functions import in_place, spellings, table
-from ..registry import register
-from ..rule import FunctionTable, ScopeRule
-from ..scope import active_scope, set_role
 from .structure import SHAPES, keeps_role
 
 __all__ = ["Attention", "value_gradient"]

@@ -12,10 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..autograd import carries, splice
-from ..functions import spellings, table
-from ..rule import FunctionTable
-from ..scope import watch_source
+from ..engine import FunctionTable, carries, spellings, splice, table, watch_source
 from .centring import centred, present
 
 __all__ = ["channel_norms"]

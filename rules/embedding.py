@@ -13,11 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..autograd import carries, splice
-from ..functions import spellings, table
-from ..registry import register
-from ..rule import FunctionTable, ScopeRule
-from ..scope import active_scope, trainable
+from ..engine import (
+    FunctionTable,
+    ScopeRule,
+    active_scope,
+    carries,
+    register,
+    spellings,
+    splice,
+    table,
+    trainable,
+)
 
 __all__ = ["Embedding"]
 

@@ -25,12 +25,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..autograd import carries, rescale, splice
+from ..engine import (
+    FunctionTable,
+    ScopeRule,
+    active_scope,
+    carries,
+    register,
+    rescale,
+    spellings,
+    splice,
+    table,
+)
 from ..errors import ArgumentError
-from ..functions import spellings, table
-from ..registry import register
-from ..rule import FunctionTable, ScopeRule
-from ..scope import active_scope
 from .product import LAYERS, per_channel, plain_value, shared
 
 __all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "WSquare", "ZBox", "ZPlus", "Zero"]

@@ -17,11 +17,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..autograd import carries, freeze, splice
-from ..functions import spellings, table
-from ..registry import register, register_shape
-from ..rule import FunctionTable, Rule, ScopeRule
-from ..scope import watch_source
+from ..engine import (
+    FunctionTable,
+    Rule,
+    ScopeRule,
+    carries,
+    freeze,
+    register,
+    register_shape,
+    spellings,
+    splice,
+    table,
+    watch_source,
+)
 from .centring import centred, present
 from .channel_normalization import channel_norms
 from .rms_norm import FrozenRMS, looks_like_rms_norm

@@ -8,9 +8,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn import functional as F
 
-from ..functions import spellings, table
-from ..registry import register
-from ..rule import FunctionTable, ScopeRule
+from ..engine import FunctionTable, ScopeRule, register, spellings, table
 
 __all__ = ["Pooling"]
 

@@ -13,10 +13,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..autograd import carries, freeze, pass_through, scale_gradient, splice, split
-from ..functions import spellings, table
-from ..rule import FunctionTable, ScopeRule
-from ..scope import role, set_role, trainable, watch_source
+from ..engine import (
+    FunctionTable,
+    ScopeRule,
+    carries,
+    freeze,
+    pass_through,
+    role,
+    scale_gradient,
+    set_role,
+    spellings,
+    splice,
+    split,
+    table,
+    trainable,
+    watch_source,
+)
 from .normalization import POWERS
 
 __all__ = ["Product", "plain_value", "shared"]

@@ -11,8 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..registry import register
-from ..rule import LeafRule
+from ..engine import LeafRule, register
 
 __all__ = ["QuantizedLinear"]
 

@@ -18,11 +18,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..autograd import carries, freeze, pass_through, splice
-from ..functions import spellings, table
-from ..registry import register
-from ..rule import FunctionTable, ScopeRule
-from ..scope import active_scope, trainable, watch_source
+from ..engine import (
+    FunctionTable,
+    ScopeRule,
+    active_scope,
+    carries,
+    freeze,
+    pass_through,
+    register,
+    spellings,
+    splice,
+    table,
+    trainable,
+    watch_source,
+)
 
 __all__ = ["Recurrence"]
 

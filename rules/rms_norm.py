@@ -13,8 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..autograd import pass_through, slope
-from ..rule import LeafRule
+from ..engine import LeafRule, pass_through, slope
 from .activation import NOT_A_FUNCTION
 
 __all__ = ["FrozenRMS", "looks_like_rms_norm"]

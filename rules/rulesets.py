@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..rule import Rule
-from ..ruleset import RuleSet
+from ..engine import Rule, RuleSet
 from .activation import Activation
 from .attention import Attention
 from .embedding import Embedding

@@ -15,10 +15,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..autograd import carries
-from ..functions import in_place, spellings, table
-from ..ruleset import add_functions
-from ..scope import active_scope, role, set_role, watch_source
+from ..engine import (
+    active_scope,
+    add_functions,
+    carries,
+    in_place,
+    role,
+    set_role,
+    spellings,
+    table,
+    watch_source,
+)
 
 __all__ = ["SHAPES", "affine", "keeps_role", "zeroed"]
 

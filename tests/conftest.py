@@ -11,8 +11,10 @@ import torch
 from hypothesis import settings
 
 import lrp_hooks
-from lrp_hooks import cli, registry, ruleset
-from lrp_hooks.scope import active_scope
+from lrp_hooks import cli
+from lrp_hooks.attribution import instrument
+from lrp_hooks.engine import registry, ruleset
+from lrp_hooks.engine.scope import active_scope
 
 # Where a change is judged, it gets the same verdict each time; elsewhere draws differ.
 settings.register_profile(
@@ -20,9 +22,6 @@ settings.register_profile(
 )
 settings.load_profile("lrp_hooks")
 torch.set_num_threads(1)  # the tensors are small, and other processes need cores too
-
-# The package's attribute of that name is the function.
-_instrumented = sys.modules["lrp_hooks.instrument"]._instrumented
 
 
 @pytest.fixture(autouse=True)
@@ -42,14 +41,14 @@ def isolated_registry():
 @pytest.fixture(autouse=True)
 def nothing_left_over():
     """Verify that a test closes every scope and takes its hooks off again."""
-    before = weakref.WeakSet(_instrumented)
+    before = weakref.WeakSet(instrument._instrumented)
     yield
     assert active_scope() is None
     assert not torch.overrides._get_current_function_mode_stack()
     assert torch.is_grad_enabled()
-    if len(_instrumented) > len(before):
+    if len(instrument._instrumented) > len(before):
         gc.collect()
-    left = {type(module).__name__ for module in _instrumented if module not in before}
+    left = {type(module).__name__ for module in instrument._instrumented if module not in before}
     assert not left, f"still instrumented: {left}"
 
 

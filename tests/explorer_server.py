@@ -5,9 +5,9 @@ import json
 import threading
 from contextlib import closing, contextmanager
 
+from lrp_hooks.commands.serve import listen, server
 from lrp_hooks.serve import app
 from lrp_hooks.serve.limits import Rate
-from lrp_hooks.serve_command import listen, server
 
 SECONDS = 30
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrp_hooks.agreement import MEASURES, kendall, sign, spearman, top_k
+from lrp_hooks.results.agreement import MEASURES, kendall, sign, spearman, top_k
 
 
 def of(*numbers):

@@ -13,7 +13,8 @@ import warnings
 import pytest
 
 import lrp_hooks.sentiment
-from lrp_hooks import UnruledWarning, cli, explain, explain_command
+from lrp_hooks import UnruledWarning, cli, explain
+from lrp_hooks.commands import explain as explain_command
 from lrp_hooks.sentiment import sentiment_model
 
 SENTENCE = "a gripping, funny film with a weak ending"

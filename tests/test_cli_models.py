@@ -8,9 +8,10 @@ import shutil
 import pytest
 import torch
 
-from lrp_hooks import RuleSet, cli, explain_command, instrument
-from lrp_hooks.encoding import encode
+from lrp_hooks import RuleSet, cli, instrument
+from lrp_hooks.commands import explain as explain_command
 from lrp_hooks.sentiment import sentiment_model
+from lrp_hooks.texts.encoding import encode
 from test_cli import EMBEDDED, SENTENCE, assert_refused
 
 

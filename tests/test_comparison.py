@@ -13,16 +13,10 @@ from torch import nn
 
 from decompx_models import batch, fresh
 from hand_built import HOSTILE, calm, explanation, hostile_text
-from lrp_hooks import (
-    ArgumentError,
-    Comparison,
-    LrpHooksError,
-    compare,
-    explain,
-    explain_command,
-)
-from lrp_hooks.agreement import MEASURES, spearman, top_k
-from lrp_hooks.comparison import METHODS, Cost
+from lrp_hooks import ArgumentError, Comparison, LrpHooksError, compare, explain
+from lrp_hooks.commands import explain as explain_command
+from lrp_hooks.explainers.comparison import METHODS, Cost
+from lrp_hooks.results.agreement import MEASURES, spearman, top_k
 from lrp_hooks.sentiment import sentiment_model
 from small_models import convolution
 from strategies import noise

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from hand_built import explanation
-from lrp_hooks import ArgumentError, Comparison, compare, explain, explain_command
-from lrp_hooks.comparison import Cost
+from lrp_hooks import ArgumentError, Comparison, compare, explain
+from lrp_hooks.commands import explain as explain_command
+from lrp_hooks.explainers.comparison import Cost
 from lrp_hooks.render.colour import ansi, class_name, level
 from lrp_hooks.sentiment import sentiment_model
 

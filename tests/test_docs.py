@@ -15,7 +15,7 @@ import pytest
 import lrp_hooks
 from examples_in_text import assert_same_output, blocks, examples
 from lrp_hooks import captum, explainers, faithfulness, rules
-from lrp_hooks.arguments import command_parser
+from lrp_hooks.commands.arguments import command_parser
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BUILD = runpy.run_path(str(DOCS / "build.py"))

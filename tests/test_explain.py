@@ -29,9 +29,9 @@ from lrp_hooks import (
     explainers,
     instrument,
 )
-from lrp_hooks.encoding import position_limit
 from lrp_hooks.explainers import LRP, Explainer, GradientXInput
 from lrp_hooks.sentiment import sentiment_model
+from lrp_hooks.texts.encoding import position_limit
 
 TEXTS = ["a gripping, funny film", "dull"]
 

@@ -218,7 +218,7 @@ def test_a_number_beyond_its_type_is_damage(tmp_path):
 def test_content_that_makes_no_sense_is_damage(tmp_path, monkeypatch, content):
     path = tmp_path / "a.json"
     relevance().save(path)
-    monkeypatch.setattr("lrp_hooks.storage._digest", lambda *_: "forged")
+    monkeypatch.setattr("lrp_hooks.results.storage._digest", lambda *_: "forged")
     rewrite(path, content=content, digest="forged")
     with pytest.raises(ArgumentError, match=r"damaged|holds a int"):
         Explanation.load(path)
@@ -264,7 +264,7 @@ def test_an_ending_of_another_format_is_refused(tmp_path, name):
 def test_a_file_cannot_name_other_classes(tmp_path, name, message, monkeypatch):
     path = tmp_path / "a.safetensors"
     content = {"$": "object", "class": name, "fields": {}}
-    monkeypatch.setattr("lrp_hooks.storage._digest", lambda *_: "forged")
+    monkeypatch.setattr("lrp_hooks.results.storage._digest", lambda *_: "forged")
     save_file(
         {"a": torch.ones(1)},
         path,

@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from lrp_hooks import ArgumentError
-from lrp_hooks.files import check_writable, write_whole
+from lrp_hooks.support.files import check_writable, write_whole
 
 
 def test_all_or_none(tmp_path):

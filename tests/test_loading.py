@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 import lrp_hooks.sentiment
 from lrp_hooks import ModelFolderError
-from lrp_hooks.loading import load_folder, load_model, load_tokenizer
 from lrp_hooks.sentiment import sentiment_model
+from lrp_hooks.texts.loading import load_folder, load_model, load_tokenizer
 
 EMBEDDED = lrp_hooks.sentiment.__path__[0]
 

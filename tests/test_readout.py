@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from lrp_hooks import Contrast, TargetError, instrument
-from lrp_hooks.readout import find_logits, label_ids, select
+from lrp_hooks.attribution.readout import find_logits, label_ids, select
 from small_models import hugging_face
 from strategies import build, noise, seeds, tokens
 

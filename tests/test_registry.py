@@ -16,8 +16,8 @@ from lrp_hooks import (
     instrument,
     register,
 )
-from lrp_hooks.registry import lookup
-from lrp_hooks.ruleset import FAMILIES
+from lrp_hooks.engine.registry import lookup
+from lrp_hooks.engine.ruleset import FAMILIES
 from strategies import RMSNorm, build
 
 CONSERVATIVE = "conservative"

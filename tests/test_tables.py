@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hand_built import calm
 from lrp_hooks import ArgumentError
-from lrp_hooks.tables import read_table
+from lrp_hooks.texts.tables import read_table
 
 FORMATS = ("parquet", "csv", "tsv", "jsonl")
 TEXTS = ['good, "film"', "NA", "", "1", "a\tb\nc", "映画 film", "null", " x "]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lrp_hooks.loading import load_folder
+from lrp_hooks.texts.loading import load_folder
 
 Config = dict[str, Any]
 

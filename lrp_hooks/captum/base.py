@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..acceptance import Key
+from ..attribution.instrument import Instrumentation
+from ..attribution.passes import eval_mode
+from ..attribution.readout import find_logits
+from ..engine.acceptance import Key
+from ..engine.rule import Rule
+from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError
-from ..instrument import Instrumentation
-from ..passes import eval_mode
-from ..readout import find_logits
-from ..rule import Rule
-from ..ruleset import RuleSet
 from .run import check_finite
 from .targets import select
 from .twin import Twin, owner

@@ -15,12 +15,12 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from ..encoding import is_language_model, position_limit
+from ..attribution.inputs import bind, is_encoder_decoder
+from ..attribution.readout import find_logits
+from ..engine.subject import Subject
 from ..errors import ArgumentError, TextError, UnsupportedModelError
 from ..generation.tokens import contrast_ids
-from ..inputs import bind, is_encoder_decoder
-from ..readout import find_logits
-from ..subject import Subject
+from ..texts.encoding import is_language_model, position_limit
 from .base import wrapped
 from .relevance import LayerRelevance
 from .template import segments

@@ -13,9 +13,9 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from ..acceptance import Key
-from ..rule import Rule
-from ..ruleset import RuleSet
+from ..engine.acceptance import Key
+from ..engine.rule import Rule
+from ..engine.ruleset import RuleSet
 from .base import (
     RelevanceMethod,
     Tensors,

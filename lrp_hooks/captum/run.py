@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.inputs import same_storage
+from ..attribution.instrument import Instrumentation
+from ..attribution.readout import find_logits
+from ..engine.foreign import depends, foreign_functions
+from ..engine.hooks import first_tensor
+from ..engine.subject import Subject
+from ..engine.surroundings import Frame
 from ..errors import NonFiniteError, UnruledError, UnruledWarning
-from ..foreign import depends, foreign_functions
-from ..hooks import first_tensor
-from ..inputs import same_storage
-from ..instrument import Instrumentation
-from ..readout import find_logits
-from ..subject import Subject
-from ..surroundings import Frame
 from .targets import select
 from .twin import Twin
 

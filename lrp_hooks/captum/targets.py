@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..attribution.readout import Contrast
 from ..errors import TargetError
-from ..readout import Contrast
 
 __all__ = ["select"]
 

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..acceptance import Key
+from ..attribution.instrument import Instrumentation, instrument
+from ..attribution.passes import eval_mode
+from ..engine.acceptance import Key
+from ..engine.rule import Rule
+from ..engine.ruleset import RuleSet
+from ..engine.sources import SourceCollector
 from ..errors import AlreadyInstrumentedError, ArgumentError, InferenceModeError
-from ..instrument import Instrumentation, instrument
-from ..passes import eval_mode
-from ..rule import Rule
-from ..ruleset import RuleSet
-from ..sources import SourceCollector
 
 __all__ = ["Twin", "owner"]
 

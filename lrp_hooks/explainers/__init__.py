@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import ArgumentError
-from ..suggest import did_you_mean
+from ..support.suggest import did_you_mean
 from .base import Explainer
 
 __all__ = ["Explainer", "named", "names"]

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..attention_maps import Recorded, by_head, record_maps
+from ..attribution.attention_maps import Recorded, by_head, record_maps
+from ..attribution.inputs import is_encoder_decoder
+from ..attribution.readout import select
 from ..errors import UnsupportedModelError
-from ..inputs import is_encoder_decoder
-from ..readout import select
 from .base import Explainer, check_option
 from .rollout import RolloutExplanation, normalised, rollout
 

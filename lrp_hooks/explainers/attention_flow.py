@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..extras import require
+from ..support.extras import require
 from .attention import AttentionRollout
 from .rollout import normalised
 

@@ -10,8 +10,8 @@ from typing import Any
 from torch import nn
 
 from ..errors import ArgumentError
-from ..explanation import Explanation
-from ..suggest import did_you_mean
+from ..results.explanation import Explanation
+from ..support.suggest import did_you_mean
 
 __all__ = ["Explainer", "check_option", "is_whole"]
 

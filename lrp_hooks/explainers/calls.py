@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.finite import check_output
+from ..attribution.inputs import Call, advising
+from ..attribution.readout import Contrast, Selected, select
+from ..engine.subject import Subject
 from ..errors import ArgumentError
-from ..finite import check_output
-from ..inputs import Call, advising
-from ..readout import Contrast, Selected, select
-from ..subject import Subject
 from .base import is_whole
 
 __all__ = ["attended", "changed", "check_number", "run", "seeded", "target_of"]

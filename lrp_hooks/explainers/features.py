@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.inputs import Call
+from ..engine.subject import Subject
 from ..errors import ArgumentError, TextError
-from ..inputs import Call
-from ..subject import Subject
 from .base import is_whole
 from .calls import attended, changed
 

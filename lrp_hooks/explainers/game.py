@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..attribution.inputs import Call
+from ..attribution.readout import Selected
+from ..engine.subject import Subject
 from ..errors import ArgumentError
-from ..inputs import Call
-from ..readout import Selected
-from ..subject import Subject
 from .calls import run, target_of
 from .features import Features, keep_rows
 

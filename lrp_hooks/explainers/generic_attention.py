@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..attention_maps import Recorded
+from ..attribution.attention_maps import Recorded
+from ..attribution.inputs import is_encoder_decoder
 from ..errors import UnsupportedModelError
-from ..inputs import is_encoder_decoder
 from .attention import AttentionMethod, identity, taken
 from .rollout import normalised, rollout
 

@@ -13,10 +13,10 @@ import captum.attr
 import torch
 from torch import Tensor, nn
 
-from ..explanation import Explanation
-from ..finite import check_relevance
-from ..passes import prepared
-from ..subject import Subject
+from ..attribution.finite import check_relevance
+from ..attribution.passes import prepared
+from ..engine.subject import Subject
+from ..results.explanation import Explanation
 from .base import Explainer, check_option
 from .baselines import start_values
 from .calls import check_number, seeded

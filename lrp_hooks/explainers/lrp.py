@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from ..instrument import instrument
-from ..relevance import Relevance
-from ..rule import Rule
-from ..ruleset import RuleSet
+from ..attribution.instrument import instrument
+from ..engine.rule import Rule
+from ..engine.ruleset import RuleSet
+from ..results.relevance import Relevance
 from .base import Explainer
 
 __all__ = ["LRP", "GradientXInput"]

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.inputs import Call
+from ..attribution.passes import prepared
+from ..engine.subject import Subject
 from ..errors import ArgumentError
-from ..explanation import Explanation
-from ..inputs import Call
-from ..passes import prepared
-from ..subject import Subject
+from ..results.explanation import Explanation
 from .base import Explainer
 from .calls import check_number, run
 from .features import DELETE, filler_of, find_features

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..attribution.finite import check_output
+from ..attribution.inputs import Call, advising
+from ..attribution.reader import Reader
+from ..attribution.readout import select
+from ..engine.foreign import depends
+from ..engine.subject import Subject
 from ..errors import ArgumentError
-from ..finite import check_output
-from ..foreign import depends
-from ..inputs import Call, advising
-from ..reader import Reader
-from ..readout import select
-from ..subject import Subject
 from .calls import attended, changed, target_of
 
 __all__ = ["Group", "Points", "read_values"]

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..explanation import Explanation
-from ..passes import prepared
-from ..subject import Subject
+from ..attribution.passes import prepared
+from ..engine.subject import Subject
+from ..results.explanation import Explanation
 from .base import Explainer
 from .calls import attended, check_number, run
 

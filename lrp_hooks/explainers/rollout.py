@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..explanation import Explanation
+from ..results.explanation import Explanation
 
 __all__ = ["RolloutExplanation", "normalised", "rollout"]
 

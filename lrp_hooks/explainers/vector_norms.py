@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..readout import select
+from ..attribution.readout import select
 from .base import Explainer, check_option
 from .decompx.decomposition import RestOfBlock, Settings, normalise
 from .decompx.encoder import Block, Mean, Select

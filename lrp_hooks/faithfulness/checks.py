@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.readout import label_ids
 from ..errors import ArgumentError, NonFiniteError, TargetError
-from ..readout import label_ids
 
 __all__ = ["check_scores", "classes_of"]
 

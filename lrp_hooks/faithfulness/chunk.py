@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import explainers
-from ..encoding import encode
 from ..errors import ArgumentError, LrpHooksError
-from ..explain import explain
-from ..explanation import Explanation
-from ..relevance import Relevance
+from ..explainers.explain import explain
+from ..results.explanation import Explanation
+from ..results.relevance import Relevance
+from ..texts.encoding import encode
 from .fidelity import correlate, mispredict
 from .infidelity import disagree
 from .metrics import METRICS, curves

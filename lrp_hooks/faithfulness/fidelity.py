@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..agreement import MEASURES
 from ..errors import ArgumentError
 from ..explainers.calls import check_number
+from ..results.agreement import MEASURES
 from .checks import check_scores, classes_of
 from .occlusion import Occlusion
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ArgumentError
-from ..suggest import did_you_mean
+from ..support.suggest import did_you_mean
 from .checks import check_scores, classes_of
 from .curve import Curve
 from .occlusion import Occlusion

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.inputs import Call
+from ..attribution.passes import prepared
+from ..attribution.readout import class_logits
+from ..engine.subject import Subject
 from ..errors import ArgumentError, NonFiniteError, TextError
 from ..explainers.base import is_whole
 from ..explainers.calls import attended, changed
 from ..explainers.features import DELETE, filler_of, keep_rows
-from ..inputs import Call
-from ..passes import prepared
-from ..readout import class_logits
-from ..subject import Subject
 
 __all__ = ["Occlusion"]
 

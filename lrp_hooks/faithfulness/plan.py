@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from .. import explainers
-from ..encoding import encode, is_language_model
+from ..attribution.readout import label_ids
 from ..errors import ArgumentError, TargetError, TextError
 from ..explainers.calls import check_number
-from ..readout import label_ids
-from ..suggest import did_you_mean
+from ..support.suggest import did_you_mean
+from ..texts.encoding import encode, is_language_model
 from .metrics import METRICS
 
 __all__ = ["BETTER", "Plan", "plan_of"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
-from ..files import write_whole
+from ..support.files import write_whole
 
 if TYPE_CHECKING:
     from .evaluation import Evaluation

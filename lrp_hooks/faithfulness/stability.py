@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError, TargetError
 from ..explainers.calls import check_number
-from ..explanation import Explanation
+from ..results.explanation import Explanation
 
 __all__ = ["conservation_error", "sensitivity"]
 

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..encoding import read_tokens
+from ..attribution.instrument import instrument
+from ..attribution.readout import Contrast
+from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError
-from ..instrument import instrument
-from ..readout import Contrast
-from ..ruleset import RuleSet
-from ..words import subword_mark
+from ..results.words import subword_mark
+from ..texts.encoding import read_tokens
 from .explanation import GenerationExplanation
 from .model import (
     check_causal,

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..sources import SourceCollector
+from ..engine.sources import SourceCollector
 
 __all__ = ["Noting", "batch_rules", "gradients_of_each"]
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..attribution.readout import Contrast
 from ..errors import ArgumentError
-from ..explanation import Explanation
-from ..readout import Contrast
-from ..relevance import Ledger
-from ..words import Grouping, group
+from ..results.explanation import Explanation
+from ..results.relevance import Ledger
+from ..results.words import Grouping, group
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..encoding import is_language_model
+from ..attribution.inputs import is_encoder_decoder
+from ..attribution.passes import eval_mode
 from ..errors import ArgumentError, TextError, UnsupportedModelError
-from ..inputs import is_encoder_decoder
-from ..passes import eval_mode
+from ..texts.encoding import is_language_model
 
 __all__ = [
     "check_causal",

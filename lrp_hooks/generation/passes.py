@@ -17,17 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..backward import relevance_of
-from ..checks import check_reached
+from ..attribution.backward import relevance_of
+from ..attribution.checks import check_reached
+from ..attribution.finite import check_output, check_relevance
+from ..attribution.instrument import Instrumentation
+from ..attribution.passes import Forward, Request, forward_pass, prepared
+from ..attribution.readout import find_logits
+from ..engine.foreign import depends, foreign_functions
+from ..engine.sources import SourceCollector
+from ..engine.subject import Subject
 from ..errors import UnruledWarning
-from ..finite import check_output, check_relevance
-from ..foreign import depends, foreign_functions
-from ..instrument import Instrumentation
-from ..passes import Forward, Request, forward_pass, prepared
-from ..readout import find_logits
-from ..relevance import Ledger
-from ..sources import SourceCollector
-from ..subject import Subject
+from ..results.relevance import Ledger
 from .batched import Noting, batch_rules, gradients_of_each
 from .head import Start, start_of_each, watched_head
 

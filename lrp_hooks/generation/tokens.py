@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..encoding import position_limit
 from ..errors import ArgumentError, TargetError, TextError
+from ..texts.encoding import position_limit
 
 __all__ = ["Prompt", "Text", "check_length", "contrast_ids", "forced", "read_prompt"]
 

@@ -25,7 +25,7 @@ from .text import visible
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..attention_maps import AttentionMaps, Tokens
+    from ..attribution.attention_maps import AttentionMaps, Tokens
 
 __all__ = ["figure", "fragment", "page"]
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError
-from ..words import group
+from ..results.words import group
 
 if TYPE_CHECKING:
-    from ..attention_maps import AttentionMap, AttentionMaps, Tokens
+    from ..attribution.attention_maps import AttentionMap, AttentionMaps, Tokens
 
 __all__ = ["Example", "Layer", "examples"]
 

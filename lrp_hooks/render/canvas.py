@@ -6,7 +6,7 @@ import io
 from functools import cache
 from typing import TYPE_CHECKING
 
-from ..extras import require
+from ..support.extras import require
 from .colour import LIGHT, NEGATIVE, POSITIVE, Rgb
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from .text import cell_width, decimals, escape, signed, visible
 from .view import Strip, View, view
 
 if TYPE_CHECKING:
-    from ..comparison import Comparison
+    from ..explainers.comparison import Comparison
 
 __all__ = ["fragment", "page", "terminal"]
 

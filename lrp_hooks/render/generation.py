@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ..generation import GenerationExplanation
-    from ..relevance import Ledger
+    from ..results.relevance import Ledger
 
 __all__ = ["figure", "fragment", "page", "terminal"]
 

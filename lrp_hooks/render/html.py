@@ -11,7 +11,7 @@ from .text import decimals, escape, reading_direction, signed
 from .view import Account, Example, Picture, Strip, View, view
 
 if TYPE_CHECKING:
-    from ..explanation import Explanation
+    from ..results.explanation import Explanation
 
 __all__ = [
     "document",

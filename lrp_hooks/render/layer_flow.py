@@ -20,7 +20,7 @@ from .text import cell_width, decimals, escape, signed, visible
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..layer_flow import LayerFlow
+    from ..results.layer_flow import LayerFlow
 
 __all__ = ["figure", "fragment", "page", "terminal"]
 

@@ -11,7 +11,7 @@ from .text import decimals
 from .view import Strip, view
 
 if TYPE_CHECKING:
-    from ..layer_flow import LayerFlow
+    from ..results.layer_flow import LayerFlow
 
 __all__ = ["ENTERED", "Flow", "Table", "flow_view"]
 

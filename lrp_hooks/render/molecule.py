@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..errors import ArgumentError
-from ..extras import require
+from ..support.extras import require
 from .colour import LEVELS, level, rgb
 from .text import REPLACEMENT, cell_width, decimals, signed, visible
 

@@ -18,7 +18,7 @@ from .view import Account, Example, Picture, Strip, View, view
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..explanation import Explanation
+    from ..results.explanation import Explanation
 
 __all__ = ["figure"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .view import Account, Example, Strip, view
 
 if TYPE_CHECKING:
-    from ..explanation import Explanation
+    from ..results.explanation import Explanation
 
 __all__ = ["records"]
 

@@ -13,7 +13,7 @@ from .text import cell_width, decimals, signed, visible
 from .view import Example, Picture, Strip, View, view
 
 if TYPE_CHECKING:
-    from ..explanation import Explanation
+    from ..results.explanation import Explanation
 
 __all__ = ["has_colours", "render"]
 

@@ -15,8 +15,8 @@ from .pictures import backgrounds
 from .text import decimals
 
 if TYPE_CHECKING:
-    from ..explanation import Explanation
-    from ..relevance import Ledger
+    from ..results.explanation import Explanation
+    from ..results.relevance import Ledger
 
 __all__ = ["Account", "Example", "Picture", "Strip", "View", "view"]
 

@@ -9,7 +9,7 @@ import safetensors.torch
 import transformers
 from torch import nn
 
-from ..loading import load_tokenizer
+from ..texts.loading import load_tokenizer
 
 __all__ = ["sentiment_model"]
 

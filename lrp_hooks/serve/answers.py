@@ -14,19 +14,19 @@ from typing import Any, TypeVar
 from torch import nn
 
 from .. import explainers
-from ..comparison import METHODS, compare
-from ..encoding import Encoded, encode, position_limit
+from ..engine.ruleset import RuleSet
 from ..errors import LrpHooksWarning
-from ..explain import explain
+from ..explainers.comparison import METHODS, compare
+from ..explainers.explain import explain
 from ..explainers.lrp import LRP
-from ..explanation import Explanation
-from ..layer_flow import LayerFlow, layer_flow
-from ..prediction import Prediction
-from ..relevance import Relevance
 from ..render import comparison, html
 from ..render import layer_flow as layers
 from ..render.text import escape
-from ..ruleset import RuleSet
+from ..results.explanation import Explanation
+from ..results.layer_flow import LayerFlow, layer_flow
+from ..results.relevance import Relevance
+from ..texts.encoding import Encoded, encode, position_limit
+from ..texts.prediction import Prediction
 from .question import Question
 from .refusal import Refusal
 from .targets import Targets

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..encoding import is_language_model
+from ..attribution.readout import find_logits, label_ids
 from ..errors import TargetError, TextError
-from ..prediction import Prediction, predict
-from ..readout import find_logits, label_ids
-from ..suggest import did_you_mean
+from ..support.suggest import did_you_mean
+from ..texts.encoding import is_language_model
+from ..texts.prediction import Prediction, predict
 
 __all__ = ["Targets"]
 

@@ -14,7 +14,7 @@ import lrp_hooks
 from attention_models import eager_maps, seq2seq, seq2seq_batch
 from decompx_models import TorchEncoder, batch, fresh, made, tiny
 from lrp_hooks import AttentionMaps, LrpHooksError, UnsupportedModelError, instrument
-from lrp_hooks.attention_maps import attention_weights, record_maps
+from lrp_hooks.attribution.attention_maps import attention_weights, record_maps
 from oracles import random
 from small_models import convolution, hugging_face
 from strategies import noise

@@ -196,7 +196,7 @@ def test_the_table_shows_the_committed_results():
 
 @pytest.mark.skipif(not SHARED, reason="LRP_HOOKS_SHARED names no folder of models")
 def test_the_model_splits_reactions_at_atoms():
-    from lrp_hooks.loading import load_tokenizer
+    from lrp_hooks.texts.loading import load_tokenizer
 
     (name,) = CONFIG["models"]
     tokenizer = load_tokenizer(Path(SHARED) / "models" / name)

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from benchmarks.faithfulness.training import vit
 from benchmarks.faithfulness.vision import reading, report, run
 from lrp_hooks import explain
-from lrp_hooks.relevance import Relevance
+from lrp_hooks.results.relevance import Relevance
 
 SHARED = os.environ.get("LRP_HOOKS_SHARED")
 CONFIG = json.loads((run.HERE / "config.json").read_text(encoding="utf-8"))

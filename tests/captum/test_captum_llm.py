@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from captum_models import writer
 from lrp_hooks import Contrast, instrument
 from lrp_hooks.captum import LayerRelevance, LLMRelevance
-from lrp_hooks.loading import load_folder
+from lrp_hooks.texts.loading import load_folder
 
 SHARED = os.environ.get("LRP_HOOKS_SHARED")
 TEXT = "the cat sat on"

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from decompx_models import Encoder, batch, made, tiny
 from lrp_hooks import ArgumentError, UnruledWarning, instrument
-from lrp_hooks.reader import InputOf
+from lrp_hooks.attribution.reader import InputOf
 from small_models import MODELS, make
 from strategies import LAYOUTS, Spec, build, tokens
 

@@ -11,16 +11,11 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from lrp_hooks import (
-    ArgumentError,
-    cli,
-    evaluate_command,
-    explain,
-    explain_command,
-    faithfulness,
-)
+from lrp_hooks import ArgumentError, cli, explain, faithfulness
+from lrp_hooks.commands import evaluate as evaluate_command
+from lrp_hooks.commands import explain as explain_command
 from lrp_hooks.faithfulness import plan_of
-from lrp_hooks.relevance import _SHARES
+from lrp_hooks.results.relevance import _SHARES
 from lrp_hooks.sentiment import sentiment_model
 from small_models import hugging_face
 

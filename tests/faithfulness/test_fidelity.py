@@ -11,11 +11,7 @@ from torch.testing import assert_close
 
 from faithfulness_oracle import replaced
 from lrp_hooks import ArgumentError, NonFiniteError, TargetError, faithfulness
-from lrp_hooks.faithfulness import (
-    infidelity,
-    leave_one_out_correlation,
-    removal_error,
-)
+from lrp_hooks.faithfulness import infidelity, leave_one_out_correlation, removal_error
 from strategies import Spec, build, noise, seeds, tokens
 
 FILLER = 3

@@ -10,8 +10,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from lrp_hooks import ArgumentError, NonFiniteError, TargetError, faithfulness
-from lrp_hooks.explanation import Explanation
 from lrp_hooks.faithfulness.protocol import PROTOCOLS, Protocol, probability
+from lrp_hooks.results.explanation import Explanation
 
 WEIGHTS = [0.0, 2.0, -1.0, 0.5, 0.0]  # of each token id; 0 replaces
 IDS = torch.tensor([[1, 2, 3, 4]])

@@ -9,8 +9,8 @@ from torch.testing import assert_close
 
 from lrp_hooks import ArgumentError, TargetError
 from lrp_hooks.explainers import GradientXInput, Saliency
-from lrp_hooks.explanation import Explanation
 from lrp_hooks.faithfulness import conservation_error, sensitivity
+from lrp_hooks.results.explanation import Explanation
 from strategies import build, noise, seeds, tokens
 
 

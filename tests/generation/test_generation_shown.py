@@ -15,7 +15,7 @@ from lrp_hooks import (
     Ledger,
     explain_generation,
 )
-from lrp_hooks.readout import Contrast
+from lrp_hooks.attribution.readout import Contrast
 from lrp_hooks.render.colour import ansi
 
 HOSTILE = "<s> <script>alert(1)</script> \"onclick= '&amp; \u202e\u2069x $y$".split()

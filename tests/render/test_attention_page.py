@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from attention_models import seq2seq, seq2seq_batch
 from hand_built import calm, hostile_text
 from lrp_hooks import ArgumentError, AttentionMaps
-from lrp_hooks.attention_maps import AttentionMap
+from lrp_hooks.attribution.attention_maps import AttentionMap
 from lrp_hooks.sentiment import sentiment_model
 from small_models import make
 

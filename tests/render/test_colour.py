@@ -4,16 +4,7 @@ import math
 
 import pytest
 
-from lrp_hooks.render.colour import (
-    DARK,
-    LEVELS,
-    LIGHT,
-    ansi,
-    css,
-    ink,
-    level,
-    rgb,
-)
+from lrp_hooks.render.colour import DARK, LEVELS, LIGHT, ansi, css, ink, level, rgb
 
 STEPS = range(-LEVELS, LEVELS + 1)
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from hand_built import calm, relevance, seeds
 from lrp_hooks import ArgumentError, Explanation, explain, instrument
-from lrp_hooks.explain import _images
+from lrp_hooks.explainers.explain import _images
 from lrp_hooks.render.colour import LEVELS, rgb
 from lrp_hooks.render.pictures import backgrounds, data_url, pixels
 

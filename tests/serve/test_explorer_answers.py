@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hand_built import hostile_text
 from lrp_hooks import RuleSet, compare, explain, explainers, layer_flow
-from lrp_hooks.comparison import METHODS
+from lrp_hooks.explainers.comparison import METHODS
 from lrp_hooks.render import comparison, html
 from lrp_hooks.render import layer_flow as layers
 

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from lrp_hooks import serve_command
+from lrp_hooks.commands import serve as serve_command
 from lrp_hooks.errors import ArgumentError
 
 SECONDS = 60

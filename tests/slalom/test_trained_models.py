@@ -13,7 +13,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from lrp_hooks import explain
 from lrp_hooks.explainers import Slalom
-from lrp_hooks.loading import load_folder
+from lrp_hooks.texts.loading import load_folder
 from slalom_models import special
 
 SHARED = os.environ.get("LRP_HOOKS_SHARED")

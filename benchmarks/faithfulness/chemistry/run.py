@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lrp_hooks.faithfulness import Occlusion, curves
-from lrp_hooks.loading import load_folder
+from lrp_hooks.texts.loading import load_folder
 
 from ..plausibility import record
 from ..plausibility.agreement import Rationales, each

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lrp_hooks.loading import load_folder
+from lrp_hooks.texts.loading import load_folder
 
 from . import record, report
 from .agreement import summaries

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lrp_hooks.faithfulness import BETTER, Evaluation, evaluate
-from lrp_hooks.loading import load_folder
+from lrp_hooks.texts.loading import load_folder
 
 from .. import orderings
 from ..text.run import TRAINED, WORK, choose, environment, rounded

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from lrp_hooks.faithfulness import evaluate
-from lrp_hooks.loading import load_folder
+from lrp_hooks.texts.loading import load_folder
 
 from .. import orderings
 from . import report

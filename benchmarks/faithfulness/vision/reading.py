@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lrp_hooks import explainers
 from lrp_hooks.errors import UnruledWarning
 from lrp_hooks.explainers import Explainer
-from lrp_hooks.relevance import Relevance
+from lrp_hooks.results.relevance import Relevance
 
 from ..plausibility.methods import Spec, build
 from ..training.vit import BACKGROUND

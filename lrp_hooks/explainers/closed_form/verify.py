@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...coverage import aligned
+from ...engine.coverage import aligned
 from ...errors import ArgumentError
 from .classifier import CLASS_TOKEN, UNKNOWN_TOKEN, AttentionClassifier
 from .gradients import attention, gradient

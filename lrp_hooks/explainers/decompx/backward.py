@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...attribution.instrument import instrument
+from ...engine.rule import LeafRule, Rule
+from ...engine.surroundings import storage_address
 from ...errors import ArgumentError
-from ...instrument import instrument
-from ...relevance import Relevance
-from ...rule import LeafRule, Rule
-from ...surroundings import storage_address
+from ...results.relevance import Relevance
 from .decomposition import Settings
 from .explanation import DecompXExplanation
 from .forward import record_encoder

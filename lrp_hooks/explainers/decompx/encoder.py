@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...autograd import slope
+from ...engine.autograd import slope
 from ...errors import ArgumentError, UnsupportedModelError
 
 __all__ = [

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...attribution.readout import Contrast, select
 from ...errors import ArgumentError, TargetError, UnsupportedModelError
-from ...readout import Contrast, select
 from ..base import Explainer, check_option, is_whole
 from .backward import explain_backward, extra_column
 from .biases import LINEAR, RULES

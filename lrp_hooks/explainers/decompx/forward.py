@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...attribution.passes import Forward
+from ...attribution.readout import find_logits
 from ...errors import ArgumentError, UnsupportedModelError
-from ...passes import Forward
-from ...readout import find_logits
 from .blocks import SUPPORTED, read_encoder
 from .decomposition import Settings, decompose
 from .encoder import Encoder

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from ...attribution.inputs import bind
+from ...attribution.instrument import instrument
+from ...attribution.passes import Forward, Request, forward_pass, prepared
+from ...attribution.reader import InputOf
+from ...engine.sources import SourceCollector
+from ...engine.subject import Subject
+from ...engine.surroundings import storage_address
 from ...errors import UnruledError, UnsupportedModelError
-from ...inputs import bind
-from ...instrument import instrument
-from ...passes import Forward, Request, forward_pass, prepared
-from ...reader import InputOf
-from ...sources import SourceCollector
-from ...subject import Subject
-from ...surroundings import storage_address
 from .blocks import SUPPORTED
 from .recorder import recording
 from .tape import FirstMix, Node, Tape

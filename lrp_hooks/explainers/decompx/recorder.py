@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...attention_maps import attention_weights
-from ...autograd import carries
-from ...functions import spellings, table
-from ...rule import FunctionTable, LeafRule, ScopeRule
-from ...ruleset import FAMILIES, RuleSet
+from ...attribution.attention_maps import attention_weights
+from ...engine.autograd import carries
+from ...engine.functions import spellings, table
+from ...engine.rule import FunctionTable, LeafRule, ScopeRule
+from ...engine.ruleset import FAMILIES, RuleSet
 from .tape import Tape
 
 __all__ = ["recording"]

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...autograd import carries
-from ...functions import in_place
-from ...scope import active_scope
-from ...surroundings import storage_address
+from ...engine.autograd import carries
+from ...engine.functions import in_place
+from ...engine.scope import active_scope
+from ...engine.surroundings import storage_address
 
 __all__ = ["FirstMix", "Node", "Tape"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...attribution.passes import eval_mode
+from ...attribution.readout import Contrast, Selected, select
 from ...errors import ArgumentError, NonFiniteError
-from ...passes import eval_mode
-from ...readout import Contrast, Selected, select
 from ..base import Explainer, check_option, is_whole
 from .explanation import SlalomExplanation, SlalomWarning
 from .learning import FITS, Learned, learn

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...errors import ArgumentError
-from ...explanation import Explanation
-from ...words import Grouping
+from ...results.explanation import Explanation
+from ...results.words import Grouping
 from .surrogate import Surrogate
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ...attribution.inputs import Call
+from ...attribution.readout import Contrast, find_logits
 from ...errors import ArgumentError, NonFiniteError
-from ...inputs import Call
-from ...readout import Contrast, find_logits
 from .sampling import Positions
 
 __all__ = ["Probe", "last_logits", "log_odds"]

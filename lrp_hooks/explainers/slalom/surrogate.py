@@ -8,8 +8,8 @@ from os import PathLike
 import torch
 from torch import Tensor
 
-from ... import storage
 from ...errors import ArgumentError
+from ...results import storage
 
 __all__ = ["Surrogate", "predict", "shares"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...attribution.inputs import Call, bind
+from ...engine.subject import Subject
 from ...errors import ArgumentError, TextError
-from ...inputs import Call, bind
-from ...subject import Subject
 from .sampling import Text
 
 __all__ = ["Batch", "read_batch", "special_ids"]

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...attribution.inputs import Call
+from ...attribution.passes import eval_mode
+from ...attribution.readout import select
 from ...errors import ArgumentError, TextError
-from ...inputs import Call
-from ...passes import eval_mode
-from ...readout import select
 from .explanation import SlalomWarning
 from .learning import learn
 from .probe import Probe, last_logits, log_odds

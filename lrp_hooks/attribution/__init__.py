@@ -1,0 +1,1 @@
+"""One explanation: what is read, what is explained, and the two passes between."""

@@ -1,0 +1,210 @@
+"""One explanation: read-out, forward, one backward, the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ..engine.foreign import depends
+from ..engine.hooks import Runtime
+from ..engine.ruleset import RuleSet
+from ..engine.sources import SourceCollector
+from ..engine.subject import Subject
+from ..results.relevance import Ledger, Relevance
+from .backward import relevance_of
+from .checks import TARGET, check_reached, check_target
+from .finite import check_relevance
+from .inputs import Call, advising
+from .passes import (
+    Collect,
+    Pass,
+    Request,
+    backward_pass,
+    forward_pass,
+    prepared,
+    select_target,
+)
+from .readout import class_logits
+
+__all__ = ["Request", "attribute", "attribute_each"]
+
+
+def attribute(
+    subject: Subject,
+    runtime: Runtime,
+    rules: RuleSet,
+    request: Request,
+    collect: Collect = SourceCollector,
+) -> Relevance:
+    """Explain a model's outputs; see `Instrumentation.attribute`.
+
+    Args:
+        subject: The instrumented model.
+        runtime: What its hooks share.
+        rules: The rule set in force.
+        request: The arguments.
+        collect: Makes the collector of sources from B and T.
+
+    Returns:
+        The relevance and its ledger.
+    """
+    with prepared(subject, request.inputs) as call:
+
+        def run(one_by_one: bool) -> Pass:
+            forward = forward_pass(subject, runtime, call, request, collect)
+            return backward_pass(subject, runtime, forward, request.target, one_by_one)
+
+        return _explained(subject, runtime, rules, request, call, run)
+
+
+def attribute_each(
+    subject: Subject, runtime: Runtime, rules: RuleSet, request: Request
+) -> list[Relevance]:
+    """Explain all outputs; see `Instrumentation.attribute_each`.
+
+    Args:
+        subject: The instrumented model.
+        runtime: What its hooks share.
+        rules: The rule set in force.
+        request: The arguments; the target is not read.
+
+    Returns:
+        The relevance of each class.
+    """
+    results = []
+    with prepared(subject, request.inputs) as call:
+        forward = forward_pass(subject, runtime, call, request, SourceCollector)
+        with advising(call):
+            logits = class_logits(forward.output, call.batch, call.output_mask)
+        for target in range(logits.shape[1]):
+
+            def run(one_by_one: bool, target: int = target) -> Pass:
+                return backward_pass(
+                    subject, runtime, forward, target, one_by_one, retain=True
+                )
+
+            one = replace(request, target=target)
+            results.append(_explained(subject, runtime, rules, one, call, run))
+    return results
+
+
+def _explained(
+    subject: Subject,
+    runtime: Runtime,
+    rules: RuleSet,
+    request: Request,
+    call: Call,
+    run: Callable[..., Pass],
+) -> Relevance:
+    done, ledger = _placed(run, call, rules)
+    check_relevance(subject, done.grads)
+    reached = any(name in done.grads for name in done.forward.reads)
+    if not reached and _is_cut(subject, runtime, call, request):
+        check_reached(done.forward.reads, request.complain)
+    elif reached and rules.complete and TARGET in done.collector.sources:
+        entering = done.collector.sources[TARGET]
+        check_target(request.target, entering, ledger, request.complain)
+    return _result(subject, rules, call, done, ledger)
+
+
+def _placed(
+    run: Callable[..., Pass], call: Call, rules: RuleSet
+) -> tuple[Pass, Ledger]:
+    """Run, again if need be, until each term is its own example's."""
+    done = run(one_by_one=False)
+    ledger = _ledger(done)
+    if call.batch > 1 and _is_misplaced(done.collector, ledger, rules):
+        done.collector.settle(turned=True)
+        ledger = _ledger(done)
+        if _is_misplaced(done.collector, ledger, rules):
+            done = run(one_by_one=True)
+            ledger = _ledger(done)
+    return done, ledger
+
+
+def _scores(values: Tensor) -> Tensor:
+    if values.ndim == 3:
+        return values.sum(-1)
+    return values.sum(1) if values.ndim == 4 else values
+
+
+def _ledger(done: Pass) -> Ledger:
+    output = done.selected.scalar.detach()
+    found = done.collector.sources.items()
+    sources = {n: v.to(output.device) for n, v in found if n != TARGET}
+    if not done.selected.scalar.requires_grad:
+        sources["constant output"] = output.double()
+    positions = {n: v for n, v in done.collector.positions.items() if n != TARGET}
+    inputs = done.inputs.to(torch.promote_types(output.dtype, torch.float32))
+    return Ledger(inputs, sources, positions, output)
+
+
+def _is_misplaced(collector: SourceCollector, ledger: Ledger, rules: RuleSet) -> bool:
+    """Tell whether rows of a batch were taken for another example's."""
+    # Such a ledger closes in total, but not for each example.
+    if collector.unplaced:
+        return True
+    if not rules.complete:
+        return collector.ambiguous
+    # What a target function leaks is no misplacement; that it mixes examples is.
+    entering = collector.sources.get(TARGET, ledger.output)
+    terms = [t.cpu().double() for t in (ledger.output, entering, ledger.total)]
+    tolerance = torch.finfo(ledger.output.dtype).eps ** 0.6 * ledger.scale
+    return any(_cancels(a - b, tolerance) for a, b in pairwise(terms))
+
+
+def _cancels(gaps: Tensor, tolerance: Tensor) -> bool:
+    """Tell whether the gaps of a batch, [B], are not small but sum to nothing."""
+    small = bool((gaps.abs() <= tolerance).all())
+    return not small and bool(gaps.sum().abs() < 0.01 * gaps.abs().sum())
+
+
+def _is_cut(subject: Subject, runtime: Runtime, call: Call, request: Request) -> bool:
+    """Tell whether it is no rule that keeps relevance from what is read."""
+    runtime.paused = True
+    try:
+        whole = replace(request, layers=())
+        plain = forward_pass(subject, runtime, call, whole, SourceCollector)
+    finally:
+        runtime.paused = False
+    scalar = select_target(subject, plain, request.target).scalar
+    return not depends(scalar, plain.reads.values())
+
+
+def _result(
+    subject: Subject, rules: RuleSet, call: Call, done: Pass, ledger: Ledger
+) -> Relevance:
+    values, seen = (
+        {name: relevance_of(t, done.grads.get(name)) for name, t in tensors.items()}
+        for tensors in (done.forward.reads, done.forward.seen)
+    )
+    scores = {name: _scores(v) for name, v in values.items()}
+    single = len(values) == 1
+    return Relevance(
+        scores=next(iter(scores.values())) if single else scores,
+        values=next(iter(values.values())) if single else values,
+        output=ledger.output,
+        target=done.selected.target,
+        method="lrp",
+        tokens=None,
+        attended=None if call.mask is None else call.mask.detach() != 0,
+        images=_images(done) if single else None,
+        layers=seen,
+        ledger=ledger,
+        meta={
+            "rules": rules.name,
+            "read": list(done.forward.reads),
+            "model": type(subject.model).__name__,
+        },
+    )
+
+
+def _images(done: Pass) -> Tensor | None:
+    """Return what was read if those are pictures: one channel or three."""
+    (read,) = done.forward.reads.values()
+    is_picture = read.ndim == 4 and read.shape[1] in {1, 3}
+    return read.detach() if is_picture else None

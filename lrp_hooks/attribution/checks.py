@@ -1,0 +1,104 @@
+"""What makes scores misleading though nothing failed.
+
+A read-out that no gradient reaches shows zeros, and a target function that is not
+linear in the model's output adds something of its own that no score accounts for.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..engine.autograd import carries
+from ..engine.hooks import first_tensor, replace_first
+from ..engine.sources import SourceCollector
+from ..results.relevance import Ledger
+
+__all__ = ["TARGET", "check_reached", "check_target", "watch_target"]
+
+TARGET = "(target)"
+"""The name under which a collector notes what a target function passes on."""
+
+Complain = Callable[[str], None]
+_MATERIAL = 1e-4  # of the ledger's scale: what rounding never explains in float32
+
+
+def watch_target(output: Any, collector: SourceCollector) -> Any:
+    """Note <y, dt/dy> of each tensor y of a model's output that a target t uses.
+
+    Args:
+        output: What the model returned: a tensor, nested tensors, or an object with
+            tensors as attributes.
+        collector: Where the terms are noted.
+
+    Returns:
+        The output with copies of its tensors, for the target function.
+    """
+    if not isinstance(output, Tensor | Mapping | list | tuple):
+        held = getattr(output, "__dict__", {})
+        if first_tensor(held, carries) is None:
+            return output
+        output = copy.copy(output)
+        output.__dict__.update(watch_target(dict(held), collector))
+        return output
+    seen: list[Tensor] = []
+
+    def is_new(tensor: Tensor) -> bool:
+        return carries(tensor) and all(tensor is not other for other in seen)
+
+    while (tensor := first_tensor(output, is_new)) is not None:
+        used = tensor.clone()
+        collector.watch(used, tensor.detach(), TARGET)
+        output = replace_first(output, tensor, used)
+        seen.append(used)
+    return output
+
+
+def check_reached(reads: Iterable[str], complain: Complain) -> None:
+    """Complain that no relevance comes to where it is read.
+
+    Args:
+        reads: Names of what was read, none of which the backward pass reached.
+        complain: Called with the message.
+    """
+    complain(
+        f"no gradient reaches {', '.join(map(repr, reads))}, where relevance is read: "
+        "the explained output does not depend on it, and all scores are 0. Likely the "
+        "model or the target cuts the graph (detach(), no_grad(), an argmax or another "
+        "conversion to integers), or the target does not use the model's output. Take "
+        "the cut out, or name a module behind it with wrt=."
+    )
+
+
+def check_target(
+    target: Any, entering: Tensor, ledger: Ledger, complain: Complain
+) -> None:
+    """Complain of a target function that is not linear in the model's output.
+
+    Args:
+        target: The function.
+        entering: What it passes on to the model's output, sum of y dt/dy, [B].
+        ledger: The ledger of the same pass.
+        complain: Called with the message.
+    """
+    output = ledger.output.cpu().double()
+    leak = output - entering.cpu().double()
+    excess = leak.abs() - max(_MATERIAL, _eps(ledger.output)) * ledger.scale
+    if bool((excess <= 0).all()):
+        return
+    row = int(excess.argmax())
+    name = getattr(target, "__qualname__", type(target).__name__)
+    complain(
+        f"target={name} is not linear in the model's output: {float(leak[row]):+.4g} "
+        f"of the {float(output[row]):+.4g} that it returned for example {row} comes "
+        "from no input and no bias, so the ledger cannot close. Explain a class index, "
+        "or Contrast(a, b) for the difference of two logits."
+    )
+
+
+def _eps(tensor: Tensor) -> float:
+    return torch.finfo(tensor.dtype).eps

@@ -1,0 +1,226 @@
+"""The inputs of one call: how the model is called, and where relevance is read."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..engine.subject import Subject
+from ..errors import ArgumentError, LrpHooksError, TargetError, TextError
+
+__all__ = ["Call", "advising", "bind", "is_encoder_decoder", "same_storage"]
+
+
+@dataclass
+class Call:
+    """One call of a model.
+
+    Attributes:
+        args: Positional arguments.
+        kwargs: Keyword arguments.
+        main: The input that says what B and T are.
+        floats: ``{name: tensor}`` of the float inputs that are read by default; empty
+            where the main input is integer.
+        mask: The attention mask of the main input, [B, T], or None.
+        output_mask: The attention mask that belongs to the logits, or None.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    main: Tensor
+    floats: dict[str, Tensor] = field(default_factory=dict)
+    mask: Tensor | None = None
+    output_mask: Tensor | None = None
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return self.main.shape[0]
+
+    def with_floats(self, leaves: Mapping[str, Tensor]) -> Call:
+        """Return the call with other tensors in place of float inputs.
+
+        Args:
+            leaves: ``{name: tensor}`` for names of `floats`.
+
+        Returns:
+            A new call.
+        """
+        swap = {id(self.floats[name]): leaf for name, leaf in leaves.items()}
+        args = tuple(swap.get(id(value), value) for value in self.args)
+        kwargs = {key: swap.get(id(value), value) for key, value in self.kwargs.items()}
+        return Call(args, kwargs, self.main, self.floats, self.mask, self.output_mask)
+
+
+def bind(subject: Subject, inputs: Any) -> Call:
+    """Understand the inputs of `Instrumentation.attribute`.
+
+    Args:
+        subject: The model.
+        inputs: A tensor, a tuple of tensors, or a mapping of keyword arguments.
+
+    Returns:
+        The call.
+
+    Raises:
+        ArgumentError: If there is no tensor in them, or they do not fit the model.
+    """
+    model = subject.model
+    if isinstance(inputs, Mapping):
+        call = _keywords(model, dict(inputs))
+    elif isinstance(inputs, Tensor):
+        call = _positional(model, (inputs,))
+    elif isinstance(inputs, Sequence) and not isinstance(inputs, str):
+        call = _positional(model, tuple(inputs))
+    else:
+        hint = _EXPLAINS_TEXT if inputs and isinstance(inputs, str) else ""
+        raise ArgumentError(
+            f"inputs is a {type(inputs).__name__}; it must be a tensor, a tuple of "
+            f"tensors, or a mapping such as a tokenizer's output.{hint}"
+        )
+    if call.main.ndim == 0 or call.main.numel() == 0:
+        raise ArgumentError(
+            f"inputs has shape {tuple(call.main.shape)}; it must start with the number "
+            "of examples and hold at least one element."
+        )
+    _check_ids(subject, call)
+    return call
+
+
+_EXPLAINS_TEXT = (
+    " Tokenise the text; lrp_hooks.explain(model, text, tokenizer=...) takes text as "
+    "it is."
+)
+
+
+@contextmanager
+def advising(call: Call) -> Generator[None]:
+    """Say what a failure of the model or the target may mean for inputs [B].
+
+    Any error becomes an `ArgumentError` that tells of the batch dimension.
+
+    Args:
+        call: The call that is made.
+    """
+    try:
+        yield
+    except Exception as error:
+        ours = isinstance(error, LrpHooksError | Warning)
+        if call.main.ndim != 1 or (ours and not isinstance(error, TargetError)):
+            raise
+        kind = TargetError if ours else ArgumentError
+        raise kind(
+            f"{type(error).__name__}: {error} This may come from inputs of shape "
+            f"{tuple(call.main.shape)}, which count as {call.batch} examples; if they "
+            "are one example, add the batch dimension: inputs[None]."
+        ) from error
+
+
+def _positional(model: nn.Module, values: tuple[Any, ...]) -> Call:
+    names = _parameter_names(model, len(values))
+    tensors = {
+        n: v for n, v in zip(names, values, strict=True) if isinstance(v, Tensor)
+    }
+    if not tensors:
+        hint = _EXPLAINS_TEXT if any(isinstance(v, str) for v in values) else ""
+        raise ArgumentError(f"inputs holds no tensor; pass at least one.{hint}")
+    main = next(iter(tensors.values()))
+    floats = {n: t for n, t in tensors.items() if t.is_floating_point()}
+    mask = _fitting(tensors.get("attention_mask"), main)
+    floats = floats if main.is_floating_point() else {}
+    return Call(values, {}, main, floats, mask, mask)
+
+
+def _parameter_names(model: nn.Module, n: int) -> list[str]:
+    try:
+        names = list(inspect.signature(model.forward).parameters)[:n]
+    except (TypeError, ValueError):  # builtins have no signature
+        names = []
+    return names + [f"input_{i}" for i in range(len(names), n)]
+
+
+def _keywords(model: nn.Module, values: dict[str, Any]) -> Call:
+    tensors = {name: v for name, v in values.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise ArgumentError(
+            f"inputs holds no tensor (its keys: {', '.join(map(str, values))}); ask "
+            'the tokenizer for them with return_tensors="pt".'
+        )
+    preferred = (getattr(model, "main_input_name", None), "input_ids", "inputs_embeds")
+    known = next((name for name in preferred if name in tensors), None)
+    main = tensors[known] if known else next(iter(tensors.values()))
+    floats = {
+        name: t
+        for name, t in tensors.items()
+        if t.is_floating_point() and "mask" not in name and (not known or name == known)
+    }
+    mask = tensors.get("attention_mask")
+    decoder = "decoder_input_ids" in tensors or is_encoder_decoder(model)
+    output_mask = tensors.get("decoder_attention_mask") if decoder else mask
+    return Call(
+        (),
+        values,
+        main,
+        floats if main.is_floating_point() else {},
+        _fitting(mask, main),
+        output_mask,
+    )
+
+
+def _fitting(mask: Tensor | None, main: Tensor) -> Tensor | None:
+    fits = mask is not None and mask.ndim == 2 and mask.shape == main.shape[:2]
+    return mask if fits else None
+
+
+def is_encoder_decoder(model: nn.Module) -> bool:
+    """Tell whether a model's configuration says so.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        True for sequence-to-sequence models of transformers.
+    """
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def _check_ids(subject: Subject, call: Call) -> None:
+    """Refuse token ids that the model's tables cannot hold, before torch does."""
+    ids = call.main
+    if ids.is_floating_point():
+        return
+    rows = getattr(subject.input_embedding, "num_embeddings", None)
+    if rows is not None and not 0 <= int(ids.min()) <= int(ids.max()) < rows:
+        raise ArgumentError(
+            f"inputs holds the token ids {int(ids.min())} to {int(ids.max())}, but the "
+            f"model's vocabulary has {rows}; use the tokenizer it was trained with."
+        )
+    limit = subject.n_positions
+    if limit is not None and ids.ndim > 1 and ids.shape[1] > limit:
+        raise TextError(
+            f"inputs has {ids.shape[1]} tokens, but the model has {limit} positions; "
+            "shorten the text (truncation=True in the tokenizer)."
+        )
+
+
+def same_storage(a: Tensor, b: Tensor) -> bool:
+    """Tell whether two tensors are views of one storage.
+
+    Args:
+        a: A tensor.
+        b: Another one.
+
+    Returns:
+        True if they share memory.
+    """
+    return (
+        a.dtype == b.dtype
+        and torch.is_tensor(a)
+        and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
+    )

@@ -1,0 +1,330 @@
+"""`instrument`: hook a model so that autograd differentiates its linearised twin."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..engine.acceptance import Key, check_compiled, checked_overrides
+from ..engine.coverage import LINEAR, Coverage, row
+from ..engine.hooks import ModuleHooks, Runtime
+from ..engine.registry import Match, lookup
+from ..engine.rule import LeafRule, Rule
+from ..engine.ruleset import RuleSet, load_rules
+from ..engine.subject import Subject
+from ..engine.surroundings import Surroundings
+from ..errors import (
+    AlreadyInstrumentedError,
+    ArgumentError,
+    UnruledError,
+    UnruledWarning,
+)
+from ..results.relevance import Relevance
+from . import attribute as _attribute
+from . import audit as _audit
+from .audit import Audit
+
+__all__ = ["Instrumentation", "instrument"]
+
+_instrumented: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Instrumentation]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def instrument(
+    model: nn.Module,
+    rules: RuleSet | str = "conservative",
+    *,
+    overrides: Mapping[Key, Rule] | None = None,
+    strict: bool = False,
+) -> Instrumentation:
+    """Hook a model, in place and reversibly, so that gradients are relevance.
+
+    Outputs stay bit-identical. Until `Instrumentation.remove`, ``x.grad * x`` is the
+    relevance of ``x`` for any tool that takes a gradient.
+
+    Args:
+        model: Any module.
+        rules: A rule set or its name: ``"conservative"``, ``"ah+ln"``, ``"cp-lrp"``,
+            ``"attnlrp"``, ``"ah"``, ``"ln"`` or ``"gradient"``.
+        overrides: ``{key: rule}`` laid over the rule set for this model only; a key is
+            a module instance, a glob over qualified names, or a module type.
+        strict: Raise where something bends relevance and has no rule, instead of
+            warning.
+
+    Returns:
+        The instrumentation, a context manager that removes it.
+
+    Raises:
+        ArgumentError: If an argument is not as described.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; it must be a torch.nn.Module."
+        )
+    check_compiled(model)
+    load_rules()
+    if not isinstance(rules, RuleSet):
+        if not isinstance(rules, str):
+            raise ArgumentError(
+                f"rules is a {type(rules).__name__}; it must be a RuleSet or a name: "
+                f"{', '.join(map(repr, RuleSet.names()))}."
+            )
+        rules = RuleSet.named(rules)
+    checked = checked_overrides(model, overrides or {})
+    return Instrumentation(model, rules, checked, strict)
+
+
+class Instrumentation:
+    """An instrumented model: attribute, inspect, remove.
+
+    Attributes:
+        rules: The rule set in force.
+        coverage: Which module got which rule, and what has none.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        rules: RuleSet,
+        overrides: Mapping[Key, Rule],
+        strict: bool,
+    ) -> None:
+        """Attach the hooks; use `instrument`.
+
+        Args:
+            model: The model.
+            rules: The rule set.
+            overrides: See `instrument`.
+            strict: See `instrument`.
+        """
+        self.rules = rules
+        self._strict = strict
+        self._lock = threading.RLock()
+        self._undo: list[Callable[[], None]] = []
+        self._warned: set[tuple[str, str]] = set()
+        self._subject: Subject | None = Subject(model)
+        modules = self._subject.modules
+        _claim(modules, self)
+        self._claimed = weakref.WeakSet(modules.values())
+        matches = {n: lookup(n, m, rules, overrides) for n, m in modules.items()}
+        self.coverage = Coverage(
+            tuple(row(n, m, matches[n]) for n, m in modules.items())
+        )
+        surroundings = Surroundings.of(model, rules.functions(), self._report)
+        self.runtime = Runtime(surroundings, self._warn)
+        self._attach(modules, matches)
+
+    def _attach(
+        self, modules: Mapping[str, nn.Module], matches: Mapping[str, Match | None]
+    ) -> None:
+        fused = {
+            id(inner)
+            for module in modules.values()
+            if isinstance(module, nn.TransformerEncoderLayer)
+            for inner in module.modules()
+            if inner is not module
+        }
+        for name, module in modules.items():
+            match = matches[name]
+            if not name or _needs_hooks(module, match, id(module) in fused):
+                own = match.rule if match and _is_own(module, match) else None
+                hooks = ModuleHooks(self.runtime, module, name, own)
+                self._undo += hooks.attach(module)
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The model; None after `remove`, which keeps nothing alive."""
+        return None if self._subject is None else self._subject.model
+
+    def attribute(
+        self,
+        inputs: Tensor | Sequence[Tensor] | Mapping[str, Any],
+        target: Any = None,
+        *,
+        wrt: str | Sequence[str] | None = None,
+        layers: str | Sequence[str] = (),
+    ) -> Relevance:
+        """Explain outputs: one forward pass, one backward pass.
+
+        Runs in eval mode, also under ``torch.no_grad()``, and leaves grad mode,
+        ``.grad`` fields and training flags as they are.
+
+        Args:
+            inputs: A tensor, a tuple of tensors, or a mapping of keyword arguments
+                such as a tokenizer's output.
+            target: What is explained: None (the arg-max class; for [B, T, V] logits
+                the arg-max token at the last attended position), an int, B ints, a
+                label of ``model.config.label2id``, a `Contrast`, or a function from
+                the model's output to [B], linear if its relevance is to add up.
+            wrt: Where relevance is read: by default the output of the input embedding
+                for integer inputs, the float input itself otherwise; or the name of a
+                module whose output is read, or several.
+            layers: Names of modules whose output's relevance is returned as well, or
+                one name; ``"heads"`` for every attention head, [B, H, T, D] for each
+                attention, ``"<module>.heads"`` for those inside a module, and
+                ``"blocks"`` for the residual stream after each block. See `heads` and
+                `layer_flow`.
+
+        Returns:
+            The relevance and its ledger.
+        """
+        names = (layers,) if isinstance(layers, str) else tuple(layers)
+        request = _attribute.Request(inputs, target, wrt, names, self._complain)
+        with self._running("attribute") as subject:
+            return _attribute.attribute(subject, self.runtime, self.rules, request)
+
+    def attribute_each(
+        self,
+        inputs: Tensor | Sequence[Tensor] | Mapping[str, Any],
+        *,
+        wrt: str | Sequence[str] | None = None,
+        layers: str | Sequence[str] = (),
+    ) -> list[Relevance]:
+        """Explain every output: one forward pass, one backward pass an output.
+
+        Args:
+            inputs: See `attribute`.
+            wrt: See `attribute`.
+            layers: See `attribute`.
+
+        Returns:
+            The relevance of each class, C of them.
+        """
+        names = (layers,) if isinstance(layers, str) else tuple(layers)
+        request = _attribute.Request(inputs, None, wrt, names, self._complain)
+        with self._running("attribute_each") as subject:
+            return _attribute.attribute_each(subject, self.runtime, self.rules, request)
+
+    def audit(
+        self, inputs: Tensor | Sequence[Tensor] | Mapping[str, Any], target: Any = None
+    ) -> Audit:
+        """Find where relevance leaks: one forward pass, one backward pass.
+
+        Args:
+            inputs: See `attribute`.
+            target: See `attribute`.
+
+        Returns:
+            Relevance entering and leaving every module, its bias share and its leak;
+            the first row is the module that needs a rule.
+        """
+        request = _attribute.Request(inputs, target, None, (), self._complain)
+        with self._running("audit") as subject:
+            return _audit.audit(
+                subject, self.runtime, self.rules, self.coverage, request
+            )
+
+    @contextmanager
+    def _running(self, method: str) -> Generator[Subject]:
+        subject = self._subject
+        if subject is None:
+            raise ArgumentError(
+                f"{method}() was called after remove(); instrument the model again."
+            )
+        with self._lock:
+            try:
+                yield subject
+            finally:
+                self.runtime.abandon()
+
+    def remove(self) -> None:
+        """Leave the model exactly as it was; may be called twice."""
+        self._subject = None
+        self.runtime.abandon()
+        while self._undo:
+            self._undo.pop()()
+        for module in self._claimed:
+            _instrumented.pop(module, None)
+
+    def __enter__(self) -> Instrumentation:
+        """Return self; the rules are active already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the instrumentation."""
+        self.remove()
+
+    def __repr__(self) -> str:
+        """Return the rule set in force and the coverage."""
+        state = "active" if self._subject else "removed"
+        kind = self.coverage.rows[0].kind
+        return f"{kind}, rules {self.rules.name!r}, {state}\n{self.coverage!r}"
+
+    def _report(self, func: Callable[..., Any] | str, module: str) -> None:
+        label = func if isinstance(func, str) else func.__qualname__
+        self.coverage.unruled.add((label, module))
+        if self._strict:
+            raise UnruledError(
+                f"{label}, called by {module or 'the model'}, bends relevance and has "
+                f"no rule. {_REMEDY}"
+            )
+
+    def _complain(self, message: str) -> None:
+        if self._strict:
+            raise UnruledError(message)
+        warnings.warn(message, UnruledWarning, stacklevel=2)
+
+    def _warn(self) -> None:
+        new = self.coverage.unruled - self._warned
+        if new and not self._strict:
+            self._warned |= new
+            calls = ", ".join(f"{f} (in {m or 'the model'})" for f, m in sorted(new))
+            warnings.warn(
+                f"without a rule, left to their own gradient: {calls}. {_REMEDY}",
+                UnruledWarning,
+                stacklevel=2,
+            )
+
+
+_REMEDY = (
+    "Register a ScopeRule whose functions() names it, or a LeafRule for the module "
+    "(lrp_hooks.register)."
+)
+
+
+def _claim(modules: Mapping[str, nn.Module], owner: Instrumentation) -> None:
+    for name, module in modules.items():
+        if module in _instrumented:
+            raise AlreadyInstrumentedError(
+                f"{name or type(module).__name__} is instrumented already; use that "
+                "instrumentation, or remove() it first. Where it was lost: except "
+                "AlreadyInstrumentedError as error: error.instrumentation.remove()",
+                _instrumented[module](),
+            )
+    _instrumented.update(dict.fromkeys(modules.values(), weakref.ref(owner)))
+
+
+def _is_own(module: nn.Module, match: Match) -> bool:
+    """Tell a module's own rule from its family's, which holds in the whole scope."""
+    if match.family is None or not isinstance(match.rule, LeafRule):
+        return match.family is None
+    plain = type(module).__module__.startswith("torch.nn.")
+    return not (plain and match.rule.functions(module))
+
+
+_SERVED = {"linear", "pooling", "embedding"}
+"""Families of single functions whose own gradient is a rule already."""
+
+
+def _needs_hooks(module: nn.Module, match: Match | None, fused: bool) -> bool:
+    """Leave out what needs no scope of its own when it is called by itself."""
+    if match is not None and match.family is None:
+        return True
+    if fused and type(module).__module__.startswith("torch.nn."):
+        return False  # hooks would cost nn.TransformerEncoderLayer its fused kernel
+    family = None if match is None else match.family
+    alone = next(module.children(), None) is None
+    return not (alone and (family in _SERVED or isinstance(module, LINEAR)))

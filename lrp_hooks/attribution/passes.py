@@ -1,0 +1,244 @@
+"""A forward pass that records, and the backward passes through what it recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..engine.foreign import foreign_functions
+from ..engine.hooks import Runtime
+from ..engine.sources import SourceCollector
+from ..engine.subject import Subject
+from ..errors import InferenceModeError
+from .backward import by_example, gradients, sum_rows
+from .checks import Complain, watch_target
+from .finite import check_output
+from .inputs import Call, advising, bind
+from .latent import split_layers, watched_latent
+from .reader import Reader
+from .readout import Selected, select
+
+__all__ = [
+    "Collect",
+    "Forward",
+    "Pass",
+    "Request",
+    "backward_pass",
+    "eval_mode",
+    "forward_pass",
+    "prepared",
+    "select_target",
+]
+
+Collect = Callable[[int, int | None], SourceCollector]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `Instrumentation.attribute`, and what to do about bad scores.
+
+    Attributes:
+        complain: Called with a message on what makes the scores misleading.
+    """
+
+    inputs: Any
+    target: Any
+    wrt: str | Sequence[str] | None
+    layers: tuple[str, ...]
+    complain: Complain
+
+
+@dataclass
+class Forward:
+    """What one forward pass brought.
+
+    Attributes:
+        call: How the model was called.
+        output: What it returned.
+        reads: ``{name: leaf}``, the tensors that relevance is read at.
+        seen: ``{name: output}`` of the layers asked for.
+        collector: Where the backward passes enter sources.
+    """
+
+    call: Call
+    output: Any
+    reads: dict[str, Tensor]
+    seen: dict[str, Tensor]
+    collector: SourceCollector
+
+
+@dataclass
+class Pass:
+    """What one forward and backward pass brought.
+
+    Attributes:
+        forward: The forward pass.
+        selected: The explained scalars.
+        grads: Gradients of the reads, then of the layers, where one came.
+        inputs: The sum of scores of each example, [B].
+    """
+
+    forward: Forward
+    selected: Selected
+    grads: dict[str, Tensor]
+    inputs: Tensor
+
+    @property
+    def collector(self) -> SourceCollector:
+        """The sources."""
+        return self.forward.collector
+
+
+@contextmanager
+def prepared(subject: Subject, inputs: Any) -> Generator[Call]:
+    """Bind the inputs, and set grad and eval mode.
+
+    Args:
+        subject: The model.
+        inputs: See `Instrumentation.attribute`.
+
+    Yields:
+        How the model is to be called.
+
+    Raises:
+        InferenceModeError: Under ``torch.inference_mode()``.
+    """
+    if torch.is_inference_mode_enabled():
+        raise InferenceModeError(
+            "attribute() was called under torch.inference_mode(), which records no "
+            "graph; call it outside, torch.no_grad() is fine."
+        )
+    call = bind(subject, inputs)
+    with torch.enable_grad(), eval_mode(subject.model):
+        yield call
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Generator[None]:
+    """Switch training off, and then on again where it was on.
+
+    Args:
+        model: The model.
+
+    Yields:
+        Nothing.
+    """
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def forward_pass(
+    subject: Subject,
+    runtime: Runtime,
+    call: Call,
+    request: Request,
+    collect: Collect,
+) -> Forward:
+    """Run the model with leaves where relevance is read.
+
+    Args:
+        subject: The instrumented model.
+        runtime: What its hooks share.
+        call: How it is called.
+        request: What is read and watched.
+        collect: Makes the collector of sources from B and T.
+
+    Returns:
+        What came out.
+    """
+    length = call.main.shape[1] if _has_positions(call) else None
+    collector = collect(call.batch, length)
+    layers, asked = split_layers(subject, request.layers)
+    reader = Reader(subject, call, request.wrt, layers)
+    runtime.collector = collector
+    try:
+        with watched_latent(subject, runtime, collector, asked) as found:
+            with advising(call):
+                output = reader.forward()
+        reader.check_layers()
+    finally:
+        runtime.collector = None
+    if collector.length is None:
+        collector.length = _length_read(reader.reads)
+    seen = {**reader.seen, **found}
+    return Forward(call, output, reader.reads, seen, collector)
+
+
+def backward_pass(
+    subject: Subject,
+    runtime: Runtime,
+    forward: Forward,
+    target: Any,
+    one_by_one: bool,
+    retain: bool = False,
+) -> Pass:
+    """Run backward from a target: at once, or example by example.
+
+    Args:
+        subject: The instrumented model.
+        runtime: What its hooks share.
+        forward: The forward pass.
+        target: See `Instrumentation.attribute`.
+        one_by_one: Whether to run one backward pass an example.
+        retain: Whether another target's backward pass is to follow.
+
+    Returns:
+        What both passes brought.
+    """
+    reads, collector = forward.reads, forward.collector
+    collector.clear()
+    selected = select_target(subject, forward, target)
+    if (read := tuple(reads)) not in subject.walked:  # its graph has one form
+        runtime.report_foreign(foreign_functions(selected.scalar))
+        subject.walked.add(read)
+    check_output(subject, forward.call, selected.scalar)
+    wanted = {**reads, **forward.seen}
+    shared = any(len(read) != forward.call.batch for read in reads.values())
+    if one_by_one or shared:  # a table of positions is read for all examples at once
+        grads, inputs = by_example(selected.scalar, wanted, reads, collector)
+    else:
+        seed = torch.ones_like(selected.scalar) if retain else None
+        grads = gradients(selected.scalar, wanted, seed)
+        inputs = sum_rows(reads, grads)
+        collector.settle()
+    return Pass(forward, selected, grads, inputs)
+
+
+def select_target(subject: Subject, forward: Forward, target: Any) -> Selected:
+    """Select what is explained.
+
+    Args:
+        subject: The model.
+        forward: The forward pass.
+        target: See `Instrumentation.attribute`.
+
+    Returns:
+        The scalars, [B], and what they are.
+    """
+    output, call = forward.output, forward.call
+    with advising(call):
+        if callable(target):
+            output = watch_target(output, forward.collector)
+        return select(output, target, subject.model, call.batch, call.output_mask)
+
+
+def _length_read(reads: dict[str, Tensor]) -> int | None:
+    """Return T where tokens are read though inputs have none: an image's patches."""
+    lengths = {read.shape[1] for read in reads.values() if read.ndim == 3}
+    return lengths.pop() if len(lengths) == 1 else None
+
+
+def _has_positions(call: Call) -> bool:
+    is_text = not call.main.is_floating_point() and call.main.ndim == 2
+    return is_text or call.main.ndim == 3

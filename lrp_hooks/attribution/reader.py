@@ -1,0 +1,178 @@
+"""Where relevance is read: leaves put into a forward pass, and layers watched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..engine.hooks import first_tensor, replace_first
+from ..engine.subject import Subject
+from ..errors import ArgumentError
+from .inputs import Call, same_storage
+
+__all__ = ["InputOf", "Reader"]
+
+
+class InputOf(str):
+    """The name of a module whose first float input is read, not its output."""
+
+
+class Reader:
+    """Puts leaves where relevance is read, and watches the layers asked for."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        call: Call,
+        wrt: str | Sequence[str] | None,
+        layers: Sequence[str],
+    ) -> None:
+        """Find the modules that are read and watched.
+
+        Args:
+            subject: The model.
+            call: The call to make.
+            wrt: See `Instrumentation.attribute`.
+            layers: See `Instrumentation.attribute`.
+        """
+        self.subject = subject
+        self.call = call
+        self.reads: dict[str, Tensor] = {}
+        self.seen: dict[str, Tensor] = {}
+        self.thread = threading.get_ident()
+        self.layers = {name: subject.module("layers", name) for name in layers}
+        names = [wrt] if isinstance(wrt, str) else wrt
+        self.modules = (
+            None if names is None else {n: subject.module("wrt", n) for n in names}
+        )
+
+    def forward(self) -> Any:
+        """Run the model with the leaves in place.
+
+        Returns:
+            Its output.
+        """
+        if self.modules is not None:
+            return self._after_modules(self.modules)
+        if self.call.floats:
+            for name, value in self.call.floats.items():
+                self.reads[name] = _leaf(value)
+            given = {name: leaf.clone() for name, leaf in self.reads.items()}
+            return self._with_hooks({}, None, self.call.with_floats(given))
+        return self._embedded()
+
+    def check_layers(self) -> None:
+        """Refuse layers that did not run."""
+        for name in self.layers:
+            if name not in self.seen:
+                raise _unread("layers", name)
+
+    def _after_modules(self, modules: dict[str, nn.Module]) -> Any:
+        """Read the outputs of named modules."""
+        output = self._with_hooks(modules, self._reads_module, self.call)
+        missing = [name for name in modules if name not in self.reads]
+        if missing:
+            raise _unread("wrt", missing[0])
+        return output
+
+    def _embedded(self) -> Any:
+        """Read the first embedding that looks up the ids themselves."""
+        tables = self.subject.embeddings
+        for accept in (self._reads_ids, self._reads_as_many, self._reads_first):
+            output = self._with_hooks(tables, accept, self.call)
+            if self.reads:
+                return output
+        raise _unread("wrt", None)
+
+    def _with_hooks(
+        self, modules: dict[str, nn.Module], read: Callable[..., Any] | None, call: Call
+    ) -> Any:
+        with ExitStack() as stack:
+            for name, module in modules.items():
+                if isinstance(name, InputOf):
+                    before = self._before(name)
+                    handle = module.register_forward_pre_hook(before, with_kwargs=True)
+                else:
+                    hook = self._hook(name, read)
+                    handle = module.register_forward_hook(hook, with_kwargs=True)
+                stack.callback(handle.remove)
+            for name, module in self.layers.items():
+                hook = self._hook(name, self._watches)
+                handle = module.register_forward_hook(hook, with_kwargs=True)
+                stack.callback(handle.remove)
+            return self.subject.model(*call.args, **call.kwargs)
+
+    def _hook(self, name: str, act: Callable[..., Any] | None) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+            value = first_tensor(output, torch.Tensor.is_floating_point)
+            if act is None or value is None or threading.get_ident() != self.thread:
+                return None
+            fresh = act(name, (args, kwargs), value)
+            return None if fresh is None else replace_first(output, value, fresh)
+
+        return hook
+
+    def _before(self, name: str) -> Callable[..., Any]:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            value = first_tensor((args, kwargs), torch.Tensor.is_floating_point)
+            if value is None or threading.get_ident() != self.thread:
+                return None
+            fresh = self._reads_module(name, (args, kwargs), value)
+            given = (args, kwargs)
+            return None if fresh is None else replace_first(given, value, fresh)
+
+        return hook
+
+    def _reads_module(self, name: str, given: Any, value: Tensor) -> Tensor | None:
+        if name in self.reads:
+            return None
+        # A clone is handed on, since a model may overwrite it and a leaf must stay.
+        self.reads[name] = _leaf(value)
+        return self.reads[name].clone()
+
+    def _reads_ids(self, name: str, given: Any, value: Tensor) -> Tensor | None:
+        ids = first_tensor(given)
+        ours = ids is not None and same_storage(ids, self.call.main)
+        return (
+            self._reads_module(name, given, value) if ours and not self.reads else None
+        )
+
+    def _reads_as_many(self, name: str, given: Any, value: Tensor) -> Tensor | None:
+        ids = first_tensor(given)
+        ours = ids is not None and ids.numel() == self.call.main.numel()
+        return (
+            self._reads_module(name, given, value) if ours and not self.reads else None
+        )
+
+    def _reads_first(self, name: str, given: Any, value: Tensor) -> Tensor | None:
+        ours = self.subject.modules[name] is self.subject.input_embedding
+        return (
+            self._reads_module(name, given, value) if ours and not self.reads else None
+        )
+
+    def _watches(self, name: str, given: Any, value: Tensor) -> Tensor:
+        self.seen[name] = value.clone()
+        return self.seen[name].clone()  # which a model may overwrite
+
+
+def _leaf(value: Tensor) -> Tensor:
+    leaf = value.detach().clone()
+    leaf.requires_grad = True  # not requires_grad_, which scopes leave without effect
+    return leaf
+
+
+def _unread(argument: str, name: str | None) -> ArgumentError:
+    if name is None:
+        return ArgumentError(
+            "inputs are integers, but no embedding module of the model looks them up; "
+            "name the module whose output to read with wrt=."
+        )
+    return ArgumentError(
+        f"{argument}={name!r} names a module that did not run, or returned no float "
+        "tensor, in this call; name one that does."
+    )

@@ -1,0 +1,247 @@
+"""The explained scalar: from a model's output and a target to [B]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..engine.hooks import first_tensor
+from ..errors import TargetError
+from ..support.suggest import did_you_mean
+from ..texts.encoding import is_language_model
+
+__all__ = [
+    "Contrast",
+    "Selected",
+    "class_logits",
+    "find_logits",
+    "label_ids",
+    "select",
+]
+
+_LOGITS = ("logits", "prediction_logits", "cls_logits", "last_hidden_state")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """The difference of two logits as a target: why ``a`` rather than ``b``.
+
+    Attributes:
+        a: A class, token or label, or one for each example.
+        b: What it is compared with.
+    """
+
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True)
+class Selected:
+    """What is explained.
+
+    Attributes:
+        scalar: [B], with its graph.
+        target: The classes or tokens, [B]; a `Contrast` of such; or the function.
+    """
+
+    scalar: Tensor
+    target: Any
+
+
+def find_logits(output: Any) -> Tensor:
+    """Find the logits in a model's output.
+
+    Args:
+        output: A tensor, or an object or mapping with ``logits``,
+            ``prediction_logits``, ``cls_logits`` or ``last_hidden_state``, else with
+            any tensor, of which the first counts.
+
+    Returns:
+        The logits.
+
+    Raises:
+        TargetError: If there is no tensor.
+    """
+    if isinstance(output, Tensor):
+        return output
+    for name in _LOGITS:
+        if isinstance(output, Mapping):
+            value = output.get(name)
+        else:
+            value = getattr(output, name, None)
+        if isinstance(value, Tensor):
+            return value
+    found = first_tensor(output)
+    if found is None:
+        raise TargetError(
+            f"the model returned a {type(output).__name__} without a tensor; pass "
+            "target=a function from that output to a tensor [B]."
+        )
+    return found
+
+
+def select(
+    output: Any, target: Any, model: nn.Module, batch: int, mask: Tensor | None
+) -> Selected:
+    """Select the explained scalar of each example.
+
+    Args:
+        output: What the model returned.
+        target: See `Instrumentation.attribute`.
+        model: The model, for its label names.
+        batch: B.
+        mask: The attention mask of the tokens that the logits belong to, [B, T].
+
+    Returns:
+        The scalars and what they are.
+    """
+    if callable(target) and not isinstance(target, Contrast):
+        return Selected(_called(target, output, batch), target)
+    logits = class_logits(output, batch, mask)
+    if isinstance(target, Contrast):
+        first = _classes(target.a, logits, model)
+        second = _classes(target.b, logits, model)
+        scalar = _pick(logits, first) - _pick(logits, second)
+        return Selected(scalar, Contrast(first, second))
+    classes = (
+        logits.detach().argmax(1) if target is None else _classes(target, logits, model)
+    )
+    return Selected(_pick(logits, classes), classes)
+
+
+def _pick(logits: Tensor, classes: Tensor) -> Tensor:
+    return logits.gather(1, classes.unsqueeze(1)).squeeze(1)
+
+
+def _called(target: Callable[[Any], Any], output: Any, batch: int) -> Tensor:
+    scalar = target(output)
+    if not isinstance(scalar, Tensor) or tuple(scalar.shape) != (batch,):
+        came = tuple(scalar.shape) if isinstance(scalar, Tensor) else type(scalar)
+        raise TargetError(
+            f"the target function returned {came}; it must return a tensor of shape "
+            f"({batch},), one number for each example."
+        )
+    return scalar
+
+
+def class_logits(output: Any, batch: int, mask: Tensor | None) -> Tensor:
+    """Return one row of logits an example.
+
+    Args:
+        output: What the model returned.
+        batch: B.
+        mask: The attention mask of the tokens that the logits belong to, [B, T].
+
+    Returns:
+        [B, C]: a single output as one class, a sequence at its last position.
+
+    Raises:
+        TargetError: If the logits have another shape.
+    """
+    logits = find_logits(output)
+    if logits.ndim == 0 and batch == 1:
+        logits = logits.reshape(1)
+    if logits.ndim == 1:
+        logits = logits.unsqueeze(1)
+    if logits.ndim == 3:
+        rows = torch.arange(logits.shape[0], device=logits.device)
+        logits = logits[rows, _last_position(logits, mask)]
+    if logits.ndim != 2 or logits.shape[0] != batch:
+        raise TargetError(
+            f"the model's logits have shape {tuple(logits.shape)} for {batch} "
+            "examples; pass target=a function from the model's output to a tensor [B]."
+        )
+    return logits
+
+
+def _last_position(logits: Tensor, mask: Tensor | None) -> Tensor:
+    batch, length = logits.shape[:2]
+    if mask is None or mask.ndim != 2 or mask.shape[0] != batch:
+        return torch.full((batch,), length - 1, device=logits.device)
+    tokens = mask.shape[1]
+    places = torch.arange(tokens, device=mask.device)
+    last = torch.where(mask != 0, places, -1).amax(1).clamp(min=0)
+    return (length - tokens + last).clamp(min=0).to(logits.device)
+
+
+def _classes(target: Any, logits: Tensor, model: nn.Module) -> Tensor:
+    batch, n_classes = logits.shape
+    values = _values(target, model, n_classes)
+    if len(values) == 1 and not isinstance(target, list | tuple | Tensor):
+        values *= batch
+    if len(values) != batch:
+        raise TargetError(
+            f"target has {len(values)} entries for {batch} examples; pass one class "
+            f"for all, or {batch} of them."
+        )
+    for value in values:
+        if not 0 <= value < n_classes:
+            raise TargetError(
+                f"target={value} is out of range; the model has {n_classes} outputs, "
+                f"0 to {n_classes - 1}."
+            )
+    return torch.tensor(values, device=logits.device)
+
+
+def _values(target: Any, model: nn.Module, n_classes: int) -> list[int]:
+    if hasattr(target, "__array__") and not isinstance(target, Tensor):
+        target = torch.as_tensor(target)
+    if isinstance(target, Tensor):
+        if target.is_floating_point() or target.dtype == torch.bool or target.ndim > 1:
+            raise TargetError(
+                f"target is a {target.dtype} tensor of shape {tuple(target.shape)}; it "
+                "must hold whole numbers, one for each example (target.long())."
+            )
+        target = target.tolist()
+    if isinstance(target, Sequence) and not isinstance(target, str):
+        return [_value(item, model, n_classes) for item in target]
+    return [_value(target, model, n_classes)]
+
+
+def _value(target: Any, model: nn.Module, n_classes: int) -> int:
+    if isinstance(target, str):
+        return _label(target, model)
+    whole = hasattr(target, "__index__") and not isinstance(target, bool)
+    if not whole:
+        raise TargetError(
+            f"target={target!r} is a {type(target).__name__}; it must be a class from "
+            f"0 to {n_classes - 1}, a label name, a Contrast or a function."
+        )
+    return int(target)
+
+
+def label_ids(model: nn.Module) -> dict[str, int]:
+    """Return the labels of a model's configuration.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        ``{label: class}``; empty where there are none.
+    """
+    config = getattr(model, "config", None)
+    known = getattr(config, "label2id", None) or {}
+    if not known:
+        named = getattr(config, "id2label", None) or {}
+        known = {str(label): number for number, label in named.items()}
+    return {str(label): int(number) for label, number in known.items()}
+
+
+def _label(name: str, model: nn.Module) -> int:
+    labels = label_ids(model)
+    if name in labels:
+        return int(labels[name])
+    if is_language_model(model):
+        raise TargetError(
+            f"target={name!r} is no label; the outputs of this model are tokens. Pass "
+            f"the token's id: tokenizer.convert_tokens_to_ids({name!r})."
+        )
+    known = ", ".join(map(repr, list(labels)[:20])) or "none; pass the class's number"
+    raise TargetError(
+        f"target={name!r} is no label of this model; its labels are {known}."
+        f"{did_you_mean(name, labels)}"
+    )

@@ -1,0 +1,1 @@
+"""What ``lrp-hooks COMMAND`` does, one file a command."""

@@ -1,0 +1,314 @@
+"""The arguments of every command: what ``lrp-hooks COMMAND --help`` shows."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from .. import explainers
+from ..engine.ruleset import RuleSet
+from ..errors import ArgumentError
+from ..explainers.comparison import METHODS
+from .options import (
+    add_command,
+    add_model,
+    add_outputs,
+    add_rule_set,
+    add_target,
+    add_text,
+    count,
+    port,
+)
+
+__all__ = ["command_parser"]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports bad arguments as everything else reports bad input."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ArgumentError(f"{message}. Try: {self.prog} --help")
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands.
+
+    Returns:
+        The parser.
+    """
+    parser = _Parser(
+        prog="lrp-hooks",
+        description="Explain what a Transformer says, by relevance that adds up.",
+        epilog="lrp-hooks COMMAND --help tells more about a command.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(
+        title="commands", dest="command", metavar="COMMAND", required=True
+    )
+    for add in (
+        _add_explain,
+        _add_compare,
+        _add_evaluate,
+        _add_rules,
+        _add_audit,
+        _add_closed_forms,
+        _add_serve,
+    ):
+        add(commands)
+    return parser
+
+
+def _add_explain(commands: Any) -> None:
+    """Add ``lrp-hooks explain``."""
+    parser = add_command(
+        commands,
+        "explain",
+        help="explain what a model says of a text",
+        description="Show which tokens made the output, and the ledger of all of it.",
+        epilog="""examples:
+  lrp-hooks explain "a gripping, funny film with a weak ending"
+  lrp-hooks explain "not bad at all" --target negative --html page.html
+  lrp-hooks explain "A.B>>C" --model path/to/model --rules attnlrp
+  lrp-hooks explain - --json scores.json < reviews.txt
+
+"""
+        + _listed("methods", explainers.names())
+        + _listed("rule sets", RuleSet.names()),
+    )
+    add_text(parser)
+    add_model(parser)
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        default="lrp",
+        help="a method, see below (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rules",
+        metavar="NAME",
+        help="a rule set of method lrp, see below (default: conservative)",
+    )
+    add_target(parser)
+    add_outputs(parser, "html", "png", "svg", "json")
+
+
+def _add_compare(commands: Any) -> None:
+    """Add ``lrp-hooks compare``."""
+    parser = add_command(
+        commands,
+        "compare",
+        help="explain a text by several methods, side by side",
+        description="Show the scores of several methods, how far they agree, and what "
+        "each cost. A method that cannot work on the model is named with the reason.",
+        epilog="""examples:
+  lrp-hooks compare "a gripping, funny film with a weak ending"
+  lrp-hooks compare "not bad at all" --methods lrp,decompx,lime --html page.html
+  lrp-hooks compare "not bad at all" --methods lrp --target positive \\
+      --target negative --rows methods --html classes.html
+
+"""
+        + _listed("methods", explainers.names()),
+    )
+    add_text(parser)
+    add_model(parser)
+    parser.add_argument(
+        "--methods",
+        metavar="NAMES",
+        help=f"separated by commas, see below (default: {','.join(METHODS)})",
+    )
+    add_target(parser, several=True)
+    parser.add_argument(
+        "--rows",
+        choices=("tokens", "methods"),
+        default="tokens",
+        help="what is a row of the page: a token with a column for each method, or a "
+        "method with the whole text (default: %(default)s)",
+    )
+    add_outputs(parser, "html", "png", "svg", "json")
+
+
+def _add_evaluate(commands: Any) -> None:
+    """Add ``lrp-hooks evaluate``."""
+    parser = add_command(
+        commands,
+        "evaluate",
+        help="put methods to the test on the texts of a data file",
+        description="Take tokens away in the order of a method's scores, or give them "
+        "back, and see what the model says: results.parquet, summary.json and "
+        "report.html. The same command goes on where it was stopped.",
+        epilog="""methods:
+  lrp                   an explainer, with its own defaults
+  lrp:attnlrp           with a rule set
+  lrp:attnlrp@site      and what biases and positions took given back to the tokens:
+                        at its site, or @equal, @first, @abs
+
+examples:
+  lrp-hooks evaluate --data reviews.csv --out results
+  lrp-hooks evaluate --data dev.parquet --model path/to/model --out results \\
+      --methods lrp,lrp:attnlrp@site,decompx,random_baseline --workers 2
+  lrp-hooks evaluate --data dev.tsv --text review --label stars --limit 100 \\
+      --metrics activation,aopc --sign signed,absolute --out results""",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="FILE",
+        required=True,
+        help="texts, one a row: .parquet, .csv, .tsv or .jsonl",
+    )
+    parser.add_argument("--out", metavar="DIR", required=True, help="the results")
+    add_model(parser)
+    columns = parser.add_argument_group("columns of the data file")
+    columns.add_argument(
+        "--text", metavar="COLUMN", help="of texts (default: text or sentence)"
+    )
+    columns.add_argument(
+        "--label",
+        metavar="COLUMN",
+        help="of labels, names or numbers (default: label, if there is one); '' for "
+        "none",
+    )
+    _add_protocol(parser)
+    parser.add_argument("--json", metavar="FILE", help="write summary.json here, too")
+
+
+def _add_protocol(parser: argparse.ArgumentParser) -> None:
+    """Add what decides the numbers of an evaluation, and how they are computed."""
+    parser.add_argument(
+        "--methods", metavar="NAMES", help="separated by commas, see below"
+    )
+    parser.add_argument(
+        "--metrics",
+        metavar="NAMES",
+        help="separated by commas (default: all that are curves)",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="WHICH",
+        default="predicted",
+        help="the class that is explained: predicted or label (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--sign",
+        metavar="SIGNS",
+        default="signed",
+        help="scores as they are, signed, or absolute, or both separated by a comma "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--replace-with",
+        metavar="TOKEN",
+        help="what takes a token's place: mask, unk, pad or delete, or METRIC=TOKEN "
+        "separated by commas (default: unk for activation, pruning and sufficiency, "
+        "else mask)",
+    )
+    for name, default, text in (
+        ("limit", None, "read the first N rows alone"),
+        ("chunk", 16, "explain N texts together (default: %(default)s)"),
+        ("workers", 1, "processes of one thread each (default: %(default)s)"),
+    ):
+        parser.add_argument(
+            f"--{name}", metavar="N", type=count, default=default, help=text
+        )
+
+
+def _add_rules(commands: Any) -> None:
+    """Add ``lrp-hooks rules``."""
+    parser = add_command(
+        commands,
+        "rules",
+        help="show which rule each module of a model has, and why",
+        description="Show a rule set, and the rule of each module of a model with the "
+        "reason that it matched. The model is not run: what bends relevance without a "
+        "rule shows in lrp-hooks audit.",
+        epilog="""examples:
+  lrp-hooks rules
+  lrp-hooks rules --model path/to/model --rules attnlrp --json rules.json""",
+    )
+    add_model(parser)
+    add_rule_set(parser)
+    add_outputs(parser, "json")
+
+
+def _add_audit(commands: Any) -> None:
+    """Add ``lrp-hooks audit``."""
+    parser = add_command(
+        commands,
+        "audit",
+        help="find the module in which relevance leaks",
+        description="Show the relevance leaving and entering each module, its bias "
+        "share and its leak, the worst leak first, and the ledger.",
+        epilog="""examples:
+  lrp-hooks audit
+  lrp-hooks audit "not bad at all" --model path/to/model --rows 5
+  lrp-hooks audit - --rules attnlrp --json audit.json < reviews.txt""",
+    )
+    parser.add_argument(
+        "text",
+        metavar="TEXT",
+        nargs="?",
+        default="a gripping, funny film with a weak ending",
+        help="the text (default: %(default)r); - reads standard input, one text a "
+        "line, as one batch",
+    )
+    add_model(parser)
+    add_rule_set(parser)
+    add_target(parser)
+    parser.add_argument("--json", metavar="FILE", help="write JSON, with all modules")
+    parser.add_argument(
+        "--rows",
+        metavar="N",
+        type=count,
+        default=20,
+        help="how many modules are printed (default: %(default)s)",
+    )
+
+
+def _add_closed_forms(commands: Any) -> None:
+    """Add ``lrp-hooks closed-forms``."""
+    parser = add_command(
+        commands,
+        "closed-forms",
+        help="verify the closed forms of attention, gradient and LIME",
+        description="Compare the closed forms of a one-layer attention classifier "
+        "with autograd and with LIME, and show their errors. It needs no model.",
+        epilog="""examples:
+  lrp-hooks closed-forms
+  lrp-hooks closed-forms --json errors.json""",
+    )
+    add_outputs(parser, "json")
+
+
+def _add_serve(commands: Any) -> None:
+    """Add ``lrp-hooks serve``."""
+    parser = add_command(
+        commands,
+        "serve",
+        help="explain texts on a page of your own machine",
+        description="Open a page on which texts are typed, explained and compared. It "
+        "is served to this machine alone, until Ctrl-C.",
+        epilog="""examples:
+  lrp-hooks serve
+  lrp-hooks serve --model path/to/model --port 8123""",
+    )
+    add_model(parser)
+    parser.add_argument(
+        "--host",
+        metavar="ADDRESS",
+        default="127.0.0.1",
+        help="where to listen (default: %(default)s, this machine alone)",
+    )
+    parser.add_argument(
+        "--port",
+        metavar="N",
+        type=port,
+        default=8000,
+        help="the port; 0 takes any that is free (default: %(default)s)",
+    )
+
+
+def _listed(title: str, names: Sequence[str]) -> str:
+    """Return the names of what may be chosen, in lines of a terminal."""
+    lines = textwrap.wrap(", ".join(names), 76, break_on_hyphens=False)
+    return "\n  ".join([f"{title}:", *lines]) + "\n"

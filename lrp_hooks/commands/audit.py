@@ -1,0 +1,64 @@
+"""``lrp-hooks audit``: where relevance leaks in a model, and the ledger."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, TextIO
+
+from ..attribution.audit import Audit
+from ..attribution.instrument import instrument
+from ..engine.ruleset import RuleSet
+from ..results.relevance import Ledger
+from ..support.files import write_whole
+from ..texts.encoding import encode
+from .explain import chosen_model, chosen_target, read_texts
+from .outputs import check_outputs
+
+__all__ = ["run"]
+
+
+def run(arguments: Namespace, stderr: TextIO) -> None:
+    """Audit a model on one text, or on the lines of standard input as one batch.
+
+    Args:
+        arguments: What the command line says.
+        stderr: Unused: there is one forward pass and one backward pass.
+    """
+    texts = read_texts(arguments.text)
+    rules = RuleSet.named(arguments.rules)
+    check_outputs(arguments)
+    model, tokenizer = chosen_model(arguments.model)
+    target = chosen_target(arguments.target, model, tokenizer)
+    batch = encode(model, tokenizer, texts).batch
+    with instrument(model, rules) as lrp:
+        audit = lrp.audit(batch, target)
+    if arguments.json is not None:
+        record = {"rules": rules.name, "target": target, **_record(texts, audit)}
+        write_whole({arguments.json: json.dumps(record, indent=2).encode()})
+    shown = replace(audit, rows=audit.rows[: arguments.rows])
+    many = f"{len(shown.rows)} of {len(audit.rows)} modules, the worst leaks first"
+    print(f"rules {rules.name!r}: {many}\n\n{shown}")
+
+
+def _record(texts: Sequence[str], audit: Audit) -> dict[str, Any]:
+    """Return every module, what has no rule, and each text's ledger."""
+    unruled = [{"function": f, "module": m} for f, m in sorted(audit.unruled)]
+    ledgers = [
+        {"text": text, **_account(audit.ledger, index)}
+        for index, text in enumerate(texts)
+    ]
+    modules = [asdict(row) for row in audit.rows]
+    return {"modules": modules, "unruled": unruled, "ledgers": ledgers}
+
+
+def _account(ledger: Ledger, index: int) -> dict[str, Any]:
+    """Return one example's terms by kind, the sums, and every source."""
+    sums = {"total": ledger.total, "output": ledger.output, "error": ledger.error}
+    account: dict[str, Any] = {
+        name: float(values[index]) for name, values in {**ledger.groups, **sums}.items()
+    }
+    sources = {name: float(terms[index]) for name, terms in ledger.sources.items()}
+    return {**account, "sources": sources}

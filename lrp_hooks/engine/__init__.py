@@ -1,0 +1,51 @@
+"""How a model is hooked, so that autograd differentiates its linearised twin.
+
+What stands here is what a rule may use: the built-in ones use nothing else.
+"""
+
+from .autograd import (
+    carries,
+    freeze,
+    on_gradient,
+    pass_through,
+    rescale,
+    scale_gradient,
+    secant_backward,
+    slope,
+    splice,
+    split,
+)
+from .functions import in_place, spellings, table
+from .registry import register, register_shape
+from .rule import FunctionTable, LeafRule, Rule, ScopeRule
+from .ruleset import RuleSet, add_functions
+from .scope import active_scope, role, set_role, trainable, watch_source
+
+__all__ = [
+    "FunctionTable",
+    "LeafRule",
+    "Rule",
+    "RuleSet",
+    "ScopeRule",
+    "active_scope",
+    "add_functions",
+    "carries",
+    "freeze",
+    "in_place",
+    "on_gradient",
+    "pass_through",
+    "register",
+    "register_shape",
+    "rescale",
+    "role",
+    "scale_gradient",
+    "secant_backward",
+    "set_role",
+    "slope",
+    "spellings",
+    "splice",
+    "split",
+    "table",
+    "trainable",
+    "watch_source",
+]

@@ -1,0 +1,313 @@
+"""The hooks on one module: they open the function scope and splice in leaf rules."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InferenceModeError, RuleError
+from .autograd import carries
+from .rule import LeafRule, Rule, joining
+from .scope import Scope, active_scope
+from .sources import SourceCollector
+from .surroundings import Frame, Surroundings
+
+__all__ = ["ModuleHooks", "Runtime", "first_tensor", "replace_first"]
+
+
+FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
+"""Modules that look for function modes before they take their fused kernels."""
+
+
+class Runtime(threading.local):
+    """What the hooks of one instrumented model share, thread by thread.
+
+    Attributes:
+        collector: Where this thread's calls enter sources while a ledger is written.
+        paused: Whether this thread's calls run without rules.
+    """
+
+    def __init__(self, surroundings: Surroundings, settled: Callable[[], None]) -> None:
+        """Start with nothing running.
+
+        Args:
+            surroundings: See `Surroundings`.
+            settled: Called after each outermost call.
+        """
+        self.surroundings = surroundings
+        self.settled = settled
+        self.collector: SourceCollector | None = None
+        self.paused = False
+
+    @property
+    def scope(self) -> Scope | None:
+        """The scope that is open in this thread for this model."""
+        scope = active_scope()
+        if scope is None or scope.surroundings is not self.surroundings:
+            return None
+        return scope
+
+    def enter(self, frame: Frame, given: Any) -> None:
+        """Push the frame of a module; open a scope if it is the outermost one.
+
+        Args:
+            frame: The module that is about to run.
+            given: Its arguments.
+        """
+        # A hook inside may make a tensor carry relevance where nothing did before.
+        idle = frame.fused and self._is_idle(frame, given)
+        scope = self.scope
+        if scope is None:
+            if self.paused or not torch.is_grad_enabled() or idle:
+                _check_inference(frame)
+                return
+            scope = Scope(self.surroundings, self.collector)
+        scope.enter(frame, idle=idle)
+
+    def _is_idle(self, frame: Frame, given: Any) -> bool:
+        """Tell whether nothing in a module's call can carry relevance."""
+        if self.collector is not None or first_tensor(given, carries) is not None:
+            return False
+        return not any(p.requires_grad for p in frame.module.parameters())
+
+    def leave(self, module: nn.Module) -> bool:
+        """Pop the frame of a module.
+
+        Args:
+            module: The module that has run.
+
+        Returns:
+            Whether rules hold where it was called.
+        """
+        scope = self.scope
+        if scope is None or all(frame.module is not module for frame in scope.frames):
+            return False
+        # After an interrupt, modules inside have left their frames behind.
+        while scope.leave().module is not module:
+            continue
+        if not scope.frames:
+            self.settled()
+        return not scope.in_leaf
+
+    def report_foreign(self, names: Iterable[str]) -> None:
+        """Report custom autograd functions, which have backwards of their own.
+
+        Args:
+            names: Their qualified names.
+        """
+        for name in names:
+            self.surroundings.report(name, "")
+        self.settled()
+
+    def abandon(self) -> None:
+        """Close this model's scope after an exception that no hook has seen."""
+        while (scope := self.scope) is not None:
+            scope.leave()
+
+
+def _check_inference(frame: Frame) -> None:
+    if torch.is_inference_mode_enabled():
+        raise InferenceModeError(
+            f"{type(frame.module).__name__} is instrumented and was called under "
+            "torch.inference_mode(), which records no graph. Use torch.no_grad() for "
+            "plain outputs, or remove() the instrumentation first."
+        )
+
+
+class ModuleHooks:
+    """The forward pre-hook and the forward hook of one module.
+
+    A copy of an instrumented model is a plain model: copies of these hooks do nothing.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime | None = None,
+        module: nn.Module | None = None,
+        name: str = "",
+        rule: Rule | None = None,
+    ) -> None:
+        """Prepare the hooks; `attach` puts them on the module.
+
+        Args:
+            runtime: What the model's hooks share; None for hooks that do nothing.
+            module: The module.
+            name: Its qualified name.
+            rule: Its own rule, if it has one.
+        """
+        self.runtime = runtime
+        self.rule = rule
+        leaf = isinstance(rule, LeafRule)
+        functions = {} if leaf or rule is None else rule.functions(module)
+        self.frame = Frame(module, name, functions, leaf, isinstance(module, FUSED))
+
+    def __reduce__(self) -> Any:
+        """Copy and pickle as hooks that do nothing."""
+        return (ModuleHooks, ())
+
+    def attach(self, module: nn.Module) -> list[Callable[[], None]]:
+        """Put the hooks on a module.
+
+        Args:
+            module: The module.
+
+        Returns:
+            Functions that take them off again.
+        """
+        if not self.frame.name or isinstance(module, nn.TransformerEncoderLayer):
+            return [_wrap_forward(self, module)]
+        before = module.register_forward_pre_hook(self.enter, with_kwargs=True)
+        after = module.register_forward_hook(
+            self.leave, with_kwargs=True, always_call=True
+        )
+        return [before.remove, after.remove]
+
+    def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        """Open the module's scope."""
+        if self.runtime is not None:
+            self.runtime.enter(self.frame, (args, kwargs))
+
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        """Close the module's scope and give a leaf's output its backward."""
+        if self.runtime is None or not self.runtime.leave(module):
+            return None
+        if not self.frame.leaf or not torch.is_grad_enabled():
+            return None
+        x, y = first_tensor((args, kwargs), carries), first_tensor(output)
+        if x is None or y is None:
+            return None
+        if y is x:
+            raise _overwritten(module, self.frame.name, self.rule)
+        joined = self._join(module, args, kwargs, x, y)
+        return joined if output is y else replace_first(output, y, joined)
+
+    def _join(
+        self, module: nn.Module, args: Any, kwargs: Any, x: Tensor, y: Tensor
+    ) -> Tensor:
+        assert isinstance(self.rule, LeafRule) and self.runtime is not None
+        alone = len(args) == 1 and not kwargs and args[0] is x
+        given = None if alone else replace_first((args, kwargs), x, _HOLE)
+
+        def again(point: Tensor) -> Tensor:
+            if given is None:
+                args, kwargs = (point,), {}
+            else:
+                args, kwargs = replace_first(given, _HOLE, point)
+            result = first_tensor(module.forward(*args, **kwargs))
+            assert result is not None
+            return result
+
+        collector, name = self.runtime.collector, self.frame.name
+        sink = None
+        if collector is not None:
+
+            def sink(kind: str, terms: Tensor) -> None:
+                collector.add(f"{name}.{kind}" if name else kind, terms)
+
+        with joining(sink):
+            return self.rule.join(module, x, y, again)
+
+
+def _overwritten(module: nn.Module, name: str, rule: Rule | None) -> RuleError:
+    return RuleError(
+        f"{name or type(module).__name__} overwrites its input in place, so "
+        f"{type(rule).__name__} cannot know what came in; build it with inplace=False."
+    )
+
+
+_HOLE = object()
+
+
+class _WrappedForward:
+    """Runs a module's forward between its hooks, whatever happens inside.
+
+    For the model itself, since torch calls no hook when Ctrl-C interrupts a forward;
+    and for ``nn.TransformerEncoderLayer``, which refuses its fused kernel to a module
+    with hooks.
+    """
+
+    def __init__(self, hooks: ModuleHooks, module: nn.Module) -> None:
+        self.hooks = hooks
+        self.module = module
+        self.inner = module.forward
+        functools.update_wrapper(self, module.forward)
+
+    def __reduce__(self) -> Any:
+        return (_plain_forward, (self.module,))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.hooks.enter(self.module, args, kwargs)
+        output = None
+        try:
+            output = self.inner(*args, **kwargs)
+        finally:
+            replaced = self.hooks.leave(self.module, args, kwargs, output)
+        return output if replaced is None else replaced
+
+
+def _plain_forward(module: nn.Module) -> Callable[..., Any]:
+    return functools.partial(type(module).forward, module)
+
+
+def _wrap_forward(hooks: ModuleHooks, module: nn.Module) -> Callable[[], None]:
+    before = module.__dict__.get("forward")
+    module.__dict__["forward"] = _WrappedForward(hooks, module)
+
+    def restore() -> None:
+        if before is None:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = before
+
+    return restore
+
+
+def first_tensor(
+    value: Any, accept: Callable[[Tensor], bool] = lambda tensor: True
+) -> Tensor | None:
+    """Find the first tensor in nested arguments or outputs.
+
+    Args:
+        value: A tensor, or tuples, lists and mappings of such.
+        accept: Which tensors count.
+
+    Returns:
+        The tensor, or None.
+    """
+    if isinstance(value, Tensor):
+        return value if accept(value) else None
+    if isinstance(value, Mapping):
+        value = tuple(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            found = first_tensor(item, accept)
+            if found is not None:
+                return found
+    return None
+
+
+def replace_first(value: Any, old: Any, new: Any) -> Any:
+    """Replace an object in nested arguments or outputs, keeping their types.
+
+    Args:
+        value: A tensor, or tuples, lists and mappings of such.
+        old: The object to replace, compared by identity.
+        new: What takes its place.
+
+    Returns:
+        The value with the replacement.
+    """
+    if value is old:
+        return new
+    if isinstance(value, Mapping):
+        items = {key: replace_first(item, old, new) for key, item in value.items()}
+        return items if type(value) is dict else type(value)(**items)
+    if isinstance(value, list | tuple):
+        made = [replace_first(item, old, new) for item in value]
+        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
+    return value

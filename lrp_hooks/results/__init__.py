@@ -1,0 +1,1 @@
+"""What comes back: scores with their ledger, saved, compared, handed on."""

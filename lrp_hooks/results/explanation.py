@@ -1,0 +1,327 @@
+"""What every explainer returns: scores, what they explain, and ways to show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from numbers import Integral
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ..errors import ArgumentError
+from . import storage
+from .words import Grouping, group
+
+if TYPE_CHECKING:
+    from captum.attr._utils.visualization import VisualizationDataRecord
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+    from shap import Explanation as ShapExplanation
+    from typing_extensions import Self
+
+__all__ = ["Explanation"]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Explanation:
+    """The scores that an explainer gives to the inputs of a batch.
+
+    ``B`` is the number of examples, ``T`` the number of tokens. ``tokens[b][t]`` is the
+    token of ``scores[b, t]``; padding after the last token has no token.
+
+    Args:
+        scores: ``[B, T]`` for text, ``[B, H, W]`` for images, the input's own shape for
+            plain vectors; a dictionary by name where several tensors were read.
+        output: The explained scalar of each example, ``[B]``.
+        target: What was explained: a class or token id, or one for each example, or
+            a label, a contrast or a function of the model's output.
+        method: The explainer's name in snake case.
+        tokens: ``B`` lists of strings, if known. Defaults to ``None``.
+        attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none.
+        images: The pictures that were explained, ``[B, C, H, W]`` with one channel or
+            three, or ``[B, H, W]``: scores of images are shown over them. Defaults to
+            ``None``.
+        meta: JSON-able extras. Known keys are ``"special"`` (``B`` lists of booleans:
+            special tokens), ``"labels"`` (``{id: name}``), ``"subwords"`` (the mark by
+            which the tokenizer tells parts of words), ``"extra"`` (names of columns
+            behind the tokens), ``"rules"`` and ``"prediction"`` (``B`` strings: what
+            the model says).
+
+    Raises:
+        ArgumentError: If ``tokens`` are no lists of strings, one for each example, or
+            are more than the scores.
+    """
+
+    scores: Tensor | dict[str, Tensor]
+    output: Tensor
+    target: Any = None
+    method: str = ""
+    tokens: list[list[str]] | None = None
+    attended: Tensor | None = None
+    images: Tensor | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse tokens that do not belong to the scores.
+
+        Raises:
+            ArgumentError: If ``tokens`` are no lists of strings, one for each example,
+                or are more than the scores.
+        """
+        if self.tokens is None:
+            return
+        if any(isinstance(row, str) for row in self.tokens):
+            raise ArgumentError(
+                "tokens must be one list of strings for each example, got a list of "
+                "strings. For a single example write tokens=[[...]]."
+            )
+        if len(self.tokens) != len(self.output):
+            raise ArgumentError(
+                "tokens must be one list for each example: expected "
+                f"{len(self.output)} lists, got {len(self.tokens)}."
+            )
+        longest = max(map(len, self.tokens), default=0)
+        if isinstance(self.scores, Tensor) and longest > self.scores[0].numel():
+            raise ArgumentError(
+                f"tokens has {longest} tokens for one example, but scores have the "
+                f"shape {list(self.scores.shape)}. Give each score its token."
+            )
+
+    @property
+    def targets(self) -> list[str]:
+        """The explained target of each example, by its label where that is known."""
+        return [self._name(self.target, b) for b in range(len(self.output))]
+
+    def words(self) -> Self:
+        """Merge the scores of sub-word tokens to whole words.
+
+        A word's score is the sum of its tokens' scores. Special tokens stay alone,
+        padding is dropped, and examples of fewer words end in zeros.
+
+        Returns:
+            A new explanation whose ``tokens`` are words and whose ``scores`` are
+            ``[B, W]``, with ``W`` the largest number of words.
+
+        Raises:
+            ArgumentError: If the tokens are unknown or the scores are not ``[B, T]``.
+        """
+        if self.tokens is None:
+            raise ArgumentError(
+                "words() merges tokens, but tokens is None. Pass the tokenizer to "
+                "explain(), or set explanation.tokens to one list of strings for each "
+                "example."
+            )
+        if not isinstance(self.scores, Tensor) or self.scores.dim() != 2:
+            raise ArgumentError(
+                "words() needs the scores of one tensor of tokens, [B, T], got "
+                f"{_shape(self.scores)}. Explain one tensor, without a list as wrt."
+            )
+        grouping = group(
+            self.tokens,
+            length=self.scores.shape[1],
+            special=self.meta.get("special"),
+            attended=self.attended,
+            mark=self.meta.get("subwords"),
+        )
+        return replace(self, **self._merged(grouping))
+
+    def patches(self, size: int | tuple[int, int]) -> Self:
+        """Sum the scores of an image by patch.
+
+        Args:
+            size: The side of a patch in pixels, or its height and width; they divide
+                the image's.
+
+        Returns:
+            A new explanation whose ``scores`` are ``[B, H / height, W / width]``.
+
+        Raises:
+            ArgumentError: If the scores are no images, or ``size`` does not divide
+                them.
+        """
+        scores = self.scores
+        if not isinstance(scores, Tensor) or scores.dim() != 3:
+            raise ArgumentError(
+                f"patches() needs the scores of images, [B, H, W], got {_shape(scores)}"
+                ". Explain float images, and read one tensor."
+            )
+        tall, wide = scores.shape[1:]
+        sides = size if isinstance(size, tuple) else (size, size)
+        whole = [side for side in sides if isinstance(side, Integral) and side > 0]
+        if [len(sides), len(whole)] != [2, 2] or tall % whole[0] or wide % whole[1]:
+            raise ArgumentError(
+                f"size={size!r} does not divide images of {tall} x {wide} pixels; pass "
+                "the side of a patch, such as model.config.patch_size."
+            )
+        shape = (tall // whole[0], whole[0], wide // whole[1], whole[1])
+        folded = scores.double().reshape(-1, *shape).sum((2, 4))
+        return replace(self, scores=folded.to(scores.dtype))
+
+    def to_html(self) -> str:
+        """Render a self-contained page.
+
+        Returns:
+            An HTML document; special characters of tokens and labels are escaped.
+        """
+        from ..render import html
+
+        return html.page([self])
+
+    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
+        """Return a fragment for a notebook."""
+        from ..render import html
+
+        return html.fragment([self])
+
+    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
+        """Render for a terminal.
+
+        Args:
+            colour: True for a coloured heat map, false for each token beside its
+                signed score. Defaults to ``None``: coloured on a terminal.
+            width: Columns to wrap at. Defaults to the terminal's own width.
+
+        Returns:
+            Lines of text, without a newline at the end.
+        """
+        from ..render import terminal
+
+        return terminal.render(self, colour=colour, width=width)
+
+    def plot(self) -> Figure:
+        """Draw the scores as a heat map, and the ledger as bars.
+
+        Returns:
+            A matplotlib figure, registered with no window.
+        """
+        from ..render import plot
+
+        return plot.figure([self])
+
+    def to_dataframe(self) -> DataFrame:
+        """Write every score with its token as a row of a table.
+
+        Returns:
+            A pandas table with the columns ``method``, ``example``, ``target``,
+            ``output``, ``position``, ``token``, ``special`` and ``score``; images have
+            ``row`` and ``column`` instead of the token, and ``input`` names the tensor
+            where several were read. Padding is left out.
+        """
+        from . import export
+
+        return export.to_dataframe(self)
+
+    def to_shap(self) -> ShapExplanation:
+        """Hand the scores to SHAP's plots.
+
+        Returns:
+            A ``shap.Explanation`` with one row of values for each example, its tokens
+            as data, and as base value what no token has: values and base value sum to
+            the output, as SHAP's plots expect.
+        """
+        from . import export
+
+        return export.to_shap(self)
+
+    def to_captum_records(
+        self,
+        probabilities: Sequence[float] | None = None,
+        true_classes: Sequence[str] | None = None,
+    ) -> list[VisualizationDataRecord]:
+        """Hand the scores to ``captum.attr.visualization.visualize_text``.
+
+        Scores are divided by the largest absolute one, since Captum colours from -1 to
+        1; tokens and labels are escaped, since Captum writes them into the page as
+        they are.
+
+        Args:
+            probabilities: Of the predicted class, one for each example. Defaults to
+                ``None``: the explained output stands in their place.
+            true_classes: Labels, one for each example. Defaults to ``None``:
+                ``"unknown"``.
+
+        Returns:
+            One record for each example; its convergence score is the output minus the
+            sum of scores.
+        """
+        from . import export
+
+        return export.to_captum_records(self, probabilities, true_classes)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything into one file, bit by bit as it is.
+
+        A target that is a function is saved as its name.
+
+        Args:
+            path: The file to write: ``.safetensors``, as also without an ending, or,
+                larger but plain to read, ``.json``. An older file is replaced once
+                this one is whole.
+        """
+        storage.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read what ``save`` wrote, as the class that it was.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The explanation, its tensors on the CPU.
+
+        Raises:
+            ArgumentError: If the file holds no explanation of this class.
+        """
+        found = storage.load(path, base=Explanation)
+        if not isinstance(found, cls):
+            raise ArgumentError(
+                f"path {str(path)!r} holds a {type(found).__name__}, not a "
+                f"{cls.__name__}. Read it with {type(found).__name__}.load(path)."
+            )
+        return found
+
+    def __repr__(self) -> str:
+        """Return the class, the method, the shapes, the targets and the outputs."""
+        outputs = ", ".join(f"{value:.4g}" for value in self.output.flatten().tolist())
+        return (
+            f"{type(self).__name__}(method={self.method!r}, "
+            f"scores={_shape(self.scores)}, targets={self.targets}, "
+            f"output=[{outputs}])"
+        )
+
+    def _merged(self, grouping: Grouping) -> dict[str, Any]:
+        """Return the fields that ``words`` replaces; subclasses add their own."""
+        assert isinstance(self.scores, Tensor)
+        meta = {k: v for k, v in self.meta.items() if k != "subwords"}
+        return {
+            "scores": grouping.fold(self.scores),
+            "tokens": grouping.words,
+            "attended": grouping.attended.to(self.scores.device),
+            "meta": {**meta, "special": grouping.special},
+        }
+
+    def _name(self, target: Any, b: int) -> str:
+        """Return the name of a target for example ``b``."""
+        if isinstance(target, Tensor):
+            target = target.tolist()
+        if type(target) in {list, tuple}:
+            target = target[b]
+        if is_dataclass(target):  # a contrast: one rather than another
+            sides = (getattr(target, side.name) for side in fields(target))
+            return " rather than ".join(self._name(side, b) for side in sides)
+        labels = self.meta.get("labels") or {}
+        if isinstance(target, int):
+            return str(labels.get(target, target))
+        if callable(target):
+            return str(getattr(target, "__name__", type(target).__name__))
+        return "" if target is None else str(target)
+
+
+def _shape(scores: Tensor | Mapping[str, Tensor]) -> str:
+    """Return the shape of a tensor, or of each of several by name."""
+    if isinstance(scores, Tensor):
+        return str(list(scores.shape))
+    return "{" + ", ".join(f"{k}: {list(v.shape)}" for k, v in scores.items()) + "}"

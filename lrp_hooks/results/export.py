@@ -1,0 +1,141 @@
+"""Explanations as other libraries have them: pandas, SHAP, Captum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ArgumentError
+from ..render.text import escape
+from ..render.view import Picture, Strip, View, view
+from ..support.extras import require
+
+if TYPE_CHECKING:
+    from captum.attr._utils.visualization import VisualizationDataRecord
+    from pandas import DataFrame
+    from shap import Explanation as ShapExplanation
+
+    from .explanation import Explanation
+
+__all__ = ["to_captum_records", "to_dataframe", "to_shap"]
+
+
+def to_dataframe(explanation: Explanation) -> DataFrame:
+    """See `Explanation.to_dataframe`."""
+    pandas = require("pandas", "evaluate", "to_dataframe()")
+    shown = view(explanation)
+    single = all(part.name == "" for e in shown.examples for part in e.parts)
+    frame = pandas.DataFrame(list(_rows(shown)))
+    return frame.drop(columns="input") if single and len(frame) else frame
+
+
+def _rows(shown: View) -> Iterator[dict[str, Any]]:
+    """Yield each number with all that is known of it.
+
+    Yields:
+        One row of the table.
+    """
+    for number, example in enumerate(shown.examples):
+        head = {"method": shown.method, "example": number, "target": example.target}
+        head["output"] = example.output
+        for part in example.parts:
+            cells = _strip_cells(part) if isinstance(part, Strip) else _pixels(part)
+            for cell in cells:
+                yield {**head, "input": part.name, **cell}
+
+
+def _strip_cells(strip: Strip) -> Iterator[dict[str, Any]]:
+    rows = zip(strip.tokens, strip.special, strip.scores, strict=True)
+    for position, (token, special, score) in enumerate(rows):
+        yield {
+            "position": position,
+            "token": token,
+            "special": special,
+            "score": score,
+        }
+
+
+def _pixels(picture: Picture) -> Iterator[dict[str, Any]]:
+    for row, line in enumerate(picture.scores.tolist()):
+        for column, score in enumerate(line):
+            yield {"row": row, "column": column, "score": score}
+
+
+def to_shap(explanation: Explanation) -> ShapExplanation:
+    """See `Explanation.to_shap`."""
+    shap = require("shap", "shap", "to_shap()")
+    import numpy as np
+
+    strips = _strips(explanation, "to_shap")
+    outputs = explanation.output.detach().flatten().double().tolist()
+    return shap.Explanation(
+        values=_ragged([strip.scores for strip in strips], np.float64),
+        base_values=np.array([
+            output - sum(strip.scores)
+            for output, strip in zip(outputs, strips, strict=True)
+        ]),
+        data=_ragged([strip.tokens for strip in strips], np.object_),
+        output_names=explanation.targets[0] if len(strips) == 1 else None,
+    )
+
+
+def _ragged(rows: Sequence[Sequence[Any]], dtype: Any) -> Any:
+    """Return an array of arrays, which may differ in length."""
+    import numpy as np
+
+    if len({len(row) for row in rows}) == 1:
+        return np.array(rows, dtype=dtype)
+    ragged = np.empty(len(rows), dtype=object)
+    ragged[:] = [np.array(row, dtype=dtype) for row in rows]
+    return ragged
+
+
+def to_captum_records(
+    explanation: Explanation,
+    probabilities: Sequence[float] | None = None,
+    true_classes: Sequence[str] | None = None,
+) -> list[VisualizationDataRecord]:
+    """See `Explanation.to_captum_records`."""
+    from captum.attr import visualization
+
+    strips = _strips(explanation, "to_captum_records")
+    outputs = explanation.output.detach().flatten().double().tolist()
+    shares = _one_each("probabilities", probabilities, outputs)
+    classes = _one_each("true_classes", true_classes, ["unknown"] * len(strips))
+    scale = max((abs(s) for strip in strips for s in strip.scores), default=0.0) or 1.0
+    return [
+        visualization.VisualizationDataRecord(
+            word_attributions=[score / scale for score in strip.scores],
+            pred_prob=shares[b],
+            pred_class=escape(explanation.targets[b]),
+            true_class=escape(str(classes[b])),
+            attr_class=escape(explanation.targets[b]),
+            attr_score=sum(strip.scores),
+            raw_input_ids=[escape(token) for token in strip.tokens],
+            convergence_score=outputs[b] - sum(strip.scores),
+        )
+        for b, strip in enumerate(strips)
+    ]
+
+
+def _one_each(name: str, given: Sequence[Any] | None, default: list[Any]) -> list[Any]:
+    """Return one entry for each example."""
+    entries = default if given is None else list(given)
+    if len(entries) != len(default):
+        raise ArgumentError(
+            f"{name} has {len(entries)} entries for {len(default)} examples; pass one "
+            "for each, or None."
+        )
+    return entries
+
+
+def _strips(explanation: Explanation, wanted: str) -> list[Strip]:
+    """Return the scores of each example's only text."""
+    found = [part for e in view(explanation).examples for part in e.parts]
+    strips = [part for part in found if isinstance(part, Strip)]
+    if len(strips) < len(found) or len(found) != len(explanation.output):
+        raise ArgumentError(
+            f"{wanted}() needs one score for each token of one text, [B, T]; read one "
+            "tensor, or use to_dataframe()."
+        )
+    return strips

@@ -1,0 +1,1 @@
+"""Tokenizers, model folders and data files."""

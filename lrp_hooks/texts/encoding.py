@@ -1,0 +1,288 @@
+"""Texts to batches: what a model takes, and the tokens that its scores belong to."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from ..errors import TextError, UnknownTokensWarning
+
+__all__ = [
+    "Encoded",
+    "as_texts",
+    "encode",
+    "is_language_model",
+    "position_limit",
+    "read_tokens",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A batch with its tokens.
+
+    Args:
+        batch: What the model takes.
+        tokens: ``B`` lists of tokens, without the padding at the end.
+        special: ``B`` lists of booleans: did the tokenizer add the token?
+    """
+
+    batch: Any
+    tokens: list[list[str]]
+    special: list[list[bool]]
+
+
+def as_texts(inputs: object) -> list[str] | None:
+    """Tell texts from tensors.
+
+    Args:
+        inputs: What a caller wants explained.
+
+    Returns:
+        The texts, or ``None`` if the inputs are none.
+
+    Raises:
+        TextError: If there are no texts in the list, or something else as well.
+    """
+    if isinstance(inputs, str):
+        return [inputs]
+    if not isinstance(inputs, (list, tuple)):
+        return None
+    if not inputs:
+        raise TextError("the list of texts is empty. Pass at least one text.")
+    others = [entry for entry in inputs if not isinstance(entry, str)]
+    if len(others) == len(inputs):
+        return None
+    if others:
+        raise TextError(
+            f"the list of texts has a {type(others[0]).__name__} in it. Pass strings."
+        )
+    return list(inputs)
+
+
+def encode(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Encoded:
+    """Tokenise texts and pad them on the right.
+
+    Args:
+        model: The model that is to take them; it bounds their length.
+        tokenizer: A Hugging Face tokenizer.
+        texts: At least one.
+
+    Returns:
+        The batch, on the model's device, of what the model's ``forward`` names. A
+        language model with a decoder starts to decode.
+
+    Raises:
+        TextError: If the model takes no text; or if a text is blank, no valid Unicode,
+            becomes no token at all, or is longer than the model has positions.
+    """
+    takes = getattr(model, "main_input_name", "input_ids")
+    if takes != "input_ids":
+        raise TextError(
+            f"the inputs are texts, but a {type(model).__name__} takes {takes!r}. Pass "
+            "tensors."
+        )
+    limit = position_limit(model)
+    rows = []
+    for number, text in enumerate(texts, start=1):
+        which = f"text {number}" if len(texts) > 1 else "the text"
+        rows.append(_row(tokenizer, text, which, limit))
+        _warn_of_unknown(tokenizer, rows[-1], which)
+    return Encoded(
+        batch=_batch(model, tokenizer, rows),
+        tokens=[_names(tokenizer, row["input_ids"]) for row in rows],
+        special=[list(map(bool, row["special_tokens_mask"])) for row in rows],
+    )
+
+
+def read_tokens(tokenizer: Any, inputs: Any) -> Encoded | None:
+    """Find the tokens of a batch that was made elsewhere.
+
+    Args:
+        tokenizer: The Hugging Face tokenizer that made it.
+        inputs: A tensor, a tuple of tensors or a mapping of keyword arguments.
+
+    Returns:
+        The same batch with its tokens, or ``None`` if there are no token ids in it.
+    """
+    first = inputs[0] if isinstance(inputs, tuple) and inputs else inputs
+    ids = inputs.get("input_ids") if isinstance(inputs, Mapping) else first
+    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
+        return None
+    mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
+    if not isinstance(mask, Tensor) or mask.shape != ids.shape:
+        mask = torch.ones_like(ids)
+    # The unknown token stands for a word of the text.
+    added = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    kept = [
+        row[: last + 1]
+        for row, last in zip(ids.tolist(), _last_attended(mask), strict=True)
+    ]
+    return Encoded(
+        batch=inputs,
+        tokens=[_names(tokenizer, row) for row in kept],
+        special=[[i in added for i in row] for row in kept],
+    )
+
+
+def position_limit(model: nn.Module) -> int | None:
+    """Find the longest text that a model has positions for.
+
+    Args:
+        model: Any module; only a Hugging Face model says how many it has.
+
+    Returns:
+        The number of tokens, or ``None`` where nothing bounds it.
+    """
+    for name, module in model.named_modules():
+        leaf = name.rpartition(".")[2]
+        if leaf == "position_embeddings" and isinstance(module, nn.Embedding):
+            # The positions of RoBERTa's family start behind the padding index.
+            offset = 0 if module.padding_idx is None else module.padding_idx + 1
+            return module.num_embeddings - offset
+    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def is_language_model(model: nn.Module) -> bool:
+    """Tell whether a model's outputs are tokens.
+
+    Args:
+        model: Any module; only a Hugging Face model says so.
+
+    Returns:
+        Whether it has an output embedding.
+    """
+    head = getattr(model, "get_output_embeddings", None)
+    return head is not None and head() is not None
+
+
+def _row(
+    tokenizer: Any, text: str, which: str, limit: int | None
+) -> dict[str, list[int]]:
+    """Return what the tokenizer makes of a text.
+
+    Raises:
+        TextError: If that is no token, or more than ``limit``.
+    """
+    _check_text(text, which)
+    row: dict[str, list[int]] = dict(
+        tokenizer(
+            text,
+            truncation=False,
+            return_attention_mask=True,
+            return_special_tokens_mask=True,
+            verbose=False,
+        )
+    )
+    length = len(row["input_ids"])
+    if all(row["special_tokens_mask"]):
+        raise TextError(f"{which} has no token in it: {_quote(text)}.")
+    if limit is not None and length > limit:
+        raise TextError(
+            f"{which} has {length} tokens, but the model has {limit} positions: "
+            f"{_quote(text)}. Shorten or split it."
+        )
+    return row
+
+
+def _warn_of_unknown(tokenizer: Any, row: dict[str, list[int]], which: str) -> None:
+    """Warn if the tokenizer knows less than half of a text."""
+    pairs = zip(row["input_ids"], row["special_tokens_mask"], strict=True)
+    plain = [i for i, special in pairs if not special]
+    nothing = getattr(tokenizer, "unk_token_id", None)
+    unknown = sum(i == nothing for i in plain)
+    if 2 * unknown > len(plain):
+        warnings.warn(
+            f"{unknown} of the {len(plain)} tokens of {which} are unknown to the "
+            f"tokenizer ({tokenizer.unk_token}): the model has not read them.",
+            UnknownTokensWarning,
+            stacklevel=3,
+        )
+
+
+def _check_text(text: str, which: str) -> None:
+    """Refuse what no tokenizer can make sense of.
+
+    Raises:
+        TextError: If the text is blank or no valid Unicode.
+    """
+    if not text.strip():
+        raise TextError(f"{which} is blank: {_quote(text)}. Pass at least one word.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"{which} is no valid Unicode: {text[error.start]!a} at character "
+            f"{error.start}. Was it read with the wrong encoding?"
+        ) from error
+
+
+def _quote(text: str) -> str:
+    return repr(text if len(text) <= 40 else f"{text[:40]}...")
+
+
+def _names(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Return the tokens of ids; an id that the tokenizer does not know by number."""
+    names = tokenizer.convert_ids_to_tokens(list(ids))
+    return [str(i) if n is None else n for i, n in zip(ids, names, strict=True)]
+
+
+def _batch(
+    model: nn.Module, tokenizer: Any, rows: Sequence[dict[str, list[int]]]
+) -> Any:
+    """Return what the model takes: the keys that its forward names, or just the ids.
+
+    Raises:
+        TextError: If texts differ in length, and the model takes no attention mask.
+    """
+    parameters = inspect.signature(model.forward).parameters
+    kinds = {parameter.kind for parameter in parameters.values()}
+    wraps = "input_ids" not in parameters and inspect.Parameter.VAR_KEYWORD in kinds
+    names = [name for name in rows[0] if name in parameters or wraps]
+    if "attention_mask" not in names and len({len(r["input_ids"]) for r in rows}) > 1:
+        raise TextError(
+            f"the texts differ in length, and {type(model).__name__}.forward takes no "
+            "attention_mask. Explain them one by one."
+        )
+    filler = {"input_ids": _padding_id(model, tokenizer)}
+    device = next(model.parameters(), torch.zeros(())).device
+    batch = {
+        name: pad_sequence(
+            [torch.tensor(row[name]) for row in rows],
+            batch_first=True,
+            padding_value=filler.get(name, 0),
+        ).to(device)
+        for name in ("input_ids", *names)
+        if name != "special_tokens_mask"
+    }
+    if "input_ids" not in names:
+        return batch["input_ids"]
+    start = getattr(getattr(model, "config", None), "decoder_start_token_id", None)
+    if start is not None and is_language_model(model):
+        batch["decoder_input_ids"] = torch.full((len(rows), 1), start, device=device)
+    return batch
+
+
+def _padding_id(model: nn.Module, tokenizer: Any) -> int:
+    """Return the padding id: some models tell padding by it, not by the mask."""
+    config = getattr(model, "config", None)
+    for owner in (tokenizer, config):
+        found = getattr(owner, "pad_token_id", None)
+        if isinstance(found, int):
+            return found
+    return 0
+
+
+def _last_attended(mask: Tensor) -> list[int]:
+    """Return the last attended position of each example."""
+    positions = torch.arange(mask.shape[1], device=mask.device)
+    last: list[int] = torch.where(mask != 0, positions, -1).amax(1).tolist()
+    return last
