@@ -15,7 +15,7 @@ from typing import TextIO
 
 from .commands.arguments import command_parser
 from .errors import LrpHooksError, LrpHooksWarning
-from .render.text import one_line
+from .support.text import one_line
 
 __all__ = ["main"]
 

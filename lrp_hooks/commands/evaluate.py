@@ -20,9 +20,9 @@ from ..faithfulness.evaluation import Evaluation
 from ..faithfulness.plan import METHODS, Plan, plan_of
 from ..faithfulness.results import Results
 from ..render.evaluation import terminal
-from ..render.text import one_line
 from ..support.files import write_whole
 from ..support.suggest import did_you_mean
+from ..support.text import one_line
 from ..texts.tables import read_table
 from .explain import chosen_model
 from .outputs import check_outputs

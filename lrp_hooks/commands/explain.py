@@ -18,11 +18,11 @@ from ..errors import ArgumentError, TargetError, TextError
 from ..explainers.explain import explain
 from ..render import html
 from ..render.record import records
-from ..render.text import visible
 from ..results.explanation import Explanation
 from ..sentiment import sentiment_model
 from ..support.files import StrPath, write_whole
 from ..support.suggest import did_you_mean
+from ..support.text import visible
 from ..texts.encoding import encode, is_language_model
 from ..texts.loading import load_folder
 from ..texts.prediction import Prediction, predict

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import ArgumentError
+from ..support.text import visible
 from . import pointing
 from .attention_view import Example, Layer, examples
 from .canvas import canvas, colour_map, require_matplotlib
 from .colour import LIGHT, POSITIVE
 from .html import document, isolated, styled
 from .pictures import data_url, pixels
-from .text import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError
+from ..support.text import cell_width, decimals, escape, signed, visible
 from .colour import ansi, class_name, level
 from .html import document, isolated, strip_html, styled
 from .terminal import has_colours
-from .text import cell_width, decimals, escape, signed, visible
 from .view import Strip, View, view
 
 if TYPE_CHECKING:

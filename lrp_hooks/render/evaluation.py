@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..faithfulness.plan import BETTER
+from ..support.text import cell_width, decimals, escape, visible
 from . import chart
 from .html import document, isolated, styled
 from .terminal import has_colours
-from .text import cell_width, decimals, escape, visible
 
 if TYPE_CHECKING:
     from ..faithfulness.evaluation import Evaluation

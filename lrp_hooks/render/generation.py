@@ -6,6 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
+from ..support.text import cell_width, decimals, signed, visible
 from .canvas import canvas, colour_map, require_matplotlib
 from .colour import ansi
 from .colour import level as level_of
@@ -13,7 +14,6 @@ from .generation_page import fragment, page
 from .generation_view import Matrix
 from .layout import flow
 from .terminal import has_colours
-from .text import cell_width, decimals, signed, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..support.text import decimals, signed, visible
 from . import pointing
 from .colour import LEVELS, class_name
 from .generation_view import STRONGEST, Matrix
 from .html import document, isolated, styled
-from .text import decimals, signed, visible
 
 if TYPE_CHECKING:
     from ..generation import GenerationExplanation

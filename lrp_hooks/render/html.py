@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..support.text import decimals, escape, reading_direction, signed
 from .colour import LEVELS, class_name, css, level
 from .pictures import data_url, pixels
-from .text import decimals, escape, reading_direction, signed
 from .view import Account, Example, Picture, Strip, View, view
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
+from ..support.text import cell_width, decimals, escape, signed, visible
 from .canvas import canvas, colour_map, require_matplotlib
 from .colour import LEVELS, ansi, class_name, level
 from .html import document, isolated, styled
 from .layer_flow_view import ENTERED, Flow, Table, flow_view
 from .terminal import has_colours
-from .text import cell_width, decimals, escape, signed, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .text import decimals
+from ..support.text import decimals
 from .view import Strip, view
 
 if TYPE_CHECKING:

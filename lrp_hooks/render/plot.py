@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..errors import ArgumentError
+from ..support.text import cell_width, reading_direction, signed, visible
 from .canvas import canvas, colour_map, fonts, require_matplotlib
 from .colour import NEGATIVE, POSITIVE, ink, level, rgb
 from .layout import flow
 from .pictures import pixels
-from .text import cell_width, reading_direction, signed, visible
 from .view import Account, Example, Picture, Strip, View, view
 
 if TYPE_CHECKING:

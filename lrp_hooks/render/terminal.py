@@ -7,9 +7,9 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from ..support.text import cell_width, decimals, signed, visible
 from .colour import LEVELS, ansi, level
 from .layout import flow
-from .text import cell_width, decimals, signed, visible
 from .view import Example, Picture, Strip, View, view
 
 if TYPE_CHECKING:

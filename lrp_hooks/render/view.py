@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError
+from ..support.text import decimals
 from .pictures import backgrounds
-from .text import decimals
 
 if TYPE_CHECKING:
     from ..results.explanation import Explanation

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
-from ..render.text import escape
 from ..render.view import Picture, Strip, View, view
 from ..support.extras import require
+from ..support.text import escape
 
 if TYPE_CHECKING:
     from captum.attr._utils.visualization import VisualizationDataRecord

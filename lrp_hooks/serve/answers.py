@@ -21,10 +21,10 @@ from ..explainers.explain import explain
 from ..explainers.lrp import LRP
 from ..render import comparison, html
 from ..render import layer_flow as layers
-from ..render.text import escape
 from ..results.explanation import Explanation
 from ..results.layer_flow import LayerFlow, layer_flow
 from ..results.relevance import Relevance
+from ..support.text import escape
 from ..texts.encoding import Encoded, encode, position_limit
 from ..texts.prediction import Prediction
 from .question import Question
