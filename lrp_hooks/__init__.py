@@ -9,6 +9,7 @@ from .attribution.attention_maps import AttentionMaps
 from .attribution.audit import Audit
 from .attribution.instrument import Instrumentation, instrument
 from .attribution.latent import heads
+from .attribution.layer_flow import layer_flow
 from .attribution.readout import Contrast
 from .engine.autograd import freeze, rescale, secant, slope, split
 from .engine.coverage import Coverage
@@ -33,12 +34,14 @@ from .errors import (
     UnruledWarning,
     UnsupportedModelError,
 )
-from .explainers.comparison import Comparison, compare
+from .explainers.compare import compare
 from .explainers.explain import explain
 from .generation import GenerationExplanation, explain_generation
+from .results.comparison import Comparison
 from .results.explanation import Explanation
-from .results.layer_flow import LayerFlow, layer_flow
-from .results.relevance import Ledger, Relevance
+from .results.layer_flow import LayerFlow
+from .results.ledger import Ledger
+from .results.relevance import Relevance
 
 __version__ = "0.1.0"
 

@@ -15,7 +15,7 @@ from decompx_models import batch, fresh
 from hand_built import HOSTILE, calm, explanation, hostile_text
 from lrp_hooks import ArgumentError, Comparison, LrpHooksError, compare, explain
 from lrp_hooks.commands import explain as explain_command
-from lrp_hooks.explainers.comparison import METHODS, Cost
+from lrp_hooks.explainers.compare import METHODS, Cost
 from lrp_hooks.results.agreement import MEASURES, spearman, top_k
 from lrp_hooks.sentiment import sentiment_model
 from small_models import convolution

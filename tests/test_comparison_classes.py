@@ -8,7 +8,7 @@ import torch
 from hand_built import explanation
 from lrp_hooks import ArgumentError, Comparison, compare, explain
 from lrp_hooks.commands import explain as explain_command
-from lrp_hooks.explainers.comparison import Cost
+from lrp_hooks.explainers.compare import Cost
 from lrp_hooks.render.colour import ansi, class_name, level
 from lrp_hooks.sentiment import sentiment_model
 

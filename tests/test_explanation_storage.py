@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 
 from hand_built import any_text, calm, explanation, relevance, seeds
 from lrp_hooks import ArgumentError, Contrast, Explanation, Relevance
+from lrp_hooks.results import storage
 
 DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
@@ -277,6 +278,26 @@ def test_a_file_cannot_name_other_classes(tmp_path, name, message, monkeypatch):
     )
     with pytest.raises(ArgumentError, match=message):
         Explanation.load(path)
+
+
+@pytest.mark.parametrize("ending", ["json", "safetensors"])
+def test_files_of_version_0_1_name_modules_that_have_moved(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    before = relevance()
+    homes = {"Relevance": "lrp_hooks.relevance", "Ledger": "lrp_hooks.relevance"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "_home", lambda kind: homes[kind.__qualname__])
+        before.save(path)
+    assert b"lrp_hooks.relevance:Ledger" in path.read_bytes()
+    assert same(Explanation.load(path), before)
+
+
+def test_files_name_public_classes_by_their_public_home(tmp_path):
+    path = tmp_path / "a.json"
+    relevance().save(path)
+    content = json.loads(path.read_text())["content"]
+    assert content["class"] == "lrp_hooks:Relevance"
+    assert content["fields"]["ledger"]["class"] == "lrp_hooks:Ledger"
 
 
 @pytest.mark.parametrize("name", ["nosuch/file", "", "a\0b"])

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from .. import explainers
 from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError
-from ..explainers.comparison import METHODS
+from ..explainers.compare import METHODS
 from .options import (
     add_command,
     add_model,

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from ..attribution.audit import Audit
 from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
-from ..results.relevance import Ledger
+from ..results.ledger import Ledger
 from ..support.files import write_whole
 from ..texts.encoding import encode
 from .explain import chosen_model, chosen_target, read_texts

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, TextIO
 
-from ..explainers.comparison import METHODS, Comparison, compare
+from ..explainers.compare import METHODS, Comparison, compare
 from ..render.record import records
 from ..support.files import write_whole
 from ..texts.encoding import encode
@@ -40,7 +40,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     files: dict[str | PathLike[str], bytes] = {}
     if arguments.html is not None:
         files[arguments.html] = found.to_html(arguments.rows).encode()
-    files |= drawn_files(arguments, list(found.explanations.values()))
+    files |= drawn_files(arguments, found.view())
     if arguments.json is not None:
         files[arguments.json] = json.dumps(_record(found), indent=2).encode()
     write_whole(files)
@@ -68,7 +68,7 @@ def _record(found: Comparison) -> dict[str, Any]:
     """Return scores, agreement and costs as JSON."""
     return {
         "explanations": {
-            label: records(each) for label, each in found.explanations.items()
+            label: records(view) for label, view in found.view().views.items()
         },
         "agreement": {
             measure: [

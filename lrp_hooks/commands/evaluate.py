@@ -19,7 +19,6 @@ from ..faithfulness.chunk import Part, evaluate_chunk
 from ..faithfulness.evaluation import Evaluation
 from ..faithfulness.plan import METHODS, Plan, plan_of
 from ..faithfulness.results import Results
-from ..render.evaluation import terminal
 from ..support.files import write_whole
 from ..support.suggest import did_you_mean
 from ..support.text import one_line
@@ -69,7 +68,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         summary = Path(arguments.out, "summary.json").read_bytes()
         write_whole({arguments.json: summary})
     _tell(found, arguments.out, stderr)
-    print(terminal(found))
+    print(found.to_terminal())
 
 
 def _options(arguments: Namespace) -> dict[str, Any]:

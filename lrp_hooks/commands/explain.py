@@ -11,12 +11,11 @@ from typing import Any, TextIO
 from torch import nn
 from tqdm import tqdm
 
-from .. import explainers
+from .. import explainers, render
 from ..attribution.readout import label_ids
 from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError, TargetError, TextError
 from ..explainers.explain import explain
-from ..render import html
 from ..render.record import records
 from ..results.explanation import Explanation
 from ..sentiment import sentiment_model
@@ -26,6 +25,7 @@ from ..support.text import visible
 from ..texts.encoding import encode, is_language_model
 from ..texts.loading import load_folder
 from ..texts.prediction import Prediction, predict
+from ..views.explanation import Sheet
 from .outputs import check_outputs, drawn_files
 
 __all__ = ["chosen_model", "chosen_target", "read_texts", "run"]
@@ -157,10 +157,10 @@ def _wants_bar(arguments: Namespace, stderr: TextIO) -> bool:
 def _files(arguments: Namespace, found: Sequence[Found]) -> dict[StrPath, bytes]:
     """Return the contents of all files that were asked for."""
     files: dict[StrPath, bytes] = {}
-    explanations = [explanation for _, _, explanation in found]
+    sheet = Sheet([view for _, _, each in found for view in each.view().views])
     if arguments.html is not None:
-        files[arguments.html] = html.page(explanations).encode()
-    files |= drawn_files(arguments, explanations)
+        files[arguments.html] = render.page(sheet).encode()
+    files |= drawn_files(arguments, sheet)
     if arguments.json is not None:
         entries = [_record(*entry) for entry in found]
         plain = entries if arguments.text == "-" else entries[0]
@@ -173,7 +173,7 @@ def _record(
 ) -> dict[str, Any]:
     """Return what is known of one text."""
     said = None if prediction is None else vars(prediction)
-    return {"text": text, "prediction": said, **records(explanation)[0]}
+    return {"text": text, "prediction": said, **records(explanation.view().views[0])[0]}
 
 
 def _print(found: Sequence[Found]) -> None:

@@ -70,7 +70,8 @@ def stamps(folder):
 STARTER = """
 import json, os, sys
 import pandas, pyarrow.parquet, torch
-from lrp_hooks import cli, evaluate_command
+from lrp_hooks import cli
+from lrp_hooks.commands import evaluate
 torch.set_num_threads(1)
 print("ready", flush=True)
 for line in sys.stdin:

@@ -10,10 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hand_built import hostile_text
-from lrp_hooks import RuleSet, compare, explain, explainers, layer_flow
-from lrp_hooks.explainers.comparison import METHODS
-from lrp_hooks.render import comparison, html
-from lrp_hooks.render import layer_flow as layers
+from lrp_hooks import RuleSet, compare, explain, explainers, layer_flow, render
+from lrp_hooks.explainers.compare import METHODS
 
 TEXTS = (
     "a gripping , funny film with a weak ending",
@@ -72,7 +70,7 @@ def test_every_method_is_answered_with_its_own_numbers(client, sentiment, method
     status, answer = client.ask("/explain", text=TEXTS[0], method=method)
     assert status == 200, answer
     expected = direct(sentiment, TEXTS[0], method)
-    assert answer["html"] == html.fragment([expected])
+    assert answer["html"] == render.fragment(expected.view())
     assert shown(answer) == pytest.approx(expected.scores[0].tolist(), abs=1e-4)
 
 
@@ -158,7 +156,7 @@ def test_the_comparison_answers_the_whole_question(client, sentiment):
     _, answer = client.ask("/compare", **WHOLE)
     shown, wanted = (
         page.split("<caption>cost")[0]  # seconds are never the same
-        for page in (answer["html"], comparison.fragment(found))
+        for page in (answer["html"], render.fragment(found.view()))
     )
     assert shown == wanted
 
@@ -168,7 +166,7 @@ def test_the_picture_of_layers_answers_the_whole_question(client, sentiment):
         sentiment, WHOLE["text"], target="positive", rules="attnlrp", layers="blocks"
     )
     _, answer = client.ask("/layers", **WHOLE)
-    assert answer["html"] == layers.fragment(layer_flow(found).words())
+    assert answer["html"] == render.fragment(layer_flow(found).words().view())
 
 
 def test_two_at_once_get_their_own_numbers(client, sentiment):
@@ -184,7 +182,7 @@ def test_two_at_once_get_their_own_numbers(client, sentiment):
     for (text, target), (status, answer) in zip(asked, answers, strict=True):
         assert status == 200
         expected = direct(sentiment, text, target=target)
-        assert answer["html"] == html.fragment([expected])
+        assert answer["html"] == render.fragment(expected.view())
 
 
 @settings(max_examples=12)

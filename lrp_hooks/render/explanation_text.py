@@ -1,41 +1,26 @@
-"""Explanations as plain text, or coloured."""
+"""Explanations in a terminal: plain text, or coloured."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
-from typing import TYPE_CHECKING
-
 from ..support.text import cell_width, decimals, signed, visible
+from ..views.explanation import Example, Picture, Strip, View
 from .colour import LEVELS, ansi, level
 from .layout import flow
-from .view import Example, Picture, Strip, View, view
 
-if TYPE_CHECKING:
-    from ..results.explanation import Explanation
-
-__all__ = ["has_colours", "render"]
+__all__ = ["explanation_text"]
 
 
-def render(
-    explanation: Explanation, colour: bool | None = None, width: int | None = None
-) -> str:
-    """Write an explanation for a terminal.
+def explanation_text(shown: View, colour: bool, width: int) -> str:
+    """Write an explanation.
 
     Args:
-        explanation: Of any explainer.
-        colour: True for a heat map, false for a list of tokens and scores. Defaults
-            to ``None``: a heat map on a terminal, unless ``NO_COLOR`` is set.
-        width: Columns to wrap the heat map at. Defaults to the terminal's own.
+        shown: What there is to show.
+        colour: True for a heat map, false for a list of tokens and scores.
+        width: Columns to wrap the heat map at.
 
     Returns:
         Lines of text, without a newline at the end.
     """
-    shown = view(explanation)
-    if colour is None:
-        colour = has_colours()
-    width = width or shutil.get_terminal_size().columns
     lines = [f"method  {visible(shown.method)}"]
     for example in shown.examples:
         target = f"target  {visible(example.target)}" if example.target else ""
@@ -47,19 +32,6 @@ def render(
     if colour:
         lines.append(_legend(shown))
     return "\n".join(lines).rstrip("\n")
-
-
-def has_colours() -> bool:
-    """Tell whether standard output is a terminal that wants colours.
-
-    Returns:
-        False where ``NO_COLOR`` is set or the terminal is dumb.
-    """
-    return (
-        sys.stdout.isatty()
-        and not os.environ.get("NO_COLOR")
-        and os.environ.get("TERM") != "dumb"
-    )
 
 
 def _part(part: Strip | Picture, shown: View, width: int | None) -> list[str]:

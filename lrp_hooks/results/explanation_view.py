@@ -1,116 +1,39 @@
-"""What there is to show in an explanation, before any markup: the renderers' input."""
+"""What there is to show of an explanation."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import ArgumentError
-from ..support.text import decimals
-from .pictures import backgrounds
+from ..render.pictures import backgrounds
+from ..views.explanation import Account, Example, Picture, Strip, View
+from .ledger import Ledger
 
-if TYPE_CHECKING:
-    from ..results.explanation import Explanation
-    from ..results.relevance import Ledger
-
-__all__ = ["Account", "Example", "Picture", "Strip", "View", "view"]
+__all__ = ["method_of", "view"]
 
 
-@dataclass(frozen=True)
-class Strip:
-    """A row of tokens with their scores; padding is left out.
+class Explained(Protocol):
+    """What is shown of an explanation; its fields are those of `Explanation`."""
 
-    Args:
-        name: The tensor that was read, or ``""`` if there is just one.
-        tokens: The tokens, or the positions' numbers where tokens are unknown.
-        scores: One number for each token.
-        special: Is the token a special one?
-    """
-
-    name: str
-    tokens: list[str]
-    scores: list[float]
-    special: list[bool]
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """An image of scores.
-
-    Args:
-        name: The tensor that was read, or ``""`` if there is just one.
-        scores: ``[H, W]``.
-        image: The picture that they explain, bytes ``[H', W', 3]``, if it is known.
-    """
-
-    name: str
-    scores: Tensor
-    image: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Account:
-    """One example's ledger.
-
-    Args:
-        groups: The terms by kind, each a name and a number.
-        sources: All sources, each a name and a number.
-        total: Inputs and sources together.
-        error: The relative part of the output that is not accounted for.
-    """
-
-    groups: list[tuple[str, float]]
-    sources: list[tuple[str, float]]
-    total: float
-    error: float
-
-
-@dataclass(frozen=True)
-class Example:
-    """One example of the batch.
-
-    Args:
-        target: The name of what was explained.
-        output: The explained scalar.
-        parts: The scores, one part for each tensor that was read.
-        account: The ledger, if there is one.
-        prediction: What the model says, if that is known.
-    """
-
-    target: str
-    output: float
-    parts: list[Strip | Picture]
-    account: Account | None
-    prediction: str = ""
+    scores: Tensor | dict[str, Tensor]
+    output: Tensor
+    method: str
+    tokens: list[list[str]] | None
+    attended: Tensor | None
+    images: Tensor | None
+    meta: dict[str, Any]
 
     @property
-    def places(self) -> int:
-        """How many decimals the output and the terms of the ledger need."""
-        terms = self.account.groups if self.account else []
-        return decimals(max(abs(x) for x in (self.output, *(x for _, x in terms))))
+    def targets(self) -> list[str]:
+        """The explained target of each example."""
 
 
-@dataclass(frozen=True)
-class View:
-    """An explanation, ready to be shown.
-
-    Args:
-        method: The explainer's name, with its rule set.
-        scale: The largest absolute score of all examples.
-        examples: One for each example of the batch.
-    """
-
-    method: str
-    scale: float
-    examples: list[Example]
-
-
-def view(explanation: Explanation) -> View:
+def view(explanation: Explained) -> View:
     """Collect what there is to show.
 
     Args:
@@ -121,9 +44,6 @@ def view(explanation: Explanation) -> View:
     """
     tensors = _tensors(explanation)
     shown = _pictures(explanation)
-    method = explanation.method
-    if "rules" in explanation.meta:
-        method = f"{method} ({explanation.meta['rules']})"
     outputs = explanation.output.detach().flatten().tolist()
     accounts = _accounts(explanation)
     predictions = explanation.meta.get("prediction")
@@ -139,10 +59,23 @@ def view(explanation: Explanation) -> View:
         )
         for b, target in enumerate(explanation.targets)
     ]
-    return View(method, _scale(examples), examples)
+    return View(method_of(explanation), _scale(examples), examples)
 
 
-def _tensors(explanation: Explanation) -> dict[str, Tensor]:
+def method_of(explanation: Explained) -> str:
+    """Name what explained.
+
+    Args:
+        explanation: Of any explainer.
+
+    Returns:
+        The method, with its rule set where it has one.
+    """
+    rules = explanation.meta.get("rules")
+    return f"{explanation.method} ({rules})" if rules else explanation.method
+
+
+def _tensors(explanation: Explained) -> dict[str, Tensor]:
     """Return the scores by name, ``""`` for the name of a single tensor.
 
     Raises:
@@ -160,7 +93,7 @@ def _tensors(explanation: Explanation) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu() for name, tensor in named.items()}
 
 
-def _pictures(explanation: Explanation) -> list[Tensor] | None:
+def _pictures(explanation: Explained) -> list[Tensor] | None:
     """Return the pictures to lay images of scores over, if there are any."""
     if explanation.images is None:
         return None
@@ -168,7 +101,7 @@ def _pictures(explanation: Explanation) -> list[Tensor] | None:
 
 
 def _part(
-    explanation: Explanation,
+    explanation: Explained,
     name: str,
     scores: Tensor,
     b: int,
@@ -193,7 +126,7 @@ def _part(
     )
 
 
-def _label(explanation: Explanation, tokens: list[str], longest: int, t: int) -> str:
+def _label(explanation: Explained, tokens: list[str], longest: int, t: int) -> str:
     """Return a token, or the name of a column behind all tokens."""
     extra = explanation.meta.get("extra", [])
     if t < len(tokens):
@@ -201,7 +134,7 @@ def _label(explanation: Explanation, tokens: list[str], longest: int, t: int) ->
     return str(extra[t - longest]) if 0 <= t - longest < len(extra) else str(t)
 
 
-def _tokens(explanation: Explanation, b: int, length: int) -> tuple[list[str], int]:
+def _tokens(explanation: Explained, b: int, length: int) -> tuple[list[str], int]:
     """Return the tokens of an example, and how many the longest example has."""
     if explanation.tokens is not None:
         longest = max(map(len, explanation.tokens))
@@ -210,7 +143,7 @@ def _tokens(explanation: Explanation, b: int, length: int) -> tuple[list[str], i
     return [str(t) for t in range(length)], length
 
 
-def _accounts(explanation: Explanation) -> list[Account] | None:
+def _accounts(explanation: Explained) -> list[Account] | None:
     """Return the ledger of each example, if the explanation has a ledger."""
     ledger: Ledger | None = getattr(explanation, "ledger", None)
     if ledger is None:

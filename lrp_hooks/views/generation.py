@@ -1,13 +1,12 @@
-"""What there is to show of a generation: the tokens, and each generated one's row."""
+"""A generation: the tokens, and each generated one's row."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from ..generation import GenerationExplanation
 
 __all__ = ["Matrix"]
 
@@ -15,10 +14,14 @@ STRONGEST = 5
 """Tokens that are named with their numbers where there is no room for all."""
 
 
+@dataclass(frozen=True, eq=False)
 class Matrix:
     """The tokens of a text, and for each generated one its row of scores.
 
     Attributes:
+        method: The explainer's name, with its rule set.
+        model: The name of the model's class, if known.
+        rivals: What tokens are explained rather than, each named once.
         tokens: All tokens.
         special: Which of them are special.
         prompt: How many are the prompt's.
@@ -26,26 +29,26 @@ class Matrix:
         output: The logits.
         scores: [generated, all] in float64.
         seen: How many tokens stand before each generated one.
-        scales: Each row's largest score of an ordinary token, else of any.
+        inputs: What all tokens have of each logit.
+        constants: What constants have of each logit; None where there are none.
     """
 
-    def __init__(self, explanation: GenerationExplanation) -> None:
-        """Collect plain numbers and strings, none of them escaped yet.
+    method: str
+    model: str
+    rivals: Sequence[str]
+    tokens: Sequence[str]
+    special: Sequence[bool]
+    prompt: int
+    targets: Sequence[str]
+    output: Sequence[float]
+    scores: Tensor
+    seen: Sequence[int]
+    inputs: Sequence[float]
+    constants: Sequence[float] | None
 
-        Args:
-            explanation: What `explain_generation` returned.
-        """
-        assert isinstance(explanation.scores, Tensor) and explanation.tokens is not None
-        self.tokens, self.special = explanation.tokens[0], explanation.special
-        self.prompt, self.targets = explanation.prompt, explanation.targets
-        self.scores = explanation.scores.detach().cpu().double()
-        self.output = explanation.output.detach().cpu().tolist()
-        assert explanation.attended is not None
-        self.seen: list[int] = explanation.attended.sum(1).tolist()
-        self.scales = self._scales()
-
-    def _scales(self) -> list[float]:
-        """Return each row's largest score of an ordinary token, else of any."""
+    @cached_property
+    def scales(self) -> list[float]:
+        """Each row's largest score of an ordinary token, else of any."""
         # A special token at the start often takes more than all words together.
         sizes = self.scores.abs().nan_to_num(0.0)
         plain = [c for c, special in enumerate(self.special) if not special]

@@ -9,18 +9,16 @@ import torch
 
 from ..errors import ArgumentError
 from ..support.text import cell_width, reading_direction, signed, visible
+from ..views.explanation import Account, Example, Picture, Strip, View
 from .canvas import canvas, colour_map, fonts, require_matplotlib
 from .colour import NEGATIVE, POSITIVE, ink, level, rgb
 from .layout import flow
 from .pictures import pixels
-from .view import Account, Example, Picture, Strip, View, view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..results.explanation import Explanation
-
-__all__ = ["figure"]
+__all__ = ["explanation_figure"]
 
 Part = Strip | Picture | Account
 
@@ -32,11 +30,11 @@ BAR_HEIGHT = 0.19
 MOST_LINES = 2000  # a figure of more than 65,536 pixels cannot be drawn
 
 
-def figure(explanations: Sequence[Explanation]) -> Figure:
+def explanation_figure(views: Sequence[View]) -> Figure:
     """Draw explanations below each other.
 
     Args:
-        explanations: Each with its own scale.
+        views: What there is to show, each with its own scale.
 
     Returns:
         A figure that belongs to no window, with one panel for each tensor that was
@@ -47,7 +45,7 @@ def figure(explanations: Sequence[Explanation]) -> Figure:
     """
     require_matplotlib()
 
-    panels = [panel for e in explanations for panel in _panels(view(e))]
+    panels = [panel for view in views for panel in _panels(view)]
     heights = [_height(part) for _, _, part in panels]
     if sum(heights) > MOST_LINES * LINE_HEIGHT:
         raise ArgumentError(
