@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TextIO
 
 from .commands.arguments import command_parser
+from .commands.waiting import waiting
 from .errors import LrpHooksError, LrpHooksWarning
 from .support.text import one_line
 
@@ -66,7 +67,9 @@ def _run(arguments: Namespace, stderr: TextIO) -> list[warnings.WarningMessage]:
     with _quiet() as caught:
         # Imported here, since libraries have things to say when imported, too.
         name = arguments.command.replace("-", "_")
-        import_module(f".commands.{name}", __package__).run(arguments, stderr)
+        with waiting(stderr, "starting"):
+            command = import_module(f".commands.{name}", __package__)
+        command.run(arguments, stderr)
     return caught
 
 

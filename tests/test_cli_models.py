@@ -33,7 +33,8 @@ def test_rules(run, tmp_path, rules):
     assert (code, err) == (0, "")
     model, _ = sentiment_model()
     with instrument(model, rules) as lrp:
-        assert out == f"{RuleSet.named(rules)}\n\n{lrp.coverage}\n"
+        names = f"rule sets  {', '.join(RuleSet.names())}"
+        assert out == f"{RuleSet.named(rules)}\n\n{lrp.coverage}\n\n{names}\n"
         rows = lrp.coverage.rows
     record = json.loads((tmp_path / "r.json").read_text())
     assert (record["rules"], record["model"]) == (rules, type(model).__name__)

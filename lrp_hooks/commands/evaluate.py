@@ -23,7 +23,7 @@ from ..support.files import write_whole
 from ..support.suggest import did_you_mean
 from ..support.text import one_line
 from ..texts.tables import read_table
-from .explain import chosen_model
+from .chosen import chosen_model
 from .outputs import check_outputs
 from .workers import one_thread, results_of
 
@@ -51,7 +51,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     options = _options(arguments)
     check_outputs(arguments)
     texts, labels = read_table(arguments.data, arguments.text, arguments.label)
-    model, tokenizer = chosen_model(arguments.model)
+    model, tokenizer = chosen_model(arguments.model, stderr)
     if labels is not None:
         labels = _by_name(labels[: arguments.limit], model)
     plan = plan_of(model, tokenizer, texts[: arguments.limit], labels, **options)

@@ -10,25 +10,13 @@ from typing import Any, Protocol, TextIO, runtime_checkable
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .. import explainers
 from ..errors import ArgumentError, LrpHooksError
 from ..results.comparison import Comparison, Cost
 from ..results.explanation import Explanation
+from . import COMPARED
 from .explain import explain
 
-__all__ = ["METHODS", "compare"]
-
-METHODS = (
-    "lrp",
-    "gradient_x_input",
-    "integrated_gradients",
-    "decompx",
-    "attention_last",
-    "attention_rollout",
-    "generic_attention",
-    "leave_one_out",
-)
-"""Methods of every kind that need no more than some tens of model calls."""
+__all__ = ["compare"]
 
 
 @runtime_checkable
@@ -77,7 +65,7 @@ def compare(
         raise ArgumentError(
             f"model is a {type(model).__name__}; it must be a torch.nn.Module."
         )
-    options = _options(METHODS if methods is None else methods)
+    options = _options(COMPARED if methods is None else methods)
     explanations: dict[str, Explanation] = {}
     costs: dict[str, Cost] = {}
     failures: dict[str, str] = {}
@@ -127,12 +115,12 @@ def _options(
     if not named or not all(isinstance(own, Mapping) for own in named.values()):
         raise ArgumentError(
             f"methods={methods!r} must be a list of at least one name, such as "
-            f"{list(METHODS[:3])}, or {{label: options}}."
+            f"{list(COMPARED[:3])}, or {{label: options}}."
         )
     options = {label: {"method": label, **chosen} for label, chosen in named.items()}
     for chosen in options.values():
         own = {k: v for k, v in chosen.items() if k not in {"method", "target"}}
-        explainers.named(chosen["method"]).check_options(own)
+        named(chosen["method"]).check_options(own)
     return options
 
 

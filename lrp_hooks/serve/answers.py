@@ -17,7 +17,7 @@ from .. import explainers, render
 from ..attribution.layer_flow import layer_flow
 from ..engine.ruleset import RuleSet
 from ..errors import LrpHooksWarning
-from ..explainers.compare import METHODS, compare
+from ..explainers.compare import compare
 from ..explainers.explain import explain
 from ..explainers.lrp import LRP
 from ..render.document import document, isolated, styled
@@ -122,7 +122,7 @@ class Explorer:
         """
         plain = _options(question).get("rules", DEFAULT_RULES) == DEFAULT_RULES
         own = question.method if plain else f"{question.method} ({question.rules})"
-        methods: dict[str, dict[str, Any]] = {name: {} for name in METHODS}
+        methods: dict[str, dict[str, Any]] = {name: {} for name in explainers.COMPARED}
         methods[own] = {"method": question.method, **_options(question)}
         with self._working(abandoned), _recorded():
             _, target = self._read(question)

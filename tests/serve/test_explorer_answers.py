@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hand_built import hostile_text
 from lrp_hooks import RuleSet, compare, explain, explainers, layer_flow, render
-from lrp_hooks.explainers.compare import METHODS
+from lrp_hooks.explainers import COMPARED
 
 TEXTS = (
     "a gripping , funny film with a weak ending",
@@ -148,7 +148,7 @@ def test_the_comparison_has_the_chosen_method_once(client):
 
 def test_the_comparison_answers_the_whole_question(client, sentiment):
     model, tokenizer = sentiment
-    methods = {name: {} for name in METHODS}
+    methods = {name: {} for name in COMPARED}
     methods["lrp (attnlrp)"] = {"method": "lrp", "rules": "attnlrp"}
     found = compare(model, WHOLE["text"], methods, tokenizer, "positive")
     for label, each in found.explanations.items():
