@@ -10,10 +10,10 @@ from typing import Any, Protocol, TextIO, runtime_checkable
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .. import explainers
 from ..errors import ArgumentError, LrpHooksError
 from ..results.comparison import Comparison, Cost
 from ..results.explanation import Explanation
-from . import COMPARED
 from .explain import explain
 
 __all__ = ["compare"]
@@ -65,7 +65,7 @@ def compare(
         raise ArgumentError(
             f"model is a {type(model).__name__}; it must be a torch.nn.Module."
         )
-    options = _options(COMPARED if methods is None else methods)
+    options = _options(explainers.COMPARED if methods is None else methods)
     explanations: dict[str, Explanation] = {}
     costs: dict[str, Cost] = {}
     failures: dict[str, str] = {}
@@ -115,12 +115,12 @@ def _options(
     if not named or not all(isinstance(own, Mapping) for own in named.values()):
         raise ArgumentError(
             f"methods={methods!r} must be a list of at least one name, such as "
-            f"{list(COMPARED[:3])}, or {{label: options}}."
+            f"{list(explainers.COMPARED[:3])}, or {{label: options}}."
         )
     options = {label: {"method": label, **chosen} for label, chosen in named.items()}
     for chosen in options.values():
         own = {k: v for k, v in chosen.items() if k not in {"method", "target"}}
-        named(chosen["method"]).check_options(own)
+        explainers.named(chosen["method"]).check_options(own)
     return options
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
@@ -108,7 +109,7 @@ def figure(shown: Matrix) -> Figure:
     return drawn
 
 
-def _name_ticks(axis: Any, names: list[str], rotation: int) -> None:
+def _name_ticks(axis: Any, names: Sequence[str], rotation: int) -> None:
     """Write names beside rows or columns, every n-th one if there are many."""
     every = max(1, len(names) // 120)
     places = range(0, len(names), every)

@@ -161,11 +161,11 @@ class Explanation(Page, Printed, Drawn):
         folded = scores.double().reshape(-1, *shape).sum((2, 4))
         return replace(self, scores=folded.to(scores.dtype))
 
-    def view(self) -> Sheet:
+    def view(self) -> Any:
         """Collect what there is to show.
 
         Returns:
-            Plain numbers and strings.
+            Plain numbers and strings: a sheet, but for kinds that are shown otherwise.
         """
         return Sheet([view(self)])
 
