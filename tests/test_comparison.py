@@ -15,7 +15,7 @@ from decompx_models import batch, fresh
 from hand_built import HOSTILE, calm, explanation, hostile_text
 from lrp_hooks import ArgumentError, Comparison, LrpHooksError, compare, explain
 from lrp_hooks.commands import explain as explain_command
-from lrp_hooks.explainers.compare import METHODS, Cost
+from lrp_hooks.explainers import COMPARED
 from lrp_hooks.results.agreement import MEASURES, spearman, top_k
 from lrp_hooks.sentiment import sentiment_model
 from small_models import convolution
@@ -55,10 +55,10 @@ def test_explanations_are_those_of_each_method(sentiment):
 def test_by_default(sentiment):
     model, tokenizer = sentiment
     found = compare(model, SENTENCE, tokenizer=tokenizer)
-    assert list(found.explanations) == list(METHODS)
+    assert list(found.explanations) == list(COMPARED)
     outputs = [float(one.output) for one in found.explanations.values()]
     assert outputs == pytest.approx([outputs[0]] * len(outputs), rel=1e-5)
-    assert found.agreement().shape == (len(METHODS), len(METHODS))
+    assert found.agreement().shape == (len(COMPARED), len(COMPARED))
 
 
 class Counted:
@@ -416,7 +416,7 @@ def test_the_command_by_default(run, quick):
     code, out, err = run("compare", "not bad", "--target", "negative")
     assert (code, err) == (0, "")
     assert out.startswith("target  negative\n")
-    for method in METHODS:
+    for method in COMPARED:
         assert method in out
     assert "left out" not in out
 
