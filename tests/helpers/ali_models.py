@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-DATA = Path(__file__).parent / "data" / "ali"
+DATA = Path(__file__).parents[1] / "data" / "ali"
 
 
 @cache
