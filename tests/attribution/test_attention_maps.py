@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import lrp_hooks
+from ali_models import arrays, authors
 from attention_models import eager_maps, seq2seq, seq2seq_batch
 from decompx_models import TorchEncoder, batch, fresh, made, tiny
 from lrp_hooks import AttentionMaps, LrpHooksError, UnsupportedModelError, instrument
@@ -18,7 +19,6 @@ from lrp_hooks.attribution.attention_maps import attention_weights, record_maps
 from oracles import random
 from small_models import convolution, hugging_face
 from strategies import noise
-from test_golden_ali import arrays, authors
 
 
 def assert_maps(found, right, inputs, atol=1e-12, key_mask=True):

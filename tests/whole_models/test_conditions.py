@@ -7,37 +7,21 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from condition_models import (
+    COMPLETE,
+    FAMILIES,
+    assert_closed,
+    explain,
+    families,
+    scalar,
+)
 from lrp_hooks import instrument
 from small_models import hugging_face, logits
 from strategies import noise, tokens
 
-FAMILIES = ("bert", "gpt2", "llama")
-COMPLETE = ("conservative", "cp-lrp", "attnlrp")
 # Rounding in a cancelling sum is larger than one step of the dtype.
 PRECISION = {torch.bfloat16: 0.05, torch.float16: 0.01, torch.float64: 1e-10}
-families = pytest.mark.parametrize("family", FAMILIES)
 attentions = pytest.mark.parametrize("attention", ["eager", "sdpa"])
-
-
-def scalar(output):
-    """Explain the last number of each example."""
-    return logits(output).flatten(1)[:, -1]
-
-
-def explain(model, inputs, target=scalar, rules="conservative"):
-    with instrument(model, rules) as lrp:
-        return lrp.attribute(inputs, target)
-
-
-def assert_closed(found, tolerance=1e-10):
-    """Compare the ledger's gap with what was summed: outputs may nearly cancel."""
-    assert found.scores.isfinite().all()
-    assert (found.scores != 0).any()
-    ledger = found.ledger
-    terms = [found.scores.double().abs().sum(1), ledger.output.double().abs()]
-    terms += [source.double().abs() for source in ledger.sources.values()]
-    gap = (ledger.output.double() - ledger.total.double()).abs()
-    assert (gap <= tolerance * sum(terms)).all()
 
 
 @families

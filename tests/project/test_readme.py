@@ -8,7 +8,7 @@ import pytest
 from examples_in_text import assert_same_output, blocks, examples
 from lrp_hooks import cli
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = blocks(README)
 EXAMPLES = examples(README)
 INSTALLS = [code for kind, code in BLOCKS if kind == "bash" and "pip install" in code]

@@ -13,7 +13,7 @@ from torch import Tensor
 from lrp_hooks.explainers import closed_form
 from lrp_hooks.explainers.closed_form import AttentionClassifier
 
-DATA = Path(__file__).parent / "data" / "attention_posthoc"
+DATA = Path(__file__).parents[1] / "data" / "attention_posthoc"
 ALL = {
     "attention": closed_form.attention,
     "gradient": closed_form.gradient,

@@ -11,6 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 import lrp_hooks
+from ali_models import arrays, authors
 from attention_models import eager_maps, seq2seq, seq2seq_batch
 from decompx_models import TorchEncoder, batch, fresh, made, rows, tiny
 from lrp_hooks import (
@@ -29,7 +30,6 @@ from lrp_hooks.explainers import (
 from oracles import randomised
 from small_models import convolution
 from strategies import noise
-from test_golden_ali import arrays, authors
 
 METHODS = (AttentionLast, AttentionRollout, AttentionFlow, GenericAttention)
 every_method = pytest.mark.parametrize("method", METHODS)

@@ -17,7 +17,7 @@ from examples_in_text import assert_same_output, blocks, examples
 from lrp_hooks import captum, explainers, faithfulness, rules
 from lrp_hooks.commands.arguments import command_parser
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 BUILD = runpy.run_path(str(DOCS / "build.py"))
 PAGES = {page.relative_to(DOCS).as_posix(): page for page in BUILD["PAGES"]}
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")

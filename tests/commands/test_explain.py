@@ -12,14 +12,12 @@ import warnings
 
 import pytest
 
-import lrp_hooks.sentiment
+from command_line import EMBEDDED, SENTENCE, assert_refused
 from lrp_hooks import UnruledWarning, cli, explain
 from lrp_hooks.commands import explain as explain_command
 from lrp_hooks.sentiment import sentiment_model
 
-SENTENCE = "a gripping, funny film with a weak ending"
 COMMAND = [sys.executable, "-m", "lrp_hooks.cli"]
-EMBEDDED = lrp_hooks.sentiment.__path__[0]
 
 
 @pytest.fixture(autouse=True)
@@ -168,15 +166,6 @@ def test_bad_input_is_one_line(run, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert_refused(run(*arguments), message)
     assert os.listdir(tmp_path) == []
-
-
-def assert_refused(outcome, message):
-    code, out, err = outcome
-    assert (code, out) == (2, "")
-    assert err.endswith("\n")
-    assert len(err.splitlines()) == 1
-    assert len(err) <= 501
-    assert re.search(message, err)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from closed_forms import ALL, IDS, document, drawn
+from command_line import assert_refused
 from lrp_hooks import ArgumentError
 from lrp_hooks.explainers import closed_form
 from lrp_hooks.explainers.closed_form import AttentionClassifier, verify
-from test_cli import assert_refused
 
 # --- The verification ---
 

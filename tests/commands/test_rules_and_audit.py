@@ -8,11 +8,11 @@ import shutil
 import pytest
 import torch
 
+from command_line import EMBEDDED, SENTENCE, assert_refused
 from lrp_hooks import RuleSet, cli, instrument
 from lrp_hooks.commands import explain as explain_command
 from lrp_hooks.sentiment import sentiment_model
 from lrp_hooks.texts.encoding import encode
-from test_cli import EMBEDDED, SENTENCE, assert_refused
 
 
 @pytest.fixture(autouse=True)

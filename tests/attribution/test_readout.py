@@ -36,7 +36,7 @@ def pick(target, output=LOGITS, batch=2, mask=None):
         (["bad", "mixed"], [1.0, 6.0]),
         (Contrast(1, 0), [2.0, -1.0]),
         (Contrast("mixed", [0, 1]), [1.0, 2.0]),
-        (lambda out: out.sum(1), [6.0, 15.0]),
+        pytest.param(lambda out: out.sum(1), [6.0, 15.0], id="function"),
     ],
     ids=str,
 )

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from condition_models import COMPLETE, assert_closed, explain, families, scalar
 from lrp_hooks import UnruledWarning, instrument
 from small_models import encoder, hugging_face
 from strategies import noise, tokens
-from test_conditions import COMPLETE, assert_closed, explain, families, scalar
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])

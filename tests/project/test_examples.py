@@ -10,7 +10,7 @@ import torch
 from lrp_hooks import Contrast, instrument
 from lrp_hooks.sentiment import sentiment_model
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from lrp_hooks.explainers import Alti, AttentionNorms, DecompX, GlobEnc, ValueZe
 from small_models import convolution
 from strategies import noise
 
-DATA = Path(__file__).parents[1] / "data" / "decompx"
+DATA = Path(__file__).parents[2] / "data" / "decompx"
 METHODS = (AttentionNorms, GlobEnc, Alti, ValueZeroing)
 every_method = pytest.mark.parametrize("method", METHODS)
 near = partial(assert_close, rtol=1e-9, atol=1e-12)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from lrp_hooks import RuleSet, UnruledError, UnruledWarning, instrument
+from small_models import vector
 from strategies import Spec, build, noise, tokens
-from test_errors import vector
 
 
 class Bent(nn.Module):

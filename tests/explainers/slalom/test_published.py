@@ -24,7 +24,7 @@ from lrp_hooks.explainers.slalom.published import (
 from lrp_hooks.explainers.slalom.surrogate import predict
 from slalom_models import special
 
-DATA = Path(__file__).parents[1] / "data" / "slalom"
+DATA = Path(__file__).parents[2] / "data" / "slalom"
 GOLDEN = json.loads((DATA / "golden_slalom.json").read_text(encoding="utf-8"))
 TOKENIZER = special(101, 102, pad=0)
 

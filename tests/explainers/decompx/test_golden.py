@@ -18,7 +18,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from lrp_hooks.explainers import DecompX
 
-DATA = Path(__file__).parents[1] / "data" / "decompx"
+DATA = Path(__file__).parents[2] / "data" / "decompx"
 BERT = {
     "vocab_size": 60,
     "hidden_size": 32,

@@ -8,7 +8,7 @@ from torch import nn
 
 from lrp_hooks import ArgumentError, Instrumentation, instrument
 from lrp_hooks.engine.scope import active_scope
-from small_models import MODELS, encoder, logits, make
+from small_models import MODELS, encoder, logits, make, state
 from strategies import build, noise, seeds, specs, tokens
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -32,21 +32,6 @@ def gradients(model, inputs):
     found = [p.grad for p in model.parameters()]
     model.zero_grad()
     return [None if grad is None else grad.clone() for grad in found]
-
-
-def state(model):
-    """Record all that a module is made of: attributes, by identity, hooks included."""
-    found = {}
-    for name, module in model.named_modules():
-        for key, value in vars(module).items():
-            inner = list(value.items()) if isinstance(value, dict) else None
-            found[name, key] = (id(value), inner and [(k, id(v)) for k, v in inner])
-        found[name, "class"] = type(module)
-        found[name, "training"] = module.training
-    for name, parameter in model.named_parameters():
-        found[name] = (parameter.requires_grad, parameter._version, id(parameter.grad))
-        found[name, "hooks"] = (parameter._backward_hooks, dict(vars(parameter)))
-    return found
 
 
 def equal(first, second):

@@ -59,6 +59,11 @@ def convolution(dtype=torch.float32):
     ).to(dtype)
 
 
+def vector(*layers):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 4), *layers, nn.Linear(4, 2)).double()
+
+
 def _ids():
     mask = torch.ones(2, 5, dtype=torch.long)
     mask[1, 3:] = 0
@@ -109,3 +114,18 @@ def make(name, dtype=torch.float32):
 def logits(output):
     """Return the tensor in an output."""
     return output if isinstance(output, torch.Tensor) else output.logits
+
+
+def state(model):
+    """Record all that a module is made of: attributes, by identity, hooks included."""
+    found = {}
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            inner = list(value.items()) if isinstance(value, dict) else None
+            found[name, key] = (id(value), inner and [(k, id(v)) for k, v in inner])
+        found[name, "class"] = type(module)
+        found[name, "training"] = module.training
+    for name, parameter in model.named_parameters():
+        found[name] = (parameter.requires_grad, parameter._version, id(parameter.grad))
+        found[name, "hooks"] = (parameter._backward_hooks, dict(vars(parameter)))
+    return found

@@ -68,11 +68,13 @@ def stamps(folder):
 
 # Starts the command again and again, and quickly: by fork, after all imports.
 STARTER = """
-import json, os, sys
+import json, os, signal, sys
 import pandas, pyarrow.parquet, torch
 from lrp_hooks import cli
 from lrp_hooks.commands import evaluate
 torch.set_num_threads(1)
+# What a parent ignores (nohup, a job in the background) its children ignore too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 print("ready", flush=True)
 for line in sys.stdin:
     errors, arguments = json.loads(line)
