@@ -17,6 +17,7 @@ from lrp_hooks import ArgumentError, Comparison, LrpHooksError, compare, explain
 from lrp_hooks.commands import explain as explain_command
 from lrp_hooks.explainers import COMPARED
 from lrp_hooks.results.agreement import MEASURES, spearman, top_k
+from lrp_hooks.results.comparison import Cost
 from lrp_hooks.sentiment import sentiment_model
 from small_models import convolution
 from strategies import noise

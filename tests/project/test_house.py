@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = "lrp_hooks"
 TREES = {PACKAGE: ROOT / PACKAGE, f"{PACKAGE}.rules": ROOT / "rules"}
 DOORS = {"__init__", "__main__", "cli", "words"}
