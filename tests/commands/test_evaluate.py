@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from lrp_hooks import ArgumentError, cli, explain, faithfulness
+from lrp_hooks.commands import chosen
 from lrp_hooks.commands import evaluate as evaluate_command
-from lrp_hooks.commands import explain as explain_command
 from lrp_hooks.faithfulness import plan_of
 from lrp_hooks.results.relevance import _SHARES
 from lrp_hooks.sentiment import sentiment_model
@@ -28,7 +28,7 @@ ROWS = 40
 def _quick(monkeypatch):
     """Load the embedded model once."""
     loaded = sentiment_model()
-    monkeypatch.setattr(explain_command, "sentiment_model", lambda: loaded)
+    monkeypatch.setattr(chosen, "sentiment_model", lambda: loaded)
 
 
 @pytest.fixture(scope="module")

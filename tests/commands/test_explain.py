@@ -14,6 +14,7 @@ import pytest
 
 from command_line import EMBEDDED, SENTENCE, assert_refused
 from lrp_hooks import UnruledWarning, cli, explain
+from lrp_hooks.commands import chosen
 from lrp_hooks.commands import explain as explain_command
 from lrp_hooks.sentiment import sentiment_model
 
@@ -24,7 +25,7 @@ COMMAND = [sys.executable, "-m", "lrp_hooks.cli"]
 def _quick(monkeypatch):
     """Load the embedded model once."""
     loaded = sentiment_model()
-    monkeypatch.setattr(explain_command, "sentiment_model", lambda: loaded)
+    monkeypatch.setattr(chosen, "sentiment_model", lambda: loaded)
 
 
 def test_the_main_job(run):

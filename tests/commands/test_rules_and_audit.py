@@ -10,7 +10,7 @@ import torch
 
 from command_line import EMBEDDED, SENTENCE, assert_refused
 from lrp_hooks import RuleSet, cli, instrument
-from lrp_hooks.commands import explain as explain_command
+from lrp_hooks.commands import chosen
 from lrp_hooks.sentiment import sentiment_model
 from lrp_hooks.texts.encoding import encode
 
@@ -18,7 +18,7 @@ from lrp_hooks.texts.encoding import encode
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
     loaded = sentiment_model()
-    monkeypatch.setattr(explain_command, "sentiment_model", lambda: loaded)
+    monkeypatch.setattr(chosen, "sentiment_model", lambda: loaded)
 
 
 def audited(texts, rules="conservative", target=None):
@@ -109,7 +109,7 @@ def test_audit_of_standard_input_is_one_batch(run, stdin, tmp_path):
 
 
 def test_audit_tells_what_has_no_rule(run):
-    model, _ = explain_command.sentiment_model()  # this test's own
+    model, _ = chosen.sentiment_model()  # this test's own
     model.classifier.register_forward_pre_hook(
         lambda _, args: (torch.special.i0(args[0]),)
     )

@@ -14,7 +14,7 @@ from torch import nn
 from decompx_models import batch, fresh
 from hand_built import HOSTILE, calm, explanation, hostile_text
 from lrp_hooks import ArgumentError, Comparison, LrpHooksError, compare, explain
-from lrp_hooks.commands import explain as explain_command
+from lrp_hooks.commands import chosen
 from lrp_hooks.explainers import COMPARED
 from lrp_hooks.results.agreement import MEASURES, spearman, top_k
 from lrp_hooks.results.comparison import Cost
@@ -34,7 +34,7 @@ def sentiment():
 @pytest.fixture
 def quick(monkeypatch, sentiment):
     """Load the embedded model once."""
-    monkeypatch.setattr(explain_command, "sentiment_model", lambda: sentiment)
+    monkeypatch.setattr(chosen, "sentiment_model", lambda: sentiment)
 
 
 def test_explanations_are_those_of_each_method(sentiment):

@@ -7,7 +7,7 @@ import torch
 
 from hand_built import explanation
 from lrp_hooks import ArgumentError, Comparison, compare, explain
-from lrp_hooks.commands import explain as explain_command
+from lrp_hooks.commands import chosen
 from lrp_hooks.explainers.compare import Cost
 from lrp_hooks.render.colour import ansi, class_name, level
 from lrp_hooks.sentiment import sentiment_model
@@ -27,7 +27,7 @@ def sentiment():
 @pytest.fixture
 def quick(monkeypatch, sentiment):
     """Load the embedded model once."""
-    monkeypatch.setattr(explain_command, "sentiment_model", lambda: sentiment)
+    monkeypatch.setattr(chosen, "sentiment_model", lambda: sentiment)
 
 
 @pytest.fixture(scope="module")
