@@ -1,8 +1,8 @@
 from . import captum, explainers, faithfulness, patching, rules, sentiment, words
 from .attribution.attention_maps import AttentionMaps
 from .attribution.audit import Audit
+from .attribution.heads import heads
 from .attribution.instrument import Instrumentation, instrument
-from .attribution.latent import heads
 from .attribution.layer_flow import layer_flow
 from .attribution.readout import Contrast
 from .engine.autograd import freeze, rescale, secant, slope, split

@@ -31,7 +31,7 @@ from .attribution.passes import (
     prepared,
 )
 from .attribution.readout import Contrast, Selected, select
-from .engine.hooks import first_tensor, replace_first
+from .engine.nested import first_tensor, replace_first
 from .engine.sources import SourceCollector
 from .engine.subject import Subject
 from .errors import ArgumentError, UnruledWarning

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..engine.foreign import depends
-from ..engine.hooks import Runtime
 from ..engine.ruleset import RuleSet
+from ..engine.runtime import Runtime
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..results.ledger import Ledger

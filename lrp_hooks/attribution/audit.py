@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from ..engine.autograd import carries, on_gradient, splice
 from ..engine.coverage import Coverage, aligned
-from ..engine.hooks import Runtime, replace_first
+from ..engine.nested import replace_first
 from ..engine.ruleset import RuleSet
+from ..engine.runtime import Runtime
 from ..engine.sources import Constant, SourceCollector
 from ..engine.subject import Subject
 from ..results.ledger import Ledger

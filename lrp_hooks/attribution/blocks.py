@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.autograd import carries
-from ..engine.hooks import first_tensor, replace_first
+from ..engine.nested import first_tensor, replace_first
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..errors import ArgumentError

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..engine.autograd import carries
-from ..engine.hooks import first_tensor, replace_first
+from ..engine.nested import first_tensor, replace_first
 from ..engine.sources import SourceCollector
 from ..results.ledger import Ledger
 

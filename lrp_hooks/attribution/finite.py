@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.hooks import first_tensor
+from ..engine.nested import first_tensor
 from ..engine.subject import Subject
 from ..errors import NonFiniteError
 from .inputs import Call

@@ -13,11 +13,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..engine.acceptance import Key, check_compiled, checked_overrides
-from ..engine.coverage import LINEAR, Coverage, row
-from ..engine.hooks import ModuleHooks, Runtime
-from ..engine.registry import Match, lookup
-from ..engine.rule import LeafRule, Rule
+from ..engine.attachment import attach
+from ..engine.coverage import Coverage, row
+from ..engine.registry import lookup
+from ..engine.rule import Rule
 from ..engine.ruleset import RuleSet, load_rules
+from ..engine.runtime import Runtime
 from ..engine.subject import Subject
 from ..engine.surroundings import Surroundings
 from ..errors import (
@@ -120,24 +121,7 @@ class Instrumentation:
         )
         surroundings = Surroundings.of(model, rules.functions(), self._report)
         self.runtime = Runtime(surroundings, self._warn)
-        self._attach(modules, matches)
-
-    def _attach(
-        self, modules: Mapping[str, nn.Module], matches: Mapping[str, Match | None]
-    ) -> None:
-        fused = {
-            id(inner)
-            for module in modules.values()
-            if isinstance(module, nn.TransformerEncoderLayer)
-            for inner in module.modules()
-            if inner is not module
-        }
-        for name, module in modules.items():
-            match = matches[name]
-            if not name or _needs_hooks(module, match, id(module) in fused):
-                own = match.rule if match and _is_own(module, match) else None
-                hooks = ModuleHooks(self.runtime, module, name, own)
-                self._undo += hooks.attach(module)
+        self._undo += attach(modules, matches, self.runtime)
 
     @property
     def model(self) -> nn.Module | None:
@@ -305,26 +289,3 @@ def _claim(modules: Mapping[str, nn.Module], owner: Instrumentation) -> None:
                 _instrumented[module](),
             )
     _instrumented.update(dict.fromkeys(modules.values(), weakref.ref(owner)))
-
-
-def _is_own(module: nn.Module, match: Match) -> bool:
-    """Tell a module's own rule from its family's, which holds in the whole scope."""
-    if match.family is None or not isinstance(match.rule, LeafRule):
-        return match.family is None
-    plain = type(module).__module__.startswith("torch.nn.")
-    return not (plain and match.rule.functions(module))
-
-
-_SERVED = {"linear", "pooling", "embedding"}
-"""Families of single functions whose own gradient is a rule already."""
-
-
-def _needs_hooks(module: nn.Module, match: Match | None, fused: bool) -> bool:
-    """Leave out what needs no scope of its own when it is called by itself."""
-    if match is not None and match.family is None:
-        return True
-    if fused and type(module).__module__.startswith("torch.nn."):
-        return False  # hooks would cost nn.TransformerEncoderLayer its fused kernel
-    family = None if match is None else match.family
-    alone = next(module.children(), None) is None
-    return not (alone and (family in _SERVED or isinstance(module, LINEAR)))

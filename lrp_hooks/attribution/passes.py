@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.foreign import foreign_functions
-from ..engine.hooks import Runtime
+from ..engine.runtime import Runtime
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..errors import InferenceModeError

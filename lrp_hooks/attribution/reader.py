@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.hooks import first_tensor, replace_first
+from ..engine.nested import first_tensor, replace_first
 from ..engine.subject import Subject
 from ..errors import ArgumentError
 from .inputs import Call, same_storage

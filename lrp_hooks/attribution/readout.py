@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.hooks import first_tensor
+from ..engine.nested import first_tensor
 from ..errors import TargetError
 from ..support.suggest import did_you_mean
 from ..texts.encoding import is_language_model

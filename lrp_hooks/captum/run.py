@@ -14,7 +14,7 @@ from ..attribution.inputs import same_storage
 from ..attribution.instrument import Instrumentation
 from ..attribution.readout import find_logits
 from ..engine.foreign import depends, foreign_functions
-from ..engine.hooks import first_tensor
+from ..engine.nested import first_tensor
 from ..engine.subject import Subject
 from ..engine.surroundings import Frame
 from ..errors import NonFiniteError, UnruledError, UnruledWarning

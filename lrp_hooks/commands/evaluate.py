@@ -17,7 +17,8 @@ from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError, UnruledWarning
 from ..faithfulness.chunk import Part, evaluate_chunk
 from ..faithfulness.evaluation import Evaluation
-from ..faithfulness.plan import METHODS, Plan, plan_of
+from ..faithfulness.plan import Plan
+from ..faithfulness.planning import METHODS, plan_of
 from ..faithfulness.results import Results
 from ..support.files import write_whole
 from ..support.suggest import did_you_mean

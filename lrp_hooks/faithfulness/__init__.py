@@ -23,7 +23,8 @@ from .metrics import (
     sufficiency,
 )
 from .occlusion import Occlusion
-from .plan import BETTER, Plan, plan_of
+from .plan import BETTER, Plan
+from .planning import plan_of
 from .plausibility import auprc, auroc, token_f1
 from .results import Results
 from .stability import conservation_error, sensitivity

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from .chunk import Part, evaluate_chunk
 from .evaluation import Evaluation
-from .plan import plan_of
+from .planning import plan_of
 from .results import Results
 
 __all__ = ["evaluate"]

@@ -12,10 +12,10 @@ from ..attribution.inputs import Call
 from ..attribution.passes import prepared
 from ..attribution.readout import class_logits
 from ..engine.subject import Subject
-from ..errors import ArgumentError, NonFiniteError, TextError
-from ..explainers.base import is_whole
-from ..explainers.calls import attended, changed
+from ..errors import ArgumentError, NonFiniteError
+from ..explainers.calls import changed
 from ..explainers.features import DELETE, filler_of, keep_rows
+from .places import check_free, check_grid, find_padding, find_special
 
 __all__ = ["Occlusion"]
 
@@ -77,12 +77,12 @@ class Occlusion:
         self.model, self._subject, self._batch = model, Subject(model), batch
         with prepared(self._subject, batch) as call:
             self.grid = tuple(call.main.shape[1:2] if grid is None else grid)
-            self._check_grid(call)
+            check_grid(call, self.grid)
             self._filler = self._find_filler(call, replace_with)
-            self.padding = self._find_padding(call)
+            self.padding = find_padding(model, call, self.grid)
             special = torch.zeros_like(self.padding)
             if special_tokens == "keep" and not published:
-                special = self._find_special(call, marked, special_ids)
+                special = find_special(call, self.grid, marked, special_ids)
         self.blank = torch.zeros_like(self.padding)
         if published:
             self._batch, mask = _without(batch, "attention_mask")
@@ -93,7 +93,7 @@ class Occlusion:
                 )
             self.blank, self.padding = self.padding, self.blank
         self.free = ~self.padding & ~special
-        self._check_free()
+        check_free(self.free)
         self.shown = 0
         self._known: dict[tuple[int, bytes], Tensor] = {}
 
@@ -245,63 +245,11 @@ class Occlusion:
             return stay[:, None]
         return stay.reshape(*stay.shape, *[1] * (main.ndim - stay.ndim))
 
-    def _check_grid(self, call: Call) -> None:
-        """Refuse scores that belong to another input."""
-        shape = tuple(call.main.shape)
-        if call.main.ndim == 4:
-            fits = len(self.grid) == 2 and all(
-                cells and not size % cells
-                for size, cells in zip(shape[2:], self.grid, strict=True)
-            )
-            wanted = "[B, H, W], or one for each cell of a coarser grid"
-        else:
-            fits, wanted = self.grid == shape[1:2], "one for each of its positions"
-        if not fits:
-            raise ArgumentError(
-                f"scores has the places {self.grid} an example, but the input has "
-                f"shape {shape}; scores must be {wanted}."
-            )
-
     def _find_filler(self, call: Call, given: Any) -> Tensor | None:
         tokens = not call.main.is_floating_point()
         if tokens and isinstance(given, str) and given == DELETE:
             return None
         return filler_of(self._subject, call, None, "replace_with", given)
-
-    def _find_padding(self, call: Call) -> Tensor:
-        mask = attended(self.model, call)
-        cells = torch.Size(self.grid).numel()
-        if mask is None or mask.shape[1:] != self.grid:
-            return torch.zeros(call.batch, cells, dtype=torch.bool)
-        return ~mask.cpu()
-
-    def _check_free(self) -> None:
-        for row, some in enumerate(self.free.any(1).tolist()):
-            if not some:
-                raise TextError(
-                    f"example {row} has nothing to take away: each of its places is "
-                    "padding or special. Leave it out, or pass "
-                    "special_tokens='perturb'."
-                )
-
-    def _find_special(self, call: Call, marked: Any, ids: Iterable[int]) -> Tensor:
-        special, ids = torch.zeros_like(self.padding), list(ids)
-        if ids and (call.main.is_floating_point() or not all(map(is_whole, ids))):
-            raise ArgumentError(
-                f"special_ids={ids!r} must be ids of tokens, for inputs that are ids; "
-                "mark places of others by a special_tokens_mask in the batch."
-            )
-        if ids:
-            special |= torch.isin(call.main.cpu(), torch.tensor(ids))
-        if marked is not None:
-            mask = torch.as_tensor(marked).cpu()
-            if mask.shape != (len(self.padding), *self.grid):
-                raise ArgumentError(
-                    f"special_tokens_mask has shape {tuple(mask.shape)}; it must have "
-                    f"that of the scores, {(len(self.padding), *self.grid)}."
-                )
-            special |= mask.reshape(special.shape) != 0
-        return special
 
 
 def _without(batch: Any, name: str) -> tuple[Any, Any]:

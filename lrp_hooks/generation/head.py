@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.hooks import first_tensor
+from ..engine.nested import first_tensor
 from .batched import Noting
 
 __all__ = ["Start", "start_of_each", "watched_head"]

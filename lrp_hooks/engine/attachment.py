@@ -1,0 +1,69 @@
+"""Which modules of a model get hooks, and which rule their own hooks carry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import nn
+
+from .coverage import LINEAR
+from .hooks import ModuleHooks
+from .registry import Match
+from .rule import LeafRule
+from .runtime import Runtime
+
+__all__ = ["attach"]
+
+
+def attach(
+    modules: Mapping[str, nn.Module],
+    matches: Mapping[str, Match | None],
+    runtime: Runtime,
+) -> list[Callable[[], None]]:
+    """Put hooks on the modules that need them.
+
+    Args:
+        modules: All modules of a model, by their qualified names.
+        matches: The rule that each has.
+        runtime: What the hooks share.
+
+    Returns:
+        Functions that take the hooks off again, the last one first.
+    """
+    fused = {
+        id(inner)
+        for module in modules.values()
+        if isinstance(module, nn.TransformerEncoderLayer)
+        for inner in module.modules()
+        if inner is not module
+    }
+    undo: list[Callable[[], None]] = []
+    for name, module in modules.items():
+        match = matches[name]
+        if not name or _needs_hooks(module, match, id(module) in fused):
+            own = match.rule if match and _is_own(module, match) else None
+            undo += ModuleHooks(runtime, module, name, own).attach(module)
+    return undo
+
+
+def _is_own(module: nn.Module, match: Match) -> bool:
+    """Tell a module's own rule from its family's, which holds in the whole scope."""
+    if match.family is None or not isinstance(match.rule, LeafRule):
+        return match.family is None
+    plain = type(module).__module__.startswith("torch.nn.")
+    return not (plain and match.rule.functions(module))
+
+
+_SERVED = {"linear", "pooling", "embedding"}
+"""Families of single functions whose own gradient is a rule already."""
+
+
+def _needs_hooks(module: nn.Module, match: Match | None, fused: bool) -> bool:
+    """Leave out what needs no scope of its own when it is called by itself."""
+    if match is not None and match.family is None:
+        return True
+    if fused and type(module).__module__.startswith("torch.nn."):
+        return False  # hooks would cost nn.TransformerEncoderLayer its fused kernel
+    family = None if match is None else match.family
+    alone = next(module.children(), None) is None
+    return not (alone and (family in _SERVED or isinstance(module, LINEAR)))

@@ -1,0 +1,114 @@
+"""What the hooks of one instrumented model share: the scope that they open."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import InferenceModeError
+from .autograd import carries
+from .nested import first_tensor
+from .scope import Scope, active_scope
+from .sources import SourceCollector
+from .surroundings import Frame, Surroundings
+
+__all__ = ["Runtime"]
+
+
+class Runtime(threading.local):
+    """What the hooks of one instrumented model share, thread by thread.
+
+    Attributes:
+        collector: Where this thread's calls enter sources while a ledger is written.
+        paused: Whether this thread's calls run without rules.
+    """
+
+    def __init__(self, surroundings: Surroundings, settled: Callable[[], None]) -> None:
+        """Start with nothing running.
+
+        Args:
+            surroundings: See `Surroundings`.
+            settled: Called after each outermost call.
+        """
+        self.surroundings = surroundings
+        self.settled = settled
+        self.collector: SourceCollector | None = None
+        self.paused = False
+
+    @property
+    def scope(self) -> Scope | None:
+        """The scope that is open in this thread for this model."""
+        scope = active_scope()
+        if scope is None or scope.surroundings is not self.surroundings:
+            return None
+        return scope
+
+    def enter(self, frame: Frame, given: Any) -> None:
+        """Push the frame of a module; open a scope if it is the outermost one.
+
+        Args:
+            frame: The module that is about to run.
+            given: Its arguments.
+        """
+        # A hook inside may make a tensor carry relevance where nothing did before.
+        idle = frame.fused and self._is_idle(frame, given)
+        scope = self.scope
+        if scope is None:
+            if self.paused or not torch.is_grad_enabled() or idle:
+                _check_inference(frame)
+                return
+            scope = Scope(self.surroundings, self.collector)
+        scope.enter(frame, idle=idle)
+
+    def _is_idle(self, frame: Frame, given: Any) -> bool:
+        """Tell whether nothing in a module's call can carry relevance."""
+        if self.collector is not None or first_tensor(given, carries) is not None:
+            return False
+        return not any(p.requires_grad for p in frame.module.parameters())
+
+    def leave(self, module: nn.Module) -> bool:
+        """Pop the frame of a module.
+
+        Args:
+            module: The module that has run.
+
+        Returns:
+            Whether rules hold where it was called.
+        """
+        scope = self.scope
+        if scope is None or all(frame.module is not module for frame in scope.frames):
+            return False
+        # After an interrupt, modules inside have left their frames behind.
+        while scope.leave().module is not module:
+            continue
+        if not scope.frames:
+            self.settled()
+        return not scope.in_leaf
+
+    def report_foreign(self, names: Iterable[str]) -> None:
+        """Report custom autograd functions, which have backwards of their own.
+
+        Args:
+            names: Their qualified names.
+        """
+        for name in names:
+            self.surroundings.report(name, "")
+        self.settled()
+
+    def abandon(self) -> None:
+        """Close this model's scope after an exception that no hook has seen."""
+        while (scope := self.scope) is not None:
+            scope.leave()
+
+
+def _check_inference(frame: Frame) -> None:
+    if torch.is_inference_mode_enabled():
+        raise InferenceModeError(
+            f"{type(frame.module).__name__} is instrumented and was called under "
+            "torch.inference_mode(), which records no graph. Use torch.no_grad() for "
+            "plain outputs, or remove() the instrumentation first."
+        )

@@ -1,0 +1,242 @@
+"""What an evaluation is asked to do, checked before any work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import explainers
+from ..attribution.readout import label_ids
+from ..errors import ArgumentError, TargetError, TextError
+from ..explainers.calls import check_number
+from ..support.suggest import did_you_mean
+from ..texts.encoding import encode, is_language_model
+from .metrics import METRICS
+from .plan import BETTER, Plan
+
+__all__ = ["METHODS", "plan_of"]
+
+METHODS = ("lrp", "gradient_x_input", "random_baseline")
+SIGNS = ("signed", "absolute")
+TARGETS = ("predicted", "label")
+_REPLACEMENTS = ("mask", "unk", "pad", "delete")
+# As published by Ali et al.; metrics that start from the same empty input share it.
+_UNKNOWN = ("activation", "pruning", "sufficiency")
+
+
+def plan_of(
+    model: nn.Module,
+    tokenizer: Any,
+    texts: Sequence[str],
+    labels: Sequence[int | str] | None = None,
+    *,
+    methods: Sequence[str] | Mapping[str, Mapping[str, Any]] = METHODS,
+    metrics: Sequence[str] | None = None,
+    signs: Sequence[str] = ("signed",),
+    target: str = "predicted",
+    replace_with: str | Mapping[str, str] | None = None,
+    chunk: int = 16,
+    seed: int = 0,
+) -> Plan:
+    """Check what an evaluation is asked to do.
+
+    Args:
+        model: A classifier of texts.
+        tokenizer: Its tokenizer.
+        texts: At least one.
+        labels: The class or label name of each text. Defaults to ``None``: unknown.
+        methods: Names of methods, or ``{label: options}`` as for `compare`; the option
+            ``"complete"`` is `Relevance.complete`'s.
+        metrics: Keys of `BETTER`. Defaults to ``None``: the curves, but accuracy where
+            there are no labels.
+        signs: ``"signed"``, ``"absolute"``, or both: scores as they are, or their
+            absolute values. Defaults to signed ones.
+        target: The class that is explained, ``"predicted"`` or ``"label"``.
+        replace_with: What takes a token's place, ``"mask"``, ``"unk"``, ``"pad"`` or
+            ``"delete"``, for all metrics or by metric. Defaults to ``None``: unk
+            for activation, pruning and sufficiency, mask for the others.
+        chunk: How many texts are explained together.
+        seed: Of random sets of tokens.
+
+    Returns:
+        The plan. Texts that do not fit the model are listed in ``skipped``.
+
+    Raises:
+        ArgumentError: If an argument is not as described, or no text fits.
+    """
+    check_number("chunk", chunk, least=1, whole=True)
+    check_number("seed", seed, least=0, whole=True)
+    if isinstance(texts, str) or not len(texts):
+        raise ArgumentError("texts must be a list of at least one text.")
+    _check_choice("target", target, TARGETS)
+    for sign in signs:
+        _check_choice("signs", sign, SIGNS)
+    if is_language_model(model):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}, which predicts tokens; methods are "
+            "put to the test on classifiers of texts. Metrics themselves, such as "
+            "faithfulness.aopc, take language models, too."
+        )
+    classes = None if labels is None else _classes(model, labels, len(texts))
+    if classes is None and target == "label":
+        raise ArgumentError(
+            "target='label' explains labels, and there are none. Pass labels=, or on "
+            "the command line --label COLUMN."
+        )
+    chosen = _metrics(metrics, classes is not None)
+    lengths, skipped = _fit(model, tokenizer, texts)
+    return Plan(
+        texts=tuple(texts),
+        labels=classes,
+        methods=_methods(methods),
+        metrics=chosen,
+        signs=tuple(signs),
+        target=target,
+        replacements=_replacements(replace_with, chosen, tokenizer),
+        chunk=int(chunk),
+        seed=int(seed),
+        model=_digest(model),
+        skipped=skipped,
+        lengths=lengths,
+    )
+
+
+def _check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ArgumentError(
+            f"{name}={value!r} must be one of {', '.join(map(repr, allowed))}."
+            f"{did_you_mean(value, allowed)}"
+        )
+
+
+def _methods(
+    methods: Sequence[str] | Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    named = (
+        dict(methods) if isinstance(methods, Mapping) else dict.fromkeys(methods, {})
+    )
+    if not named or isinstance(methods, str):
+        raise ArgumentError(
+            f"methods={methods!r} must be a list of at least one name, or "
+            "{label: options}."
+        )
+    found = {label: {"method": label, **own} for label, own in named.items()}
+    for own in found.values():
+        rest = {k: v for k, v in own.items() if k not in {"method", "complete"}}
+        explainers.named(own["method"]).check_options(rest)
+    return found
+
+
+def _metrics(metrics: Sequence[str] | None, labelled: bool) -> tuple[str, ...]:
+    if metrics is None:
+        return tuple(name for name in METRICS if labelled or name != "accuracy")
+    listed = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    for name in listed:
+        _check_choice("metrics", name, tuple(BETTER))
+    if not listed:
+        raise ArgumentError(f"metrics is empty; choose among {', '.join(BETTER)}.")
+    if "accuracy" in listed and not labelled:
+        raise ArgumentError(
+            "metric 'accuracy' compares predictions with labels, and labels is None."
+        )
+    return listed
+
+
+def _replacements(
+    given: str | Mapping[str, str] | None, metrics: Sequence[str], tokenizer: Any
+) -> dict[str, str]:
+    if given is None:
+        chosen = {name: _published(name) for name in metrics}
+    elif isinstance(given, str):
+        chosen = dict.fromkeys(metrics, given)
+    else:
+        for name in given:
+            _check_choice("replace_with", name, tuple(BETTER))
+        chosen = {name: given.get(name, _published(name)) for name in metrics}
+    for value in chosen.values():
+        _check_choice("replace_with", value, _REPLACEMENTS)
+    return {name: _existing(value, tokenizer) for name, value in chosen.items()}
+
+
+def _existing(name: str, tokenizer: Any) -> str:
+    """Return a token that a tokenizer has: that one, or the next best."""
+    if name == "delete":
+        return name
+    for other in (name, "mask", "unk", "pad", "eos"):
+        if getattr(tokenizer, f"{other}_token_id", None) is not None:
+            return other
+    raise ArgumentError(
+        f"replace_with={name!r}: the tokenizer has neither that token nor another one "
+        "that stands for nothing. Pass replace_with='delete'."
+    )
+
+
+def _published(metric: str) -> str:
+    return "unk" if metric in _UNKNOWN else "mask"
+
+
+def _classes(
+    model: nn.Module, labels: Sequence[int | str], texts: int
+) -> tuple[int, ...]:
+    """Return labels as classes.
+
+    Raises:
+        ArgumentError: If they are not one for each text.
+        TargetError: If the model knows one of them not.
+    """
+    if len(labels) != texts:
+        raise ArgumentError(
+            f"labels has {len(labels)} entries for {texts} texts; pass one for each."
+        )
+    known = label_ids(model)
+    n_classes = getattr(getattr(model, "config", None), "num_labels", None)
+    found = []
+    for row, label in enumerate(labels):
+        number = known.get(label, label) if isinstance(label, str) else label
+        in_range = n_classes is None or number in range(n_classes)
+        if isinstance(number, str) or not in_range:
+            raise TargetError(
+                f"labels holds {label!r}, in row {row}, which the model does not know; "
+                f"its labels are {', '.join(map(repr, known)) or 'unnamed'}"
+                + (f", or 0 to {n_classes - 1}." if n_classes else ".")
+                + did_you_mean(label, known)
+            )
+        found.append(int(number))
+    return tuple(found)
+
+
+def _digest(model: nn.Module) -> str:
+    """Return what tells a model from others: its class, and its weights."""
+    digest = hashlib.sha256(type(model).__name__.encode())
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(
+            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+        )
+    return digest.hexdigest()
+
+
+def _fit(
+    model: nn.Module, tokenizer: Any, texts: Sequence[str]
+) -> tuple[tuple[int, ...], dict[int, str]]:
+    """Return the tokens of each text, and why some do not fit."""
+    lengths, skipped = [], {}
+    special = set(tokenizer.all_special_tokens) - {tokenizer.unk_token}
+    for row, text in enumerate(texts):
+        try:
+            tokens = encode(model, tokenizer, [text]).tokens[0]
+            if special.issuperset(tokens):
+                raise TextError(f"the text has special tokens alone: {text!r}.")
+            lengths.append(len(tokens))
+        except TextError as error:
+            skipped[row] = str(error)
+            lengths.append(0)
+    if len(skipped) == len(texts):
+        raise ArgumentError(
+            f"none of the {len(texts)} texts fits the model. The first: {skipped[0]}"
+        )
+    return tuple(lengths), skipped
