@@ -50,7 +50,7 @@ def add_help(app, docname, source):
 
 
 def name_outside(app, docname, source):
-    """Name the files of the repository that pages link to; the site has none of them."""
+    """Name the repository's files that pages link to; the site has none of them."""
     folder = posixpath.dirname(f"docs/{docname}")
 
     def named(link):

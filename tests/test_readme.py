@@ -18,6 +18,16 @@ INSTALLS = [code for kind, code in BLOCKS if kind == "bash" and "pip install" in
 PICTURE = runpy.run_path(str(ROOT / "docs" / "picture.py"))
 
 
+def test_it_is_short():
+    assert len(README.splitlines()) <= 250
+
+
+def test_it_is_cited_as_the_citation_file_says():
+    (here,) = re.findall(r"version = \{(.*?)\}", README)
+    there = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {here}\n" in there
+
+
 def test_every_python_block_shows_its_output():
     assert EXAMPLES and all(shown is not None for _, shown in EXAMPLES)
 
