@@ -22,7 +22,7 @@ from torch import Tensor
 
 from lrp_hooks import Contrast, explain
 from lrp_hooks.faithfulness import bootstrap
-from lrp_hooks.render.plot import require_matplotlib
+from lrp_hooks.render.canvas import require_matplotlib
 from lrp_hooks.results.agreement import spearman
 from lrp_hooks.sentiment import sentiment_model
 from lrp_hooks.texts.encoding import is_language_model

@@ -2,89 +2,13 @@
 
 `instrument` hooks any ``torch.nn.Module`` so that one ordinary backward pass propagates
 relevance conservatively (layer-wise relevance propagation as a modified gradient).
+
+The public names stand in ``__init__.pyi``; each is imported when it is first used, so
+that the command line answers before torch is there.
 """
 
-from . import faithfulness
-from .attribution.attention_maps import AttentionMaps
-from .attribution.audit import Audit
-from .attribution.instrument import Instrumentation, instrument
-from .attribution.latent import heads
-from .attribution.readout import Contrast
-from .engine.autograd import freeze, rescale, secant, slope, split
-from .engine.coverage import Coverage
-from .engine.registry import register
-from .engine.rule import LeafRule, Rule, ScopeRule
-from .engine.ruleset import RuleSet
-from .errors import (
-    AlreadyInstrumentedError,
-    ArgumentError,
-    CompiledModelError,
-    InferenceModeError,
-    LrpHooksError,
-    LrpHooksWarning,
-    ModelFolderError,
-    NonFiniteError,
-    RegistrationError,
-    RuleError,
-    TargetError,
-    TextError,
-    UnknownTokensWarning,
-    UnruledError,
-    UnruledWarning,
-    UnsupportedModelError,
-)
-from .explainers.comparison import Comparison, compare
-from .explainers.explain import explain
-from .generation import GenerationExplanation, explain_generation
-from .results.explanation import Explanation
-from .results.layer_flow import LayerFlow, layer_flow
-from .results.relevance import Ledger, Relevance
+import lazy_loader
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-__all__ = [
-    "AlreadyInstrumentedError",
-    "ArgumentError",
-    "AttentionMaps",
-    "Audit",
-    "Comparison",
-    "CompiledModelError",
-    "Contrast",
-    "Coverage",
-    "Explanation",
-    "GenerationExplanation",
-    "InferenceModeError",
-    "Instrumentation",
-    "LayerFlow",
-    "LeafRule",
-    "Ledger",
-    "LrpHooksError",
-    "LrpHooksWarning",
-    "ModelFolderError",
-    "NonFiniteError",
-    "RegistrationError",
-    "Relevance",
-    "Rule",
-    "RuleError",
-    "RuleSet",
-    "ScopeRule",
-    "TargetError",
-    "TextError",
-    "UnknownTokensWarning",
-    "UnruledError",
-    "UnruledWarning",
-    "UnsupportedModelError",
-    "compare",
-    "explain",
-    "explain_generation",
-    "faithfulness",
-    "freeze",
-    "heads",
-    "instrument",
-    "layer_flow",
-    "register",
-    "rescale",
-    "secant",
-    "slope",
-    "split",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

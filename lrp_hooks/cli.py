@@ -14,8 +14,9 @@ from importlib import import_module
 from typing import TextIO
 
 from .commands.arguments import command_parser
+from .commands.waiting import waiting
 from .errors import LrpHooksError, LrpHooksWarning
-from .render.text import one_line
+from .support.text import one_line
 
 __all__ = ["main"]
 
@@ -66,7 +67,9 @@ def _run(arguments: Namespace, stderr: TextIO) -> list[warnings.WarningMessage]:
     with _quiet() as caught:
         # Imported here, since libraries have things to say when imported, too.
         name = arguments.command.replace("-", "_")
-        import_module(f".commands.{name}", __package__).run(arguments, stderr)
+        with waiting(stderr, "starting"):
+            command = import_module(f".commands.{name}", __package__)
+        command.run(arguments, stderr)
     return caught
 
 

@@ -48,7 +48,11 @@ def nothing_left_over():
     assert torch.is_grad_enabled()
     if len(instrument._instrumented) > len(before):
         gc.collect()
-    left = {type(module).__name__ for module in instrument._instrumented if module not in before}
+    left = {
+        type(module).__name__
+        for module in instrument._instrumented
+        if module not in before
+    }
     assert not left, f"still instrumented: {left}"
 
 

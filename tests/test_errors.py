@@ -21,14 +21,8 @@ from lrp_hooks import (
     UnruledWarning,
     instrument,
 )
-from small_models import hugging_face
+from small_models import hugging_face, state, vector
 from strategies import Spec, build, noise, tokens
-from test_instrument import state
-
-
-def vector(*layers):
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 4), *layers, nn.Linear(4, 2)).double()
 
 
 def refused(kind, message, call, model):

@@ -7,7 +7,7 @@ output with respect to it can be taken.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,44 +21,20 @@ from ..engine.scope import active_scope, role, set_role
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..errors import UnsupportedModelError
+from ..results import attention_maps as results
+from ..results.attention_maps import AttentionMap
 from .attention_weights import attention_weights, every_head
 from .inputs import Call
 from .instrument import instrument
 from .passes import prepared
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from typing_extensions import Self
 
-__all__ = [
-    "AttentionMap",
-    "AttentionMaps",
-    "Recorded",
-    "Tokens",
-    "attention_weights",
-    "by_head",
-    "record_maps",
-]
-
-Tokens = Sequence[str] | Sequence[Sequence[str]] | None
-"""Of one example, or a list for each."""
+__all__ = ["AttentionMaps", "Recorded", "attention_weights", "by_head", "record_maps"]
 
 
-@dataclass(frozen=True, eq=False)
-class AttentionMap:
-    """The attention weights of one layer.
-
-    Attributes:
-        module: The qualified name of the module that attended.
-        weights: ``[B, H, Q, K]``: head, query, key; rows sum to 1. In a recording as
-            the model has them, which may fold heads into the batch.
-    """
-
-    module: str
-    weights: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class AttentionMaps:
+class AttentionMaps(results.AttentionMaps):
     """All attention maps of one forward pass, in the order in which they were made.
 
     Attributes:
@@ -67,12 +43,8 @@ class AttentionMaps:
         tokens: ``B`` lists of tokens with their padding, where the inputs know them.
     """
 
-    maps: tuple[AttentionMap, ...]
-    attended: Tensor | None = None
-    tokens: Sequence[Sequence[str]] | None = None
-
     @classmethod
-    def of(cls, model: nn.Module, inputs: Any) -> AttentionMaps:
+    def of(cls, model: nn.Module, inputs: Any) -> Self:
         """Run a model and keep its attention maps.
 
         Args:
@@ -90,74 +62,6 @@ class AttentionMaps:
             for found in recorded.maps
         )
         return cls(maps, recorded.attended, _tokens(inputs, batch))
-
-    @property
-    def weights(self) -> Tensor:
-        """All maps in one tensor, ``[L, B, H, T, T]``.
-
-        Raises:
-            UnsupportedModelError: If layers differ in shape.
-        """
-        shapes = {tuple(found.weights.shape) for found in self.maps}
-        if len(shapes) != 1:
-            raise UnsupportedModelError(
-                f"the maps have the shapes {', '.join(map(str, sorted(shapes)))} and "
-                "are no single tensor; take them one by one, as in maps[0].weights."
-            )
-        return torch.stack([found.weights for found in self.maps])
-
-    def to_html(self, tokens: Tokens = None) -> str:
-        """Render a self-contained page: an image for each head, and layers' means.
-
-        Args:
-            tokens: A list of strings for one example or ``B`` lists, with padding or
-                without. Defaults to ``None``: ``tokens``, or the positions' numbers.
-
-        Returns:
-            An HTML document; special characters of tokens and modules are escaped.
-        """
-        from ..render import attention
-
-        return attention.page(self, tokens)
-
-    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
-        """Return a fragment for a notebook."""
-        from ..render import attention
-
-        return attention.fragment(self)
-
-    def plot(self, tokens: Tokens = None) -> Figure:
-        """Draw layers by heads.
-
-        Args:
-            tokens: See `to_html`.
-
-        Returns:
-            A matplotlib figure, registered with no window.
-        """
-        from ..render import attention
-
-        return attention.figure(self, tokens)
-
-    def __len__(self) -> int:
-        """Return the number of maps."""
-        return len(self.maps)
-
-    def __iter__(self) -> Iterator[AttentionMap]:
-        """Go through the maps."""
-        return iter(self.maps)
-
-    def __getitem__(self, layer: int) -> AttentionMap:
-        """Return the map of a layer."""
-        return self.maps[layer]
-
-    def __repr__(self) -> str:
-        """Return one line a map."""
-        lines = [
-            f"  {number:>3}  {list(found.weights.shape)}  {found.module}"
-            for number, found in enumerate(self.maps)
-        ]
-        return "\n".join([f"AttentionMaps: {len(self)} of [B, H, Q, K]", *lines])
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,8 @@ from ..engine.hooks import Runtime
 from ..engine.ruleset import RuleSet
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
-from ..results.relevance import Ledger, Relevance
+from ..results.ledger import Ledger
+from ..results.relevance import Relevance
 from .backward import relevance_of
 from .checks import TARGET, check_reached, check_target
 from .finite import check_relevance

@@ -23,7 +23,7 @@ from ..engine.hooks import Runtime, replace_first
 from ..engine.ruleset import RuleSet
 from ..engine.sources import Constant, SourceCollector
 from ..engine.subject import Subject
-from ..results.relevance import Ledger
+from ..results.ledger import Ledger
 from .attribute import Request, attribute
 from .checks import TARGET
 

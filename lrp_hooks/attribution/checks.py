@@ -16,7 +16,7 @@ from torch import Tensor
 from ..engine.autograd import carries
 from ..engine.hooks import first_tensor, replace_first
 from ..engine.sources import SourceCollector
-from ..results.relevance import Ledger
+from ..results.ledger import Ledger
 
 __all__ = ["TARGET", "check_reached", "check_target", "watch_target"]
 

@@ -7,10 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from .. import explainers
-from ..engine.ruleset import RuleSet
+from .. import __version__, explainers
 from ..errors import ArgumentError
-from ..explainers.comparison import METHODS
 from .options import (
     add_command,
     add_model,
@@ -44,6 +42,9 @@ def command_parser() -> argparse.ArgumentParser:
         epilog="lrp-hooks COMMAND --help tells more about a command.",
         allow_abbrev=False,
     )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}"
+    )
     commands = parser.add_subparsers(
         title="commands", dest="command", metavar="COMMAND", required=True
     )
@@ -74,8 +75,7 @@ def _add_explain(commands: Any) -> None:
   lrp-hooks explain - --json scores.json < reviews.txt
 
 """
-        + _listed("methods", explainers.names())
-        + _listed("rule sets", RuleSet.names()),
+        + _listed("methods", explainers.names()),
     )
     add_text(parser)
     add_model(parser)
@@ -88,7 +88,8 @@ def _add_explain(commands: Any) -> None:
     parser.add_argument(
         "--rules",
         metavar="NAME",
-        help="a rule set of method lrp, see below (default: conservative)",
+        help="a rule set of method lrp, such as attnlrp; lrp-hooks rules names all "
+        "(default: conservative)",
     )
     add_target(parser)
     add_outputs(parser, "html", "png", "svg", "json")
@@ -116,7 +117,8 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument(
         "--methods",
         metavar="NAMES",
-        help=f"separated by commas, see below (default: {','.join(METHODS)})",
+        help="separated by commas, see below (default: "
+        f"{','.join(explainers.COMPARED)})",
     )
     add_target(parser, several=True)
     parser.add_argument(

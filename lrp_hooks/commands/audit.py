@@ -11,10 +11,10 @@ from typing import Any, TextIO
 from ..attribution.audit import Audit
 from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
-from ..results.relevance import Ledger
+from ..results.ledger import Ledger
 from ..support.files import write_whole
 from ..texts.encoding import encode
-from .explain import chosen_model, chosen_target, read_texts
+from .chosen import chosen_model, chosen_target, read_texts
 from .outputs import check_outputs
 
 __all__ = ["run"]
@@ -25,12 +25,12 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
 
     Args:
         arguments: What the command line says.
-        stderr: Unused: there is one forward pass and one backward pass.
+        stderr: Where to say that loading takes a while.
     """
     texts = read_texts(arguments.text)
     rules = RuleSet.named(arguments.rules)
     check_outputs(arguments)
-    model, tokenizer = chosen_model(arguments.model)
+    model, tokenizer = chosen_model(arguments.model, stderr)
     target = chosen_target(arguments.target, model, tokenizer)
     batch = encode(model, tokenizer, texts).batch
     with instrument(model, rules) as lrp:

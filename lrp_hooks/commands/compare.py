@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, TextIO
 
-from ..explainers.comparison import METHODS, Comparison, compare
+from ..explainers import COMPARED
+from ..explainers.compare import compare
 from ..render.record import records
+from ..results.comparison import Comparison
 from ..support.files import write_whole
 from ..texts.encoding import encode
-from .explain import chosen_model, chosen_target, read_texts
+from .chosen import chosen_model, chosen_target, read_texts
 from .outputs import check_outputs, drawn_files
 
 __all__ = ["run"]
@@ -28,7 +30,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     """
     texts = read_texts(arguments.text)
     check_outputs(arguments)
-    model, tokenizer = chosen_model(arguments.model)
+    model, tokenizer = chosen_model(arguments.model, stderr)
     targets = {
         name: chosen_target(name, model, tokenizer) for name in arguments.target or ()
     }
@@ -40,7 +42,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     files: dict[str | PathLike[str], bytes] = {}
     if arguments.html is not None:
         files[arguments.html] = found.to_html(arguments.rows).encode()
-    files |= drawn_files(arguments, list(found.explanations.values()))
+    files |= drawn_files(arguments, found.view())
     if arguments.json is not None:
         files[arguments.json] = json.dumps(_record(found), indent=2).encode()
     write_whole(files)
@@ -52,7 +54,7 @@ def _methods(
 ) -> Sequence[str] | dict[str, dict[str, Any]]:
     """Return the names of methods; with several targets, each method for each."""
     named = (
-        (name.strip() for name in given.split(",")) if given is not None else METHODS
+        (name.strip() for name in given.split(",")) if given is not None else COMPARED
     )
     names = list(named)
     if len(targets) < 2:
@@ -68,7 +70,7 @@ def _record(found: Comparison) -> dict[str, Any]:
     """Return scores, agreement and costs as JSON."""
     return {
         "explanations": {
-            label: records(each) for label, each in found.explanations.items()
+            label: records(view) for label, view in found.view().views.items()
         },
         "agreement": {
             measure: [

@@ -19,12 +19,11 @@ from ..faithfulness.chunk import Part, evaluate_chunk
 from ..faithfulness.evaluation import Evaluation
 from ..faithfulness.plan import METHODS, Plan, plan_of
 from ..faithfulness.results import Results
-from ..render.evaluation import terminal
-from ..render.text import one_line
 from ..support.files import write_whole
 from ..support.suggest import did_you_mean
+from ..support.text import one_line
 from ..texts.tables import read_table
-from .explain import chosen_model
+from .chosen import chosen_model
 from .outputs import check_outputs
 from .workers import one_thread, results_of
 
@@ -52,7 +51,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     options = _options(arguments)
     check_outputs(arguments)
     texts, labels = read_table(arguments.data, arguments.text, arguments.label)
-    model, tokenizer = chosen_model(arguments.model)
+    model, tokenizer = chosen_model(arguments.model, stderr)
     if labels is not None:
         labels = _by_name(labels[: arguments.limit], model)
     plan = plan_of(model, tokenizer, texts[: arguments.limit], labels, **options)
@@ -69,7 +68,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         summary = Path(arguments.out, "summary.json").read_bytes()
         write_whole({arguments.json: summary})
     _tell(found, arguments.out, stderr)
-    print(terminal(found))
+    print(found.to_terminal())
 
 
 def _options(arguments: Namespace) -> dict[str, Any]:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import io
 from argparse import Namespace
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from .. import render
 from ..errors import ArgumentError
-from ..render import plot
 from ..render.canvas import require_matplotlib
 from ..support.files import StrPath, check_writable
-
-if TYPE_CHECKING:
-    from ..results.explanation import Explanation
 
 __all__ = ["check_outputs", "drawn_files"]
 
@@ -60,14 +55,12 @@ def _check_ending(kind: str, path: str) -> None:
         )
 
 
-def drawn_files(
-    arguments: Namespace, explanations: Sequence[Explanation]
-) -> dict[StrPath, bytes]:
+def drawn_files(arguments: Namespace, view: object) -> dict[StrPath, bytes]:
     """Draw the figures that were asked for.
 
     Args:
         arguments: What the command line says.
-        explanations: Drawn below each other.
+        view: What there is to show of a result.
 
     Returns:
         The contents of each file.
@@ -77,6 +70,6 @@ def drawn_files(
         path = getattr(arguments, kind)
         if path is not None:
             buffer = io.BytesIO()
-            plot.figure(explanations).savefig(buffer, format=kind)
+            render.figure(view).savefig(buffer, format=kind)
             files[path] = buffer.getvalue()
     return files

@@ -11,8 +11,9 @@ from ..attribution.instrument import instrument
 from ..engine.ruleset import FAMILIES, RuleSet
 from ..support.files import write_whole
 from ..texts.loading import load_model
-from .explain import chosen_model
+from .chosen import chosen_model
 from .outputs import check_outputs
+from .waiting import waiting
 
 __all__ = ["run"]
 
@@ -22,13 +23,17 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
 
     Args:
         arguments: What the command line says.
-        stderr: Unused: there is nothing to wait for.
+        stderr: Where to say that loading takes a while.
     """
     rules = RuleSet.named(arguments.rules)
     check_outputs(arguments)
     # A model without a tokenizer will do: it is not run.
     folder = arguments.model
-    model = chosen_model(None)[0] if folder is None else load_model(folder)
+    if folder is None:
+        model, _ = chosen_model(None, stderr)
+    else:
+        with waiting(stderr, "loading the model"):
+            model = load_model(folder)
     with instrument(model, rules) as lrp:
         coverage = lrp.coverage
     if arguments.json is not None:
@@ -39,4 +44,4 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
             "modules": [asdict(row) for row in coverage.rows],
         }
         write_whole({arguments.json: json.dumps(record, indent=2).encode()})
-    print(f"{rules}\n\n{coverage}")
+    print(f"{rules}\n\n{coverage}\n\nrule sets  {', '.join(RuleSet.names())}")

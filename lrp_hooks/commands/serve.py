@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import ArgumentError
 from ..support.extras import require
-from .explain import chosen_model
+from .chosen import chosen_model
 
 if TYPE_CHECKING:
     import uvicorn
@@ -51,7 +51,9 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
                 file=stderr,
                 flush=True,
             )
-        explorer = app(*chosen_model(arguments.model), arguments.host, turns=turns)
+        explorer = app(
+            *chosen_model(arguments.model, stderr), arguments.host, turns=turns
+        )
         print(url(bound), flush=True)
         server(explorer).run(sockets=[bound])
     if not turns.ended(SECONDS_TO_END):

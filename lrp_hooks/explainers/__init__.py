@@ -6,13 +6,15 @@ To add one, write a subclass of ``Explainer`` and give it a line in the table be
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
 from ..support.suggest import did_you_mean
-from .base import Explainer
 
-__all__ = ["Explainer", "named", "names"]
+if TYPE_CHECKING:
+    from .base import Explainer
+
+__all__ = ["COMPARED", "Explainer", "named", "names"]
 
 # The method's name, which is its class name in snake case: the module, the class.
 _TABLE = {
@@ -37,6 +39,18 @@ _TABLE = {
     "shapley_value_sampling": ("perturbation", "ShapleyValueSampling"),
     "random_baseline": ("random_baseline", "RandomBaseline"),
 }
+
+COMPARED = (
+    "lrp",
+    "gradient_x_input",
+    "integrated_gradients",
+    "decompx",
+    "attention_last",
+    "attention_rollout",
+    "generic_attention",
+    "leave_one_out",
+)
+"""Methods of every kind that need no more than some tens of model calls."""
 
 
 def names() -> tuple[str, ...]:
@@ -72,7 +86,7 @@ def named(name: str) -> type[Explainer]:
 
 
 def __getattr__(name: str) -> Any:
-    for module, class_name in _TABLE.values():
+    for module, class_name in (("base", "Explainer"), *_TABLE.values()):
         if class_name == name:
             return _load(module, class_name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

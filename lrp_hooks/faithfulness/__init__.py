@@ -2,7 +2,8 @@
 
 from .chunk import evaluate_chunk
 from .curve import Curve, bootstrap
-from .evaluation import Evaluation, evaluate
+from .evaluate import evaluate
+from .evaluation import Evaluation
 from .fidelity import leave_one_out_correlation, removal_error
 from .infidelity import infidelity
 from .metrics import (

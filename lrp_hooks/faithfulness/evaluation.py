@@ -1,28 +1,26 @@
-"""Methods of explanation put to the test on many texts."""
+"""What an evaluation found: means with their intervals, and curves."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from os import PathLike
 from typing import Any
 
 import torch
-from torch import nn
-from tqdm import tqdm
 
-from .chunk import Part, evaluate_chunk
+from ..results.shown import Page, Printed
+from ..views.evaluation import Report
+from .chunk import Part
 from .curve import bootstrap
-from .plan import Plan, plan_of
+from .plan import BETTER, Plan
 from .protocol import PROTOCOLS
-from .results import Results
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation"]
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(Page, Printed):
     """What an evaluation found.
 
     Attributes:
@@ -97,79 +95,31 @@ class Evaluation:
         """
         return self._summary
 
-    def to_html(self) -> str:
-        """Render a self-contained page: tables and curves.
+    def view(self) -> Report:
+        """Collect what there is to show.
 
         Returns:
-            An HTML document.
+            Plain numbers and strings.
         """
-        from ..render import evaluation
-
-        return evaluation.page(self)
-
-    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
-        """Return a fragment for a notebook."""
-        from ..render import evaluation
-
-        return evaluation.fragment(self)
-
-    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
-        """Render for a terminal: means with their intervals.
-
-        Args:
-            colour: True for the best scores in bold, false for a star behind them.
-                Defaults to ``None``: bold on a terminal.
-            width: Columns. Defaults to the terminal's own.
-
-        Returns:
-            Lines of text, without a newline at the end.
-        """
-        from ..render import evaluation
-
-        return evaluation.terminal(self, colour=colour, width=width)
-
-
-def evaluate(
-    model: nn.Module,
-    tokenizer: Any,
-    texts: Sequence[str],
-    labels: Sequence[int | str] | None = None,
-    *,
-    out: str | PathLike[str] | None = None,
-    progress: bool = False,
-    **options: Any,
-) -> Evaluation:
-    """Put methods of explanation to the test.
-
-    Args:
-        model: A classifier of texts; it is left as it was.
-        tokenizer: Its tokenizer.
-        texts: At least one.
-        labels: The class or label name of each text, if known.
-        out: A folder in which every finished portion is kept: the same call takes it
-            up where it stopped. Defaults to ``None``: nothing is written.
-        progress: Whether to show a bar.
-        **options: ``methods``, ``metrics``, ``signs``, ``target``, ``replace_with``,
-            ``chunk`` and ``seed`` of `plan_of`.
-
-    Returns:
-        The evaluation.
-    """
-    plan = plan_of(model, tokenizer, texts, labels, **options)
-    chunks = plan.chunks()
-    results = None if out is None else Results(out, plan)
-    parts: list[Part] = []
-    for number, rows in enumerate(tqdm(chunks, disable=not progress, leave=False)):
-        part = None if results is None else results.read(number)
-        if part is None:
-            part = evaluate_chunk(model, tokenizer, plan, rows)
-            if results is not None:
-                results.write(number, part)
-        parts.append(part)
-    found = Evaluation(plan, parts)
-    if results is not None:
-        results.finish(found)
-    return found
+        summary, plan = self.summary(), self.plan
+        return Report(
+            texts=len(plan.texts) - len(self.skipped),
+            methods=tuple(plan.methods),
+            target=plan.target,
+            replacements=plan.replacements,
+            better=BETTER,
+            scores={
+                sign: {
+                    label: own[sign] for label, own in summary.items() if sign in own
+                }
+                for sign in plan.signs
+            },
+            fractions=self.fractions,
+            seconds=self.seconds,
+            shown=sum(part["shown"] for part in self.parts),
+            failures=self.failures,
+            skipped=self.skipped,
+        )
 
 
 def _summed_up(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,14 +6,12 @@ import json
 import math
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ArgumentError
 from ..support.files import write_whole
-
-if TYPE_CHECKING:
-    from .evaluation import Evaluation
-    from .plan import Plan
+from .evaluation import Evaluation
+from .plan import Plan
 
 __all__ = ["Results"]
 

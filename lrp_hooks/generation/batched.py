@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..engine import autograd
 from ..engine.sources import SourceCollector
 
 __all__ = ["Noting", "batch_rules", "gradients_of_each"]
@@ -74,10 +75,9 @@ def batch_rules(output: Tensor, collector: Noting) -> None:
         output: The graph's last tensor.
         collector: Where the graph's rules enter sources.
     """
-    package = __name__.partition(".")[0]
     for node in _graph(output):
         made = getattr(node, "_forward_cls", None)
-        if made is not None and made.__module__ == f"{package}.autograd":
+        if made is not None and made.__module__ == autograd.__name__:
             node.rule = partial(_batched, node.rule, collector)
 
 

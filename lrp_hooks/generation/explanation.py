@@ -11,11 +11,12 @@ from torch import Tensor
 from ..attribution.readout import Contrast
 from ..errors import ArgumentError
 from ..results.explanation import Explanation
-from ..results.relevance import Ledger
+from ..results.explanation_view import method_of
+from ..results.ledger import Ledger
 from ..results.words import Grouping, group
+from ..views.generation import Matrix
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from typing_extensions import Self
 
 __all__ = ["GenerationExplanation"]
@@ -111,48 +112,28 @@ class GenerationExplanation(Explanation):
             meta={**meta, "special": [special] * rows, "words": True},
         )
 
-    def to_html(self) -> str:
-        """Render a self-contained page.
+    def view(self) -> Matrix:
+        """Collect what there is to show.
 
         Returns:
-            An HTML document without script: point at a generated token, or step to it
-            with the tab key, and what it drew on is coloured.
+            Plain numbers and strings.
         """
-        from ..render import generation
-
-        return generation.page(self)
-
-    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
-        """Return a fragment for a notebook."""
-        from ..render import generation
-
-        return generation.fragment(self)
-
-    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
-        """Render for a terminal: each generated token and what it drew on.
-
-        Args:
-            colour: True for a coloured heat map of all earlier tokens, false for the
-                strongest ones with their numbers. Defaults to ``None``: coloured on a
-                terminal.
-            width: Columns to wrap at. Defaults to the terminal's own width.
-
-        Returns:
-            Lines of text, without a newline at the end.
-        """
-        from ..render import generation
-
-        return generation.terminal(self, colour=colour, width=width)
-
-    def plot(self) -> Figure:
-        """Draw the matrix as a heat map.
-
-        Returns:
-            A matplotlib figure, registered with no window.
-        """
-        from ..render import generation
-
-        return generation.figure(self)
+        assert isinstance(self.scores, Tensor) and self.attended is not None
+        sources = [v.detach().cpu().double() for v in self.ledger.sources.values()]
+        return Matrix(
+            method=method_of(self),
+            model=self.meta.get("model", ""),
+            rivals=list(dict.fromkeys(self.rivals)),
+            tokens=self._all_tokens,
+            special=self.special,
+            prompt=self.prompt,
+            targets=self.targets,
+            output=self.output.detach().cpu().tolist(),
+            scores=self.scores.detach().cpu().double(),
+            seen=self.attended.sum(1).tolist(),
+            inputs=self.ledger.inputs.tolist(),
+            constants=torch.stack(sources).sum(0).tolist() if sources else None,
+        )
 
     def _group(self, start: int, stop: int | None) -> Grouping:
         """Return the words of a part of the text."""

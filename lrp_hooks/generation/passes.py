@@ -27,7 +27,7 @@ from ..engine.foreign import depends, foreign_functions
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..errors import UnruledWarning
-from ..results.relevance import Ledger
+from ..results.ledger import Ledger
 from .batched import Noting, batch_rules, gradients_of_each
 from .head import Start, start_of_each, watched_head
 

@@ -14,20 +14,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import ArgumentError
+from ..support.text import visible
+from ..views.attention import Example, Layer, Maps
 from . import pointing
-from .attention_view import Example, Layer, examples
 from .canvas import canvas, colour_map, require_matplotlib
 from .colour import LIGHT, POSITIVE
-from .html import document, isolated, styled
+from .document import isolated, styled
 from .pictures import data_url, pixels
-from .text import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..attribution.attention_maps import AttentionMaps, Tokens
-
-__all__ = ["figure", "fragment", "page"]
+__all__ = ["figure", "fragment"]
 
 _STYLE = """
 .lrp-hooks .maps { display: flex; flex-wrap: wrap; gap: .6em; margin: .6em 0 }
@@ -47,30 +45,16 @@ SHADES = 64
 """From white to the full colour: fewer are packed more tightly."""
 
 
-def page(maps: AttentionMaps, tokens: Tokens = None) -> str:
-    """Write a whole document.
+def fragment(maps: Maps) -> str:
+    """Write a part of a page.
 
     Args:
-        maps: The maps.
-        tokens: See `AttentionMaps.to_html`.
-
-    Returns:
-        HTML without any control character.
-    """
-    return document(fragment(maps, tokens))
-
-
-def fragment(maps: AttentionMaps, tokens: Tokens = None) -> str:
-    """Write a part of a page, for notebooks.
-
-    Args:
-        maps: The maps.
-        tokens: See `AttentionMaps.to_html`.
+        maps: What there is to show.
 
     Returns:
         One ``div`` that brings its own style.
     """
-    shown = examples(maps, tokens)
+    shown = maps.examples
     every = [layer for example in shown for layer in example.layers]
     side = _root(MOST_PIXELS / sum(len(layer.weights) for layer in every))
     most = _root(MOST_COLOURED / len(every))
@@ -82,12 +66,11 @@ def fragment(maps: AttentionMaps, tokens: Tokens = None) -> str:
     return styled(f"<style>{style}</style>{_legend()}{body}")
 
 
-def figure(maps: AttentionMaps, tokens: Tokens = None) -> Figure:
+def figure(maps: Maps) -> Figure:
     """Draw layers by heads for each example.
 
     Args:
-        maps: The maps.
-        tokens: See `AttentionMaps.to_html`.
+        maps: What there is to show.
 
     Returns:
         A figure that belongs to no window.
@@ -99,9 +82,9 @@ def figure(maps: AttentionMaps, tokens: Tokens = None) -> Figure:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import PowerNorm
 
-    shown = examples(maps, tokens)
+    shown = maps.examples
     heads = max(len(layer.weights) for layer in shown[0].layers)
-    count = len(shown) * len(maps)
+    count = len(shown) * len(shown[0].layers)
     if count * heads > MOST_MAPS:
         raise ArgumentError(
             f"there are {count * heads} maps, more than the {MOST_MAPS} that a figure "

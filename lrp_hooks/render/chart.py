@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .text import escape
+from ..support.text import escape
 
 __all__ = ["STYLE", "Panel", "draw", "swatch"]
 

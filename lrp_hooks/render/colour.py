@@ -7,12 +7,21 @@ tells how far from zero a value is.
 from __future__ import annotations
 
 import math
+import os
+import sys
 from functools import cache
 
 from rich.color import Color, ColorSystem
 from rich.style import Style
 
-__all__ = ["LEVELS", "ansi", "css", "level", "rgb"]
+__all__ = [
+    "LEVELS",
+    "ansi",
+    "css",
+    "has_colours",
+    "level",
+    "rgb",
+]
 
 Rgb = tuple[int, int, int]
 
@@ -148,3 +157,16 @@ def hex_code(colour: Rgb) -> str:
         For example ``"#d55e00"``.
     """
     return "#{:02x}{:02x}{:02x}".format(*colour)
+
+
+def has_colours() -> bool:
+    """Tell whether standard output is a terminal that wants colours.
+
+    Returns:
+        False where ``NO_COLOR`` is set or the terminal is dumb.
+    """
+    return (
+        sys.stdout.isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM") != "dumb"
+    )

@@ -8,20 +8,25 @@ different units.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError
+from ..support.text import cell_width, decimals, escape, signed, visible
+from ..views.comparison import SideBySide
+from ..views.explanation import Strip, View
 from .colour import ansi, class_name, level
-from .html import document, isolated, strip_html, styled
-from .terminal import has_colours
-from .text import cell_width, decimals, escape, signed, visible
-from .view import Strip, View, view
+from .document import isolated, styled
+from .explanation_figure import explanation_figure
+from .explanation_html import strip_html
 
 if TYPE_CHECKING:
-    from ..explainers.comparison import Comparison
+    from matplotlib.figure import Figure
 
-__all__ = ["fragment", "page", "terminal"]
+__all__ = ["figure", "fragment", "terminal"]
+
+Views = Mapping[str, View]
+Strips = dict[str, Strip]
 
 _STYLE = (
     ".lrp-hooks .wide { overflow-x: auto } "
@@ -31,26 +36,11 @@ _STYLE = (
 )
 
 
-def page(comparison: Comparison, rows: str = "tokens") -> str:
-    """Write a whole document.
+def fragment(shown: SideBySide) -> str:
+    """Write a part of a page.
 
     Args:
-        comparison: What `compare` returned.
-        rows: ``"tokens"``, with a column for each method, or ``"methods"``, each with
-            the whole text.
-
-    Returns:
-        HTML without any control character.
-    """
-    return document(fragment(comparison, rows))
-
-
-def fragment(comparison: Comparison, rows: str = "tokens") -> str:
-    """Write a part of a page, for notebooks.
-
-    Args:
-        comparison: What `compare` returned.
-        rows: See `page`.
+        shown: What there is to show.
 
     Returns:
         One ``div`` that brings its own style.
@@ -58,71 +48,73 @@ def fragment(comparison: Comparison, rows: str = "tokens") -> str:
     Raises:
         ArgumentError: If there are no such rows.
     """
-    if rows not in _ROWS:
+    if shown.rows not in _ROWS:
         raise ArgumentError(
-            f"rows={rows!r} must be one of {', '.join(map(repr, _ROWS))}."
+            f"rows={shown.rows!r} must be one of {', '.join(map(repr, _ROWS))}."
         )
-    shown = _views(comparison)
-    first = next(iter(shown.values()))
     examples = "".join(
-        _example(shown, b, _ROWS[rows]) for b in range(len(first.examples))
+        _example(shown.views, b, _ROWS[shown.rows]) for b in range(_batch(shown))
     )
-    parts = [examples, _agreement(comparison), _costs(comparison)]
-    return styled(f"<style>{_STYLE}</style>{''.join(parts)}{_failures(comparison)}")
+    parts = [examples, _agreement(shown), _costs(shown), _failures(shown)]
+    return styled(f"<style>{_STYLE}</style>{''.join(parts)}")
 
 
-def terminal(
-    comparison: Comparison, colour: bool | None = None, width: int | None = None
-) -> str:
+def terminal(shown: SideBySide, colour: bool, width: int) -> str:
     """Write for a terminal.
 
     Args:
-        comparison: What `compare` returned.
-        colour: True for a heat map, false for numbers alone. Defaults to ``None``: a
-            heat map on a terminal.
+        shown: What there is to show.
+        colour: True for a heat map, false for numbers alone.
         width: Not used: rows are tokens.
 
     Returns:
         Lines of text, without a newline at the end.
     """
-    colour = has_colours() if colour is None else colour
-    shown = _views(comparison)
-    first = next(iter(shown.values()))
     lines: list[str] = []
-    for b in range(len(first.examples)):
-        targets = dict.fromkeys(each.examples[b].target for each in shown.values())
+    for b in range(_batch(shown)):
+        targets = dict.fromkeys(v.examples[b].target for v in shown.views.values())
         lines += [f"target  {', '.join(map(visible, targets))}", ""]
-        lines += [*_grid(shown, b, colour), ""]
-    lines += ["spearman", *_numbers(comparison), "", *_cost_lines(comparison)]
-    said = {
-        **comparison.notes,
-        **{f"{label} left out": why for label, why in comparison.failures.items()},
-    }
+        lines += [*_grid(shown.views, b, colour), ""]
+    lines += ["spearman", *_numbers(shown), "", *_cost_lines(shown)]
+    left_out = {f"{label} left out": why for label, why in shown.failures.items()}
+    said = {**shown.notes, **left_out}
     lines += [visible(f"{label}: {text}") for label, text in said.items()]
     return "\n".join(lines)
 
 
-def _views(comparison: Comparison) -> dict[str, View]:
-    return {label: view(found) for label, found in comparison.explanations.items()}
+def figure(shown: SideBySide) -> Figure:
+    """Draw each method's scores as a heat map of the text.
+
+    Args:
+        shown: What there is to show.
+
+    Returns:
+        A figure that belongs to no window.
+    """
+    return explanation_figure(list(shown.views.values()))
 
 
-def _strips(shown: dict[str, View], b: int) -> dict[str, Strip]:
+def _batch(shown: SideBySide) -> int:
+    return len(next(iter(shown.views.values())).examples)
+
+
+def _strips(views: Views, b: int) -> Strips:
     """Return each method's scores of one example."""
     strips = {}
-    for label, each in shown.items():
+    for label, each in views.items():
         part = each.examples[b].parts[0]
         assert isinstance(part, Strip)
         strips[label] = part
     return strips
 
 
-def _scales(shown: dict[str, View], strips: dict[str, Strip]) -> dict[str, float]:
+def _scales(views: Views, strips: Strips) -> dict[str, float]:
     """Return each method's scale; what one method says of several classes has one."""
     scales: dict[str, float] = {}
     for label, strip in strips.items():
-        method = shown[label].method
+        method = views[label].method
         scales[method] = max(scales.get(method, 0.0), _largest(strip))
-    return {label: scales[shown[label].method] for label in strips}
+    return {label: scales[views[label].method] for label in strips}
 
 
 def _largest(strip: Strip) -> float:
@@ -132,10 +124,10 @@ def _largest(strip: Strip) -> float:
     return max(plain or map(abs, strip.scores), default=0.0)
 
 
-def _grid(shown: dict[str, View], b: int, colour: bool) -> list[str]:
+def _grid(views: Views, b: int, colour: bool) -> list[str]:
     """Return a head line, and a line for each token."""
-    strips = _strips(shown, b)
-    scales = _scales(shown, strips)
+    strips = _strips(views, b)
+    scales = _scales(views, strips)
     names = [visible(label) for label in strips]
     tokens = [visible(token) for token in next(iter(strips.values())).tokens]
     column = min(max(map(cell_width, tokens), default=0), 24)
@@ -159,22 +151,22 @@ def _right(text: str, width: int) -> str:
     return " " * (width - cell_width(text)) + text
 
 
-def _numbers(comparison: Comparison) -> list[str]:
+def _numbers(shown: SideBySide) -> list[str]:
     """Return the table of rank correlations."""
-    labels = [visible(label) for label in comparison.explanations]
+    labels = [visible(label) for label in shown.views]
     column = max(map(cell_width, labels))
-    table = comparison.agreement().tolist()
+    table = shown.agreement
     return [
         f"  {_left(label, column)}" + "".join(f"  {_share(v):>5}" for v in row)
         for label, row in zip(labels, table, strict=True)
     ]
 
 
-def _cost_lines(comparison: Comparison) -> list[str]:
-    labels = [visible(label) for label in comparison.costs]
+def _cost_lines(shown: SideBySide) -> list[str]:
+    labels = [visible(label) for label in shown.costs]
     column = max(map(cell_width, labels))
     heading = f"{'cost':<{column + 2}}  model calls  sequences  CPU seconds"
-    rows = zip(labels, comparison.costs.values(), strict=True)
+    rows = zip(labels, shown.costs.values(), strict=True)
     return [
         heading,
         *(
@@ -186,17 +178,17 @@ def _cost_lines(comparison: Comparison) -> list[str]:
     ]
 
 
-def _example(shown: dict[str, View], b: int, rows: Rows) -> str:
-    strips = _strips(shown, b)
-    targets = {label: each.examples[b].target for label, each in shown.items()}
+def _example(views: Views, b: int, rows: Rows) -> str:
+    strips = _strips(views, b)
+    targets = {label: each.examples[b].target for label, each in views.items()}
     told = "".join(
         f' <span class="soft">{isolated(label)}</span> {isolated(target)}'
         for label, target in targets.items()
     )
     if len(set(targets.values())) == 1:
         told = isolated(next(iter(targets.values())))
-    scales = _scales(shown, strips)
-    methods = len({each.method for each in shown.values()})
+    scales = _scales(views, strips)
+    methods = len({each.method for each in views.values()})
     scale = "each method has its own scale" if methods > 1 else "all have one scale"
     return (
         f'<section><p><span class="soft">target</span> {told}</p>'
@@ -205,7 +197,7 @@ def _example(shown: dict[str, View], b: int, rows: Rows) -> str:
     )
 
 
-def _by_token(strips: dict[str, Strip], scales: dict[str, float]) -> str:
+def _by_token(strips: Strips, scales: dict[str, float]) -> str:
     """Return a table: tokens are rows, methods are columns."""
     head = "".join(f'<th scope="col">{_breakable(label)}</th>' for label in strips)
     tokens = next(iter(strips.values())).tokens
@@ -213,7 +205,7 @@ def _by_token(strips: dict[str, Strip], scales: dict[str, float]) -> str:
     return f'<div class="wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
 
 
-def _row(strips: dict[str, Strip], scales: dict[str, float], t: int, token: str) -> str:
+def _row(strips: Strips, scales: dict[str, float], t: int, token: str) -> str:
     cells = ""
     for label, strip in strips.items():
         scale, score = scales[label], strip.scores[t]
@@ -223,7 +215,7 @@ def _row(strips: dict[str, Strip], scales: dict[str, float], t: int, token: str)
     return f'<tr><th scope="row">{head}</th>{cells}</tr>'
 
 
-def _by_method(strips: dict[str, Strip], scales: dict[str, float]) -> str:
+def _by_method(strips: Strips, scales: dict[str, float]) -> str:
     """Return the text once for each method."""
     return "".join(
         f'<p class="soft">{isolated(label)} up to {signed(scale, decimals(scale))}</p>'
@@ -232,12 +224,12 @@ def _by_method(strips: dict[str, Strip], scales: dict[str, float]) -> str:
     )
 
 
-Rows = Callable[[dict[str, Strip], dict[str, float]], str]
+Rows = Callable[[Strips, dict[str, float]], str]
 _ROWS: dict[str, Rows] = {"tokens": _by_token, "methods": _by_method}
 
 
-def _agreement(comparison: Comparison) -> str:
-    labels = [_breakable(label) for label in comparison.explanations]
+def _agreement(shown: SideBySide) -> str:
+    labels = [_breakable(label) for label in shown.views]
     head = "".join(f'<th scope="col">{label}</th>' for label in labels)
     rows = "".join(
         f'<tr><th scope="row">{label}</th>'
@@ -246,7 +238,7 @@ def _agreement(comparison: Comparison) -> str:
             for value in row
         )
         + "</tr>"
-        for label, row in zip(labels, comparison.agreement().tolist(), strict=True)
+        for label, row in zip(labels, shown.agreement, strict=True)
     )
     caption = "<caption>rank agreement (Spearman)</caption>"
     table = f"<table>{caption}<tr><th></th>{head}</tr>{rows}</table>"
@@ -261,23 +253,23 @@ def _breakable(label: str) -> str:
     return isolated(label).replace("_", "_<wbr>")
 
 
-def _costs(comparison: Comparison) -> str:
+def _costs(shown: SideBySide) -> str:
     titles = ("method", "model calls", "sequences", "CPU seconds")
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
     rows = "".join(
         f'<tr><th scope="row">{isolated(label)}</th><td>{cost.calls}</td>'
         f"<td>{cost.sequences}</td><td>{cost.seconds:.2f}</td></tr>"
-        for label, cost in comparison.costs.items()
+        for label, cost in shown.costs.items()
     )
     return f"<table><caption>cost</caption><tr>{head}</tr>{rows}</table>"
 
 
-def _failures(comparison: Comparison) -> str:
+def _failures(shown: SideBySide) -> str:
     notes = "".join(
         f'<p class="soft">{isolated(label)}: {escape(note)}</p>'
-        for label, note in comparison.notes.items()
+        for label, note in shown.notes.items()
     )
     return notes + "".join(
         f'<p class="soft">{isolated(label)} left out: {escape(why)}</p>'
-        for label, why in comparison.failures.items()
+        for label, why in shown.failures.items()
     )

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
 
-from ..faithfulness.plan import BETTER
+from ..support.text import cell_width, decimals, escape, visible
+from ..views.evaluation import Report, Scores
 from . import chart
-from .html import document, isolated, styled
-from .terminal import has_colours
-from .text import cell_width, decimals, escape, visible
+from .document import isolated, styled
 
-if TYPE_CHECKING:
-    from ..faithfulness.evaluation import Evaluation
-
-__all__ = ["fragment", "page", "terminal"]
+__all__ = ["fragment", "terminal"]
 
 _STYLE = (
     ".lrp-hooks{max-width:84em}.lrp-hooks .wide{overflow-x:auto}"
@@ -46,76 +40,49 @@ _AXES = {
 _ARROWS = {"higher": "↑", "lower": "↓"}
 _MOST_LISTED = 200
 
-Scores = Mapping[str, Mapping[str, Any]]
-"""``{method: {metric: {"score", "low", "high", "n", "curve"}}}`` of one sign."""
 
-
-def page(evaluation: Evaluation) -> str:
-    """Write a whole document.
+def fragment(report: Report) -> str:
+    """Write a part of a page.
 
     Args:
-        evaluation: What `evaluate` returned.
-
-    Returns:
-        HTML without any control character.
-    """
-    return document(fragment(evaluation))
-
-
-def fragment(evaluation: Evaluation) -> str:
-    """Write a part of a page, for notebooks.
-
-    Args:
-        evaluation: What `evaluate` returned.
+        report: What there is to show.
 
     Returns:
         One ``div`` that brings its own style.
     """
-    signs = "".join(_sign(evaluation, sign) for sign in evaluation.plan.signs)
+    signs = "".join(_sign(report, sign) for sign in report.scores)
     return styled(
-        f"<style>{_STYLE}{chart.STYLE}</style>{_head(evaluation)}{signs}"
-        f"{_costs(evaluation)}{_left_out(evaluation)}"
+        f"<style>{_STYLE}{chart.STYLE}</style>{_head(report)}{signs}"
+        f"{_costs(report)}{_left_out(report)}"
     )
 
 
-def terminal(
-    evaluation: Evaluation, colour: bool | None = None, width: int | None = None
-) -> str:
+def terminal(report: Report, colour: bool, width: int) -> str:
     """Write for a terminal: as many metrics beside each other as fit.
 
     Args:
-        evaluation: What `evaluate` returned.
+        report: What there is to show.
         colour: True for the best scores in bold, false for a star behind them.
-            Defaults to ``None``: bold on a terminal.
-        width: Columns. Defaults to the terminal's own.
+        width: Columns.
 
     Returns:
         Lines of text, without a newline at the end.
     """
-    colour = has_colours() if colour is None else colour
-    width = width or shutil.get_terminal_size().columns
     blocks = []
-    for sign in evaluation.plan.signs:
-        scores = _of_sign(evaluation, sign)
+    for sign, scores in report.scores.items():
         heads = [visible(label) for label in scores]
         column = max(map(cell_width, [*heads, sign]), default=0)
-        columns = [_lines(scores, metric, colour) for metric in _metrics(scores)]
+        columns = [_lines(report, scores, m, colour) for m in _metrics(scores)]
         first = [f"{sign:<{column}}", " " * column]
         rows = first + [head + " " * (column - cell_width(head)) for head in heads]
         for block in _blocks(columns, width - column):
             lines = map("".join, zip(rows, *(lines for _, lines in block), strict=True))
             blocks.append("\n".join(line.rstrip() for line in lines))
-    texts = len(evaluation.plan.texts) - len(evaluation.skipped)
-    notes = [f"mean over {texts} texts [95 % bootstrap interval]"]
+    notes = [f"mean over {report.texts} texts [95 % bootstrap interval]"]
     if not colour:
         notes.append("* best of its column")
     blocks.append("\n".join(notes))
     return "\n\n".join(blocks)
-
-
-def _of_sign(evaluation: Evaluation, sign: str) -> Scores:
-    summary = evaluation.summary()
-    return {label: own[sign] for label, own in summary.items() if sign in own}
 
 
 def _metrics(scores: Scores) -> list[str]:
@@ -123,11 +90,11 @@ def _metrics(scores: Scores) -> list[str]:
     return list(dict.fromkeys(metric for own in scores.values() for metric in own))
 
 
-def _best(scores: Scores, metric: str) -> float:
+def _best(report: Report, scores: Scores, metric: str) -> float:
     """Return the best mean of all methods; NaN where none has one."""
     means = [own[metric]["score"] for own in scores.values() if metric in own]
     known = [mean for mean in means if not math.isnan(mean)]
-    choose: Callable[..., float] = max if BETTER[metric] == "higher" else min
+    choose: Callable[..., float] = max if report.better[metric] == "higher" else min
     return choose(known, default=math.nan)
 
 
@@ -139,9 +106,11 @@ def _writer(scores: Scores, metric: str) -> Callable[[float], str]:
     return lambda value: "-" if math.isnan(value) else f"{value:.{places}f}"
 
 
-def _lines(scores: Scores, metric: str, colour: bool) -> tuple[int, list[str]]:
+def _lines(
+    report: Report, scores: Scores, metric: str, colour: bool
+) -> tuple[int, list[str]]:
     """Return a metric's column, and how wide it is."""
-    write, best = _writer(scores, metric), _best(scores, metric)
+    write, best = _writer(scores, metric), _best(report, scores, metric)
     cells, marks = [], []
     for own in scores.values():
         found = own.get(metric)
@@ -151,7 +120,7 @@ def _lines(scores: Scores, metric: str, colour: bool) -> tuple[int, list[str]]:
             cell = f"{write(found['score'])} {interval}"
         cells.append(cell)
         marks.append(found is not None and found["score"] == best)
-    heads = [metric, f"{BETTER[metric]} is better"]
+    heads = [metric, f"{report.better[metric]} is better"]
     wide = max(map(len, [*heads, *cells])) + 1
     lines = [f"  {head:>{wide - 1}} " for head in heads]
     for cell, mark in zip(cells, marks, strict=True):
@@ -176,18 +145,17 @@ def _blocks(
     return blocks
 
 
-def _head(evaluation: Evaluation) -> str:
-    plan = evaluation.plan
-    texts = len(plan.texts) - len(evaluation.skipped)
+def _head(report: Report) -> str:
     explained = {"predicted": "predicted class", "label": "class of the label"}
     by_token: dict[str, list[str]] = {}
-    for metric, token in plan.replacements.items():
+    for metric, token in report.replacements.items():
         by_token.setdefault(token, []).append(metric)
     replaced = "; ".join(f"{token}: {', '.join(m)}" for token, m in by_token.items())
     return (
-        f"<h2>Faithfulness of {len(plan.methods)} methods on {texts} texts</h2>"
+        f"<h2>Faithfulness of {len(report.methods)} methods on {report.texts} "
+        "texts</h2>"
         '<p class="soft">Tokens are taken away, or given back to an empty text, in the '
-        f"order of their scores for the {explained[plan.target]}. What takes their "
+        f"order of their scores for the {explained[report.target]}. What takes their "
         f"place is {escape(replaced)}.</p>"
         '<p class="soft">↑ higher is better, ↓ lower is better, the best of each '
         "column in bold; below each mean, its 95 % bootstrap interval over the texts."
@@ -195,42 +163,42 @@ def _head(evaluation: Evaluation) -> str:
     )
 
 
-def _sign(evaluation: Evaluation, sign: str) -> str:
+def _sign(report: Report, sign: str) -> str:
     """Return the table and the curves of one sign."""
-    scores = _of_sign(evaluation, sign)
-    numbers = {label: n for n, label in enumerate(evaluation.plan.methods)}
+    scores = report.scores[sign]
+    numbers = {label: n for n, label in enumerate(report.methods)}
     panels = "".join(
-        _panel(evaluation, scores, metric, numbers)
+        _panel(report, scores, metric, numbers)
         for metric in _metrics(scores)
-        if metric in evaluation.fractions
+        if metric in report.fractions
     )
     names = {"signed": "Scores as they are", "absolute": "Absolute scores"}
     return (
-        f"<section><h3>{names[sign]}</h3>{_table(scores, numbers)}"
+        f"<section><h3>{names[sign]}</h3>{_table(report, scores, numbers)}"
         f'<div class="panels">{panels}</div></section>'
     )
 
 
-def _table(scores: Scores, numbers: Mapping[str, int]) -> str:
+def _table(report: Report, scores: Scores, numbers: Mapping[str, int]) -> str:
     head = "".join(
-        f'<th scope="col">{metric} {_ARROWS[BETTER[metric]]}</th>'
+        f'<th scope="col">{metric} {_ARROWS[report.better[metric]]}</th>'
         for metric in _metrics(scores)
     )
     rows = "".join(
         f'<tr><th scope="row">{chart.swatch(numbers[label])} {isolated(label)}</th>'
-        f"{''.join(_cell(scores, label, metric) for metric in _metrics(scores))}</tr>"
+        f"{''.join(_cell(report, scores, label, m) for m in _metrics(scores))}</tr>"
         for label in scores
     )
     return f'<div class="wide"><table><tr><th></th>{head}</tr>{rows}</table></div>'
 
 
-def _cell(scores: Scores, label: str, metric: str) -> str:
+def _cell(report: Report, scores: Scores, label: str, metric: str) -> str:
     found = scores[label].get(metric)
     if found is None:
         return "<td>-</td>"
     write = _writer(scores, metric)
     score = write(found["score"])
-    if found["score"] == _best(scores, metric):
+    if found["score"] == _best(report, scores, metric):
         score = f"<b>{score}</b>"
     return (
         f'<td title="{found["n"]} texts">{score}<br><span class="soft">'
@@ -239,7 +207,7 @@ def _cell(scores: Scores, label: str, metric: str) -> str:
 
 
 def _panel(
-    evaluation: Evaluation, scores: Scores, metric: str, numbers: Mapping[str, int]
+    report: Report, scores: Scores, metric: str, numbers: Mapping[str, int]
 ) -> str:
     """Return the mean curves of a metric, and what its axes are."""
     lines = {
@@ -252,37 +220,34 @@ def _panel(
     done, read = _AXES[metric]
     title = f"{metric}: {read} over the share of tokens {done}, a line for each method"
     drawn = chart.draw(
-        chart.Panel(
-            title, f"% of tokens {done}", read, evaluation.fractions[metric], lines
-        )
+        chart.Panel(title, f"% of tokens {done}", read, report.fractions[metric], lines)
     )
-    caption = f"{metric} {_ARROWS[BETTER[metric]]}"
+    caption = f"{metric} {_ARROWS[report.better[metric]]}"
     return f"<figure><figcaption>{caption}</figcaption>{drawn}</figure>"
 
 
-def _costs(evaluation: Evaluation) -> str:
-    shown = sum(part["shown"] for part in evaluation.parts)
+def _costs(report: Report) -> str:
     rows = "".join(
         f'<tr><th scope="row">{isolated(label)}</th><td>{seconds:.2f}</td></tr>'
-        for label, seconds in evaluation.seconds.items()
-        if label in evaluation.plan.methods
+        for label, seconds in report.seconds.items()
+        if label in report.methods
     )
-    metrics = evaluation.seconds.get("metrics", 0.0)
+    metrics = report.seconds.get("metrics", 0.0)
     return (
         "<section><table><caption>CPU seconds</caption>"
-        f'{rows}<tr class="sum"><th scope="row">all metrics, {shown} perturbed texts'
-        f"</th><td>{metrics:.2f}</td></tr></table></section>"
+        f'{rows}<tr class="sum"><th scope="row">all metrics, {report.shown} perturbed '
+        f"texts</th><td>{metrics:.2f}</td></tr></table></section>"
     )
 
 
-def _left_out(evaluation: Evaluation) -> str:
+def _left_out(report: Report) -> str:
     """Return the methods that failed, and the texts that do not fit."""
     failed = [
         f"<li>{isolated(label)}: {escape(why)}</li>"
-        for label, why in evaluation.failures.items()
+        for label, why in report.failures.items()
     ]
     skipped = [
-        f"<li>row {row}: {escape(why)}</li>" for row, why in evaluation.skipped.items()
+        f"<li>row {row}: {escape(why)}</li>" for row, why in report.skipped.items()
     ]
     parts = (
         (failed, f"methods that failed, on some texts or all: {len(failed)}"),

@@ -2,58 +2,43 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
+from ..support.text import cell_width, decimals, signed, visible
+from ..views.generation import Matrix
 from .canvas import canvas, colour_map, require_matplotlib
 from .colour import ansi
 from .colour import level as level_of
-from .generation_page import fragment, page
-from .generation_view import Matrix
+from .generation_page import fragment
 from .layout import flow
-from .terminal import has_colours
-from .text import cell_width, decimals, signed, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..generation import GenerationExplanation
-    from ..results.relevance import Ledger
-
-__all__ = ["figure", "fragment", "page", "terminal"]
+__all__ = ["figure", "fragment", "terminal"]
 
 MOST_CELLS = 4_000_000
 """Of a matrix: more are not to be told apart in a figure."""
 
 
-def terminal(
-    explanation: GenerationExplanation,
-    colour: bool | None = None,
-    width: int | None = None,
-) -> str:
+def terminal(shown: Matrix, colour: bool, width: int) -> str:
     """Write for a terminal.
 
     Args:
-        explanation: What `explain_generation` returned.
+        shown: What there is to show.
         colour: True for a heat map of all earlier tokens, false for the strongest ones
-            with their numbers. Defaults to ``None``: a heat map on a terminal.
-        width: Columns to wrap the heat map at. Defaults to the terminal's own.
+            with their numbers.
+        width: Columns to wrap the heat map at.
 
     Returns:
         Lines of text, without a newline at the end.
     """
-    colour = has_colours() if colour is None else colour
-    width = width or shutil.get_terminal_size().columns
-    shown = Matrix(explanation)
     lines = []
     for t, target in enumerate(shown.targets):
         lines.append(f"{visible(target)}  {signed(shown.output[t], 4)}")
-        if colour:
-            lines += _heat(shown, t, width)
-        else:
-            lines += _numbers(shown, t, explanation.ledger)
-        lines.append("")
+        lines += [*(_heat(shown, t, width) if colour else _numbers(shown, t)), ""]
     return "\n".join(lines).rstrip("\n")
 
 
@@ -69,16 +54,15 @@ def _heat(shown: Matrix, t: int, width: int) -> list[str]:
     ]
 
 
-def _numbers(shown: Matrix, t: int, ledger: Ledger) -> list[str]:
+def _numbers(shown: Matrix, t: int) -> list[str]:
     """Return the strongest tokens, what the others have, and what constants have."""
     strongest = [(visible(n), v) for n, v in shown.strongest(t)]
-    others = float(ledger.inputs[t]) - sum(score for _, score in strongest)
-    constants = sum(float(v[t]) for v in ledger.sources.values())
     terms = list(strongest)
     if shown.seen[t] > len(strongest):
+        others = shown.inputs[t] - sum(score for _, score in strongest)
         terms.append(("(other tokens)", others))
-    if ledger.sources:
-        terms.append(("(constants)", constants))
+    if shown.constants is not None:
+        terms.append(("(constants)", shown.constants[t]))
     column = max(cell_width(name) for name, _ in terms)
     places = decimals(max(abs(score) for _, score in terms))
     return [
@@ -87,11 +71,11 @@ def _numbers(shown: Matrix, t: int, ledger: Ledger) -> list[str]:
     ]
 
 
-def figure(explanation: GenerationExplanation) -> Figure:
+def figure(shown: Matrix) -> Figure:
     """Draw the matrix: generated tokens are rows, all tokens are columns.
 
     Args:
-        explanation: What `explain_generation` returned.
+        shown: What there is to show.
 
     Returns:
         A figure that belongs to no window.
@@ -100,7 +84,6 @@ def figure(explanation: GenerationExplanation) -> Figure:
         ArgumentError: If there are more cells than a figure can show.
     """
     require_matplotlib()
-    shown = Matrix(explanation)
     rows, columns = shown.scores.shape
     if rows * columns > MOST_CELLS:
         raise ArgumentError(
@@ -126,7 +109,7 @@ def figure(explanation: GenerationExplanation) -> Figure:
     return drawn
 
 
-def _name_ticks(axis: Any, names: list[str], rotation: int) -> None:
+def _name_ticks(axis: Any, names: Sequence[str], rotation: int) -> None:
     """Write names beside rows or columns, every n-th one if there are many."""
     every = max(1, len(names) // 120)
     places = range(0, len(names), every)

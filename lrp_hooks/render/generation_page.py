@@ -5,45 +5,27 @@ Pointing at a token, or stepping to it with the keyboard, colours what it drew o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from ..support.text import decimals, signed, visible
+from ..views.generation import STRONGEST, Matrix
 from . import pointing
 from .colour import LEVELS, class_name
-from .generation_view import STRONGEST, Matrix
-from .html import document, isolated, styled
-from .text import decimals, signed, visible
+from .document import isolated, styled
 
-if TYPE_CHECKING:
-    from ..generation import GenerationExplanation
-
-__all__ = ["fragment", "page"]
+__all__ = ["fragment"]
 
 MOST_COLOURED = 150_000
 """Cells of the matrix that a page colours, so that it stays below some megabytes."""
 
 
-def page(explanation: GenerationExplanation) -> str:
-    """Write a whole document.
+def fragment(shown: Matrix) -> str:
+    """Write a part of a page.
 
     Args:
-        explanation: What `explain_generation` returned.
-
-    Returns:
-        HTML without any control character.
-    """
-    return document(fragment(explanation))
-
-
-def fragment(explanation: GenerationExplanation) -> str:
-    """Write a part of a page, for notebooks.
-
-    Args:
-        explanation: What `explain_generation` returned.
+        shown: What there is to show.
 
     Returns:
         One ``div`` that brings its own style.
     """
-    shown = Matrix(explanation)
     rows = pointing.levels(shown.scores, shown.scales, _most(shown))
     titles = [_title(shown, t) for t in range(len(rows))]
     steps = "".join(
@@ -52,7 +34,7 @@ def fragment(explanation: GenerationExplanation) -> str:
     )
     return styled(
         f"<style>{pointing.style()}{pointing.rules(rows)}</style>"
-        f"<p>{_head(explanation)}</p>"
+        f"<p>{_head(shown)}</p>"
         f'<p class="soft">Point at an underlined token, or step to it with the tab '
         f"key: {_what_is_coloured(shown)} are coloured, each token on its own "
         f"scale, against {steps} for it.</p>"
@@ -60,12 +42,13 @@ def fragment(explanation: GenerationExplanation) -> str:
     )
 
 
-def _head(explanation: GenerationExplanation) -> str:
+def _head(shown: Matrix) -> str:
     """Return what explained which model, and rather than what."""
-    rule_set = explanation.meta.get("rules", "")
-    method = f"{explanation.method} ({rule_set})" if rule_set else explanation.method
-    terms = {"method": [method], "model": [explanation.meta.get("model", "")]}
-    terms["rather than"] = list(dict.fromkeys(explanation.rivals))
+    terms = {
+        "method": [shown.method],
+        "model": [shown.model],
+        "rather than": list(shown.rivals),
+    }
     return " ".join(
         f'<span class="soft">{term}</span> {", ".join(map(isolated, names))}'
         for term, names in terms.items()

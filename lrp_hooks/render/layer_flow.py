@@ -6,23 +6,19 @@ cells of a page have one scale: relevance is the same quantity in every layer.
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
+from ..support.text import cell_width, decimals, escape, signed, visible
+from ..views.layer_flow import ENTERED, Flow, Table
 from .canvas import canvas, colour_map, require_matplotlib
 from .colour import LEVELS, ansi, class_name, level
-from .html import document, isolated, styled
-from .layer_flow_view import ENTERED, Flow, Table, flow_view
-from .terminal import has_colours
-from .text import cell_width, decimals, escape, signed, visible
+from .document import isolated, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ..results.layer_flow import LayerFlow
-
-__all__ = ["figure", "fragment", "page", "terminal"]
+__all__ = ["figure", "fragment", "terminal"]
 
 _STYLE = """
 .lrp-hooks .flow { overflow-x: auto; max-width: 100% }
@@ -40,50 +36,31 @@ WIDEST = 24  # cells of a token in a terminal
 MOST_ROWS = 2000  # a figure of more than 65,536 pixels cannot be drawn
 
 
-def page(flow: LayerFlow) -> str:
-    """Write a whole document.
+def fragment(shown: Flow) -> str:
+    """Write a part of a page.
 
     Args:
-        flow: What `layer_flow` returned.
-
-    Returns:
-        HTML without any control character.
-    """
-    return document(fragment(flow))
-
-
-def fragment(flow: LayerFlow) -> str:
-    """Write a part of a page, for notebooks.
-
-    Args:
-        flow: What `layer_flow` returned.
+        shown: What there is to show.
 
     Returns:
         One ``div`` that brings its own style.
     """
-    shown = flow_view(flow)
     style = " ".join(_STYLE.split())
     tables = "".join(_section(shown, table) for table in shown.tables)
     return styled(f"<style>{style}</style>{_legend(shown)}{tables}")
 
 
-def terminal(
-    flow: LayerFlow, colour: bool | None = None, width: int | None = None
-) -> str:
+def terminal(shown: Flow, colour: bool, width: int) -> str:
     """Write for a terminal.
 
     Args:
-        flow: What `layer_flow` returned.
-        colour: True for a heat map, false for numbers alone. Defaults to ``None``: a
-            heat map on a terminal.
-        width: Columns. Defaults to the terminal's own.
+        shown: What there is to show.
+        colour: True for a heat map, false for numbers alone.
+        width: Columns; layers that do not fit beside each other stand below.
 
     Returns:
         Lines of text, without a newline at the end.
     """
-    colour = has_colours() if colour is None else colour
-    width = width or shutil.get_terminal_size().columns
-    shown = flow_view(flow)
     lines = [f"layers  {visible(shown.prefix)}*"] if shown.prefix else []
     for table in shown.tables:
         lines += [f"target  {visible(table.target)}"] if table.target else []
@@ -96,11 +73,11 @@ def terminal(
     return "\n".join(lines).rstrip("\n")
 
 
-def figure(flow: LayerFlow) -> Figure:
+def figure(shown: Flow) -> Figure:
     """Draw one heat map for each example.
 
     Args:
-        flow: What `layer_flow` returned.
+        shown: What there is to show.
 
     Returns:
         A figure that belongs to no window, with one colour bar for all.
@@ -112,7 +89,6 @@ def figure(flow: LayerFlow) -> Figure:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    shown = flow_view(flow)
     rows = [len(table.strips[0].tokens) + 4 for table in shown.tables]
     if sum(rows) > MOST_ROWS:
         raise ArgumentError(

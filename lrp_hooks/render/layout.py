@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .text import cell_width
+from ..support.text import cell_width
 
 __all__ = ["flow"]
 

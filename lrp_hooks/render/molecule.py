@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from ..support.extras import require
+from ..support.text import REPLACEMENT, cell_width, decimals, signed, visible
 from .colour import LEVELS, level, rgb
-from .text import REPLACEMENT, cell_width, decimals, signed, visible
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol

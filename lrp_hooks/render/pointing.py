@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..support.text import escape, reading_direction
 from .colour import DARK, LEVELS, LIGHT, class_name, hex_code, ink, rgb
 from .colour import level as level_of
-from .text import escape, reading_direction
 
 __all__ = ["levels", "rules", "style", "text"]
 

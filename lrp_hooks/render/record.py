@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .view import Account, Example, Strip, view
-
-if TYPE_CHECKING:
-    from ..results.explanation import Explanation
+from ..views.explanation import Account, Example, Strip, View
 
 __all__ = ["records"]
 
 
-def records(explanation: Explanation) -> list[dict[str, Any]]:
+def records(view: View) -> list[dict[str, Any]]:
     """Write each example as a dictionary.
 
     Args:
-        explanation: Of any explainer.
+        view: What there is to show.
 
     Returns:
         For each example its ``method``, ``target``, ``output``, ``tokens``,
         ``scores``, ``special`` and, if there is a ledger, ``ledger``. Of several
         tensors that were read, ``scores`` are lists by name.
     """
-    shown = view(explanation)
-    return [{"method": shown.method, **_example(e)} for e in shown.examples]
+    return [{"method": view.method, **_example(e)} for e in view.examples]
 
 
 def _example(example: Example) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..errors import ArgumentError
-from . import storage
+from ..views.explanation import Sheet
+from . import export, storage
+from .explanation_view import view
+from .shown import Drawn, Page, Printed
 from .words import Grouping, group
 
 if TYPE_CHECKING:
     from captum.attr._utils.visualization import VisualizationDataRecord
-    from matplotlib.figure import Figure
     from pandas import DataFrame
     from shap import Explanation as ShapExplanation
     from typing_extensions import Self
@@ -25,7 +27,7 @@ __all__ = ["Explanation"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Explanation:
+class Explanation(Page, Printed, Drawn):
     """The scores that an explainer gives to the inputs of a batch.
 
     ``B`` is the number of examples, ``T`` the number of tokens. ``tokens[b][t]`` is the
@@ -159,46 +161,13 @@ class Explanation:
         folded = scores.double().reshape(-1, *shape).sum((2, 4))
         return replace(self, scores=folded.to(scores.dtype))
 
-    def to_html(self) -> str:
-        """Render a self-contained page.
+    def view(self) -> Any:
+        """Collect what there is to show.
 
         Returns:
-            An HTML document; special characters of tokens and labels are escaped.
+            Plain numbers and strings: a sheet, but for kinds that are shown otherwise.
         """
-        from ..render import html
-
-        return html.page([self])
-
-    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
-        """Return a fragment for a notebook."""
-        from ..render import html
-
-        return html.fragment([self])
-
-    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
-        """Render for a terminal.
-
-        Args:
-            colour: True for a coloured heat map, false for each token beside its
-                signed score. Defaults to ``None``: coloured on a terminal.
-            width: Columns to wrap at. Defaults to the terminal's own width.
-
-        Returns:
-            Lines of text, without a newline at the end.
-        """
-        from ..render import terminal
-
-        return terminal.render(self, colour=colour, width=width)
-
-    def plot(self) -> Figure:
-        """Draw the scores as a heat map, and the ledger as bars.
-
-        Returns:
-            A matplotlib figure, registered with no window.
-        """
-        from ..render import plot
-
-        return plot.figure([self])
+        return Sheet([view(self)])
 
     def to_dataframe(self) -> DataFrame:
         """Write every score with its token as a row of a table.
@@ -209,9 +178,7 @@ class Explanation:
             ``row`` and ``column`` instead of the token, and ``input`` names the tensor
             where several were read. Padding is left out.
         """
-        from . import export
-
-        return export.to_dataframe(self)
+        return export.to_dataframe(view(self))
 
     def to_shap(self) -> ShapExplanation:
         """Hand the scores to SHAP's plots.
@@ -221,9 +188,7 @@ class Explanation:
             as data, and as base value what no token has: values and base value sum to
             the output, as SHAP's plots expect.
         """
-        from . import export
-
-        return export.to_shap(self)
+        return export.to_shap(view(self))
 
     def to_captum_records(
         self,
@@ -246,9 +211,7 @@ class Explanation:
             One record for each example; its convergence score is the output minus the
             sum of scores.
         """
-        from . import export
-
-        return export.to_captum_records(self, probabilities, true_classes)
+        return export.to_captum_records(view(self), probabilities, true_classes)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything into one file, bit by bit as it is.

@@ -6,24 +6,21 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
-from ..render.text import escape
-from ..render.view import Picture, Strip, View, view
 from ..support.extras import require
+from ..support.text import escape
+from ..views.explanation import Picture, Strip, View
 
 if TYPE_CHECKING:
     from captum.attr._utils.visualization import VisualizationDataRecord
     from pandas import DataFrame
     from shap import Explanation as ShapExplanation
 
-    from .explanation import Explanation
-
 __all__ = ["to_captum_records", "to_dataframe", "to_shap"]
 
 
-def to_dataframe(explanation: Explanation) -> DataFrame:
+def to_dataframe(shown: View) -> DataFrame:
     """See `Explanation.to_dataframe`."""
     pandas = require("pandas", "evaluate", "to_dataframe()")
-    shown = view(explanation)
     single = all(part.name == "" for e in shown.examples for part in e.parts)
     frame = pandas.DataFrame(list(_rows(shown)))
     return frame.drop(columns="input") if single and len(frame) else frame
@@ -61,21 +58,20 @@ def _pixels(picture: Picture) -> Iterator[dict[str, Any]]:
             yield {"row": row, "column": column, "score": score}
 
 
-def to_shap(explanation: Explanation) -> ShapExplanation:
+def to_shap(shown: View) -> ShapExplanation:
     """See `Explanation.to_shap`."""
     shap = require("shap", "shap", "to_shap()")
     import numpy as np
 
-    strips = _strips(explanation, "to_shap")
-    outputs = explanation.output.detach().flatten().double().tolist()
+    strips = _strips(shown, "to_shap")
     return shap.Explanation(
         values=_ragged([strip.scores for strip in strips], np.float64),
         base_values=np.array([
-            output - sum(strip.scores)
-            for output, strip in zip(outputs, strips, strict=True)
+            example.output - sum(strip.scores)
+            for example, strip in zip(shown.examples, strips, strict=True)
         ]),
         data=_ragged([strip.tokens for strip in strips], np.object_),
-        output_names=explanation.targets[0] if len(strips) == 1 else None,
+        output_names=shown.examples[0].target if len(strips) == 1 else None,
     )
 
 
@@ -91,15 +87,16 @@ def _ragged(rows: Sequence[Sequence[Any]], dtype: Any) -> Any:
 
 
 def to_captum_records(
-    explanation: Explanation,
+    shown: View,
     probabilities: Sequence[float] | None = None,
     true_classes: Sequence[str] | None = None,
 ) -> list[VisualizationDataRecord]:
     """See `Explanation.to_captum_records`."""
     from captum.attr import visualization
 
-    strips = _strips(explanation, "to_captum_records")
-    outputs = explanation.output.detach().flatten().double().tolist()
+    strips = _strips(shown, "to_captum_records")
+    outputs = [example.output for example in shown.examples]
+    targets = [escape(example.target) for example in shown.examples]
     shares = _one_each("probabilities", probabilities, outputs)
     classes = _one_each("true_classes", true_classes, ["unknown"] * len(strips))
     scale = max((abs(s) for strip in strips for s in strip.scores), default=0.0) or 1.0
@@ -107,9 +104,9 @@ def to_captum_records(
         visualization.VisualizationDataRecord(
             word_attributions=[score / scale for score in strip.scores],
             pred_prob=shares[b],
-            pred_class=escape(explanation.targets[b]),
+            pred_class=targets[b],
             true_class=escape(str(classes[b])),
-            attr_class=escape(explanation.targets[b]),
+            attr_class=targets[b],
             attr_score=sum(strip.scores),
             raw_input_ids=[escape(token) for token in strip.tokens],
             convergence_score=outputs[b] - sum(strip.scores),
@@ -129,11 +126,11 @@ def _one_each(name: str, given: Sequence[Any] | None, default: list[Any]) -> lis
     return entries
 
 
-def _strips(explanation: Explanation, wanted: str) -> list[Strip]:
+def _strips(shown: View, wanted: str) -> list[Strip]:
     """Return the scores of each example's only text."""
-    found = [part for e in view(explanation).examples for part in e.parts]
+    found = [part for e in shown.examples for part in e.parts]
     strips = [part for part in found if isinstance(part, Strip)]
-    if len(strips) < len(found) or len(found) != len(explanation.output):
+    if len(strips) < len(found) or len(found) != len(shown.examples):
         raise ArgumentError(
             f"{wanted}() needs one score for each token of one text, [B, T]; read one "
             "tensor, or use to_dataframe()."

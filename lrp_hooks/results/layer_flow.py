@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
-from ..attribution.blocks import BLOCKS
 from ..errors import ArgumentError
+from ..views.explanation import Strip
+from ..views.layer_flow import Flow, Table
 from .explanation import Explanation
+from .explanation_view import view
 from .relevance import Relevance
+from .shown import Drawn, Page, Printed
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+__all__ = ["LayerFlow"]
 
-__all__ = ["INPUT", "LayerFlow", "layer_flow"]
-
-INPUT = "input"
-"""The name of what relevance was read at, below all layers."""
+OPEN = 1e-3
+"""The relative error from which a ledger does not close: more than any rounding."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LayerFlow:
+class LayerFlow(Page, Printed, Drawn):
     """The relevance of each position at each cut of a model, from the input on.
 
     ``scores.sum(2) + entered == output`` at every layer. Where layers are cuts of the
@@ -87,47 +87,24 @@ class LayerFlow:
             meta=source.meta if fits else {**source.meta, "special": None},
         )
 
-    def to_html(self) -> str:
-        """Render a self-contained page: a heat map of tokens by layers.
+    def view(self) -> Flow:
+        """Collect what there is to show.
 
         Returns:
-            An HTML document; special characters of tokens and labels are escaped.
+            Plain numbers and strings.
         """
-        from ..render import layer_flow
-
-        return layer_flow.page(self)
-
-    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
-        """Return a fragment for a notebook."""
-        from ..render import layer_flow
-
-        return layer_flow.fragment(self)
-
-    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
-        """Render for a terminal.
-
-        Args:
-            colour: True for a coloured heat map, false for numbers alone. Defaults to
-                ``None``: coloured on a terminal.
-            width: Columns. Defaults to the terminal's own; layers that do not fit
-                beside each other stand below each other.
-
-        Returns:
-            Lines of text, without a newline at the end.
-        """
-        from ..render import layer_flow
-
-        return layer_flow.terminal(self, colour=colour, width=width)
-
-    def plot(self) -> Figure:
-        """Draw a heat map of tokens by layers for each example.
-
-        Returns:
-            A matplotlib figure, registered with no window.
-        """
-        from ..render import layer_flow
-
-        return layer_flow.figure(self)
+        views = [view(self.at(layer)) for layer in range(len(self.layers))]
+        entered = self.entered.detach().cpu().tolist()
+        tables = []
+        for b, example in enumerate(views[0].examples):
+            parts = [each.examples[b].parts[0] for each in views]
+            strips = [part for part in parts if isinstance(part, Strip)]
+            tables.append(Table(example.target, example.output, strips, entered[b]))
+        prefix = _common([name for name in self.layers if "." in name])
+        labels = [name.removeprefix(prefix) for name in self.layers]
+        scale = max(each.scale for each in views)
+        leaks = bool((self.relevance.ledger.error > OPEN).any())
+        return Flow(self.layers, prefix, labels, scale, tables, leaks)
 
     def __repr__(self) -> str:
         """Return the layers, the shape and the targets."""
@@ -137,67 +114,7 @@ class LayerFlow:
         )
 
 
-def layer_flow(relevance: Relevance) -> LayerFlow:
-    """Follow relevance through the layers of a model.
-
-    Args:
-        relevance: What `Instrumentation.attribute` returned, asked for with
-            ``layers="blocks"``, or with names of modules that return ``[B, T, D]``.
-
-    Returns:
-        The relevance of each position at each layer, in the order in which they ran;
-        where both were asked for, named modules stand before blocks. It starts with
-        ``"input"`` where relevance was read at the same T positions (for an image's
-        pixels it was not). Layers of another shape, such as heads, are left out.
-
-    Raises:
-        ArgumentError: If the relevance holds no such layers, or the layers differ in T.
-    """
-    layers = relevance.layers if isinstance(relevance, Relevance) else {}
-    found = {
-        name: value.to("cpu", torch.float64).sum(-1)
-        for name, value in layers.items()
-        if value.ndim == 3 and len(value) == len(relevance.output)
-    }
-    if not found:
-        had = f"layers {', '.join(map(repr, layers))}" if layers else "no layers"
-        raise ArgumentError(
-            "relevance must hold layers [B, T, D], got "
-            f"{type(relevance).__name__} with {had}; ask for them: "
-            f"layer_flow(lrp.attribute(inputs, layers={BLOCKS!r})), or explain() with "
-            "that option."
-        )
-    cuts = _alike(_read(relevance), found)
-    output = relevance.output.detach()
-    scores = torch.stack(list(cuts.values()), 1)
-    entered = output.to("cpu", torch.float64)[:, None] - scores.sum(2)
-    return LayerFlow(list(cuts), scores.to(output), entered.to(output), relevance)
-
-
-def _read(relevance: Relevance) -> Tensor | None:
-    """Return the scores [B, T] below all layers; of several reads, their sum."""
-    scores = relevance.scores
-    reads = [scores] if isinstance(scores, Tensor) else list(scores.values())
-    if any(read.ndim != 2 or read.shape != reads[0].shape for read in reads):
-        return None
-    return torch.stack([read.to("cpu", torch.float64) for read in reads]).sum(0)
-
-
-def _alike(read: Tensor | None, found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the cuts that have the same positions: those that were read, if any has.
-
-    Raises:
-        ArgumentError: If others remain, and differ from each other.
-    """
-    if read is not None:
-        own = {name: s for name, s in found.items() if s.shape == read.shape}
-        if own:
-            return {INPUT: read, **own}
-    lengths = {name: scores.shape[1] for name, scores in found.items()}
-    if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name!r} {length}" for name, length in lengths.items())
-        raise ArgumentError(
-            f"relevance holds layers of different numbers of positions: {listed}; ask "
-            "with layers= for modules that have the same."
-        )
-    return found
+def _common(names: Sequence[str]) -> str:
+    """Return the modules that all names are inside of, with the dot behind them."""
+    head, dot, _ = os.path.commonprefix(list(names)).rpartition(".")
+    return head + dot

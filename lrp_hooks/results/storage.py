@@ -151,13 +151,19 @@ class _Encoder:
         kind = type(value)
         return {
             _KIND: "object",
-            "class": f"{kind.__module__}:{kind.__qualname__}",
+            "class": f"{_home(kind)}:{kind.__qualname__}",
             "fields": {
                 f.name: self.encode(getattr(value, f.name), f"{where}.{f.name}")
                 for f in fields(value)
                 if f.init
             },
         }
+
+
+def _home(kind: type) -> str:
+    """Return where a class is imported from: its public home, which does not move."""
+    public = getattr(sys.modules[_PACKAGE], kind.__qualname__, None)
+    return _PACKAGE if public is kind else kind.__module__
 
 
 def _plain(value: object) -> object:
@@ -202,10 +208,12 @@ def _find_class(name: str, base: type) -> type:
     """
     module_name, _, class_name = name.partition(":")
     ours = module_name.partition(".")[0] == _PACKAGE
+    # Files of older versions name modules in which public classes no longer stand.
+    public = getattr(sys.modules[_PACKAGE], class_name, None) if ours else None
     try:
-        if ours:
+        if ours and public is None:
             importlib.import_module(module_name)
-        found = getattr(sys.modules[module_name], class_name)
+        found = public or getattr(sys.modules[module_name], class_name)
     except (ImportError, KeyError, AttributeError) as error:
         raise ArgumentError(
             f"the file holds a {name}, which is not known here. Import the module that "

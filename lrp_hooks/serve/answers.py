@@ -13,18 +13,18 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from .. import explainers
+from .. import explainers, render
+from ..attribution.layer_flow import layer_flow
 from ..engine.ruleset import RuleSet
 from ..errors import LrpHooksWarning
-from ..explainers.comparison import METHODS, compare
+from ..explainers.compare import compare
 from ..explainers.explain import explain
 from ..explainers.lrp import LRP
-from ..render import comparison, html
-from ..render import layer_flow as layers
-from ..render.text import escape
+from ..render.document import document, isolated, styled
 from ..results.explanation import Explanation
-from ..results.layer_flow import LayerFlow, layer_flow
+from ..results.layer_flow import LayerFlow
 from ..results.relevance import Relevance
+from ..support.text import escape
 from ..texts.encoding import Encoded, encode, position_limit
 from ..texts.prediction import Prediction
 from .question import Question
@@ -77,7 +77,7 @@ class Explorer:
             "rules": RuleSet.names(),
             "default_rules": DEFAULT_RULES,
             "longest": self._longest,
-            "frame": html.document("\0").split("\0"),
+            "frame": document("\0").split("\0"),
         }
 
     def explain(self, question: Question, abandoned: Event) -> Answer:
@@ -106,7 +106,7 @@ class Explorer:
         return {
             "text": _text(question.text),
             "prediction": _prediction(prediction, warned),
-            "html": html.fragment([shown]),
+            "html": render.fragment(shown.view()),
             "tokens": len(shown.tokens[0]) if shown.tokens else 0,
         }
 
@@ -122,7 +122,7 @@ class Explorer:
         """
         plain = _options(question).get("rules", DEFAULT_RULES) == DEFAULT_RULES
         own = question.method if plain else f"{question.method} ({question.rules})"
-        methods: dict[str, dict[str, Any]] = {name: {} for name in METHODS}
+        methods: dict[str, dict[str, Any]] = {name: {} for name in explainers.COMPARED}
         methods[own] = {"method": question.method, **_options(question)}
         with self._working(abandoned), _recorded():
             _, target = self._read(question)
@@ -133,7 +133,7 @@ class Explorer:
                 label: _merged(each, question)
                 for label, each in found.explanations.items()
             }
-        return {"html": comparison.fragment(replace(found, explanations=merged))}
+        return {"html": render.fragment(replace(found, explanations=merged).view())}
 
     def layers(self, question: Question, abandoned: Event) -> Answer:
         """Follow the relevance of a text through the blocks of the model, by LRP.
@@ -162,7 +162,7 @@ class Explorer:
         return {
             "layers": flow.layers,
             "scores": flow.scores[0].tolist(),
-            "html": layers.fragment(flow),
+            "html": render.fragment(flow.view()),
         }
 
     def _read(self, question: Question) -> tuple[Encoded, Any]:
@@ -237,7 +237,7 @@ def _recorded() -> Generator[list[str]]:
 def _text(text: str) -> str:
     """Return a text as it was typed."""
     shown = "<br>".join(map(escape, text.splitlines()))
-    return html.styled(
+    return styled(
         f'<p class="soft">text</p><p class="text"><span class="t" dir="auto">{shown}'
         "</span></p>"
     )
@@ -247,10 +247,10 @@ def _prediction(prediction: Prediction | None, warned: list[str]) -> str:
     """Return what the model says, and what the explanation does not cover."""
     said = ""
     if prediction is not None:
-        label = html.isolated(prediction.label)
+        label = isolated(prediction.label)
         said = (
             f'<p><span class="soft">prediction</span> {label} '
             f'<span class="soft">probability</span> {prediction.probability:.4f}</p>'
         )
     notes = "".join(f'<p role="note">{escape(message)}</p>' for message in warned)
-    return html.styled(said + notes)
+    return styled(said + notes)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
-from ..render.text import one_line
 from ..support.extras import require
 from ..support.files import StrPath
 from ..support.suggest import did_you_mean
+from ..support.text import one_line
 
 __all__ = ["Label", "read_table"]
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from generation_models import language_model, word_tokenizer
 from hand_built import HOSTILE, explanation, hostile_text, shows
-from lrp_hooks import Explanation, compare, explain, explain_generation
-from lrp_hooks.render import html
+from lrp_hooks import Explanation, compare, explain, explain_generation, render
 from lrp_hooks.sentiment import sentiment_model
+from lrp_hooks.views.explanation import Sheet
 
 SENTENCE = "a gripping, funny film with a weak ending"
 drawn = settings(
@@ -103,7 +103,14 @@ def test_numbers_without_a_pointer(tab, explained):
 
 
 def test_each_explanation_has_its_own_switch_for_numbers(tab):
-    tab.set_content(html.page([explanation([["one"]]), explanation([["two"]])]))
+    tab.set_content(
+        render.page(
+            Sheet([
+                *explanation([["one"]]).view().views,
+                *explanation([["two"]]).view().views,
+            ])
+        )
+    )
     after = "spans => spans.map(s => getComputedStyle(s, '::after').content !== 'none')"
     for clicked, shown in ((0, [True, False]), (1, [True, True]), (0, [False, True])):
         tab.locator("summary").nth(clicked).click()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from ali_models import arrays, authors
 from lrp_hooks import faithfulness
-from test_golden_ali import arrays, authors
 
 CASES = ("GI", "LRP_AH", "LRP_LN", "LRP_AH_LN", "LRP_AH_LN_meanstd")
 UNKNOWN = 5

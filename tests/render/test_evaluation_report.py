@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hand_built import HOSTILE, calm, hostile_text
-from lrp_hooks.faithfulness import BETTER, METRICS, Plan
+from lrp_hooks import render
+from lrp_hooks.faithfulness import BETTER, METRICS, Evaluation, Plan
 from lrp_hooks.render import chart
-from lrp_hooks.render.evaluation import page, terminal
 
 VOID = {"meta", "br", "wbr"}
 SHARES = [0.0, 0.5, 1.0]
@@ -25,7 +25,7 @@ def found(score, curve=(1.0, 0.5, 0.0)):
 
 @dataclass
 class Found:
-    """What the renderer reads of an evaluation, with numbers made by hand."""
+    """What is shown of an evaluation, with numbers made by hand."""
 
     scores: dict
     skipped: dict = field(default_factory=dict)
@@ -54,6 +54,14 @@ class Found:
         return {
             label: dict.fromkeys(self.signs, own) for label, own in self.scores.items()
         }
+
+
+def page(evaluation):
+    return render.page(Evaluation.view(evaluation))
+
+
+def terminal(evaluation, **options):
+    return render.terminal(Evaluation.view(evaluation), **options)
 
 
 TWO = {

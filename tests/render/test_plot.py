@@ -8,7 +8,7 @@ import torch
 
 from hand_built import HOSTILE, explanation, relevance
 from lrp_hooks import ArgumentError, Explanation
-from lrp_hooks.render.text import visible
+from lrp_hooks.support.text import visible
 
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hand_built import calm, explanation, hostile_text, relevance
 from lrp_hooks import Explanation, Ledger
-from lrp_hooks.render.text import cell_width, visible
+from lrp_hooks.support.text import cell_width, visible
 
 ESCAPE = re.compile(r"\x1b\[[\d;]*m")
 

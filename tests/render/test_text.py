@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hand_built import any_text, calm, hostile_text
 from lrp_hooks.render.layout import flow
-from lrp_hooks.render.text import cell_width, decimals, one_line, signed, visible
+from lrp_hooks.support.text import cell_width, decimals, one_line, signed, visible
 
 
 @calm

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ...errors import ArgumentError
 from ...results.explanation import Explanation
+from ...results.explanation_view import view
 from ...results.words import Grouping
+from ...views.explanation import Sheet
 from ..base import is_whole
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["DecompXExplanation"]
 
@@ -76,46 +75,13 @@ class DecompXExplanation(Explanation):
             biases=biases,
         )
 
-    def to_html(self) -> str:
-        """Render a self-contained page; of all classes, one below the other.
+    def view(self) -> Sheet:
+        """Collect what there is to show: of all classes, one below the other.
 
         Returns:
-            An HTML document.
+            Plain numbers and strings.
         """
-        from ...render import html
-
-        return html.page(self._each())
-
-    def _repr_html_(self) -> str:  # noqa: PLW3201 (the name that notebooks look for)
-        """Return a fragment for a notebook."""
-        from ...render import html
-
-        return html.fragment(self._each())
-
-    def to_terminal(self, colour: bool | None = None, width: int | None = None) -> str:
-        """Render for a terminal; all classes, one below the other.
-
-        Args:
-            colour: See `Explanation.to_terminal`.
-            width: Columns to wrap at.
-
-        Returns:
-            Lines of text.
-        """
-        from ...render import terminal
-
-        shown = [terminal.render(each, colour, width) for each in self._each()]
-        return "\n\n".join(shown)
-
-    def plot(self) -> Figure:
-        """Draw the scores as heat maps, one for each class.
-
-        Returns:
-            A matplotlib figure, registered with no window.
-        """
-        from ...render import plot
-
-        return plot.figure(self._each())
+        return Sheet([view(each) for each in self._each()])
 
     def words(self) -> DecompXExplanation:
         """Merge the scores of sub-word tokens to whole words.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...render.canvas import canvas, colour_map, require_matplotlib
-from ...render.text import visible
+from ...support.text import visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,0 +1,93 @@
+from . import captum, explainers, faithfulness, patching, rules, sentiment, words
+from .attribution.attention_maps import AttentionMaps
+from .attribution.audit import Audit
+from .attribution.instrument import Instrumentation, instrument
+from .attribution.latent import heads
+from .attribution.layer_flow import layer_flow
+from .attribution.readout import Contrast
+from .engine.autograd import freeze, rescale, secant, slope, split
+from .engine.coverage import Coverage
+from .engine.registry import register
+from .engine.rule import LeafRule, Rule, ScopeRule
+from .engine.ruleset import RuleSet
+from .errors import (
+    AlreadyInstrumentedError,
+    ArgumentError,
+    CompiledModelError,
+    InferenceModeError,
+    LrpHooksError,
+    LrpHooksWarning,
+    ModelFolderError,
+    NonFiniteError,
+    RegistrationError,
+    RuleError,
+    TargetError,
+    TextError,
+    UnknownTokensWarning,
+    UnruledError,
+    UnruledWarning,
+    UnsupportedModelError,
+)
+from .explainers.compare import compare
+from .explainers.explain import explain
+from .generation import GenerationExplanation, explain_generation
+from .results.comparison import Comparison
+from .results.explanation import Explanation
+from .results.layer_flow import LayerFlow
+from .results.ledger import Ledger
+from .results.relevance import Relevance
+
+__version__: str
+
+__all__ = [
+    "AlreadyInstrumentedError",
+    "ArgumentError",
+    "AttentionMaps",
+    "Audit",
+    "Comparison",
+    "CompiledModelError",
+    "Contrast",
+    "Coverage",
+    "Explanation",
+    "GenerationExplanation",
+    "InferenceModeError",
+    "Instrumentation",
+    "LayerFlow",
+    "LeafRule",
+    "Ledger",
+    "LrpHooksError",
+    "LrpHooksWarning",
+    "ModelFolderError",
+    "NonFiniteError",
+    "RegistrationError",
+    "Relevance",
+    "Rule",
+    "RuleError",
+    "RuleSet",
+    "ScopeRule",
+    "TargetError",
+    "TextError",
+    "UnknownTokensWarning",
+    "UnruledError",
+    "UnruledWarning",
+    "UnsupportedModelError",
+    "captum",
+    "compare",
+    "explain",
+    "explain_generation",
+    "explainers",
+    "faithfulness",
+    "freeze",
+    "heads",
+    "instrument",
+    "layer_flow",
+    "patching",
+    "register",
+    "rescale",
+    "rules",
+    "secant",
+    "sentiment",
+    "slope",
+    "split",
+    "words",
+]

@@ -1,0 +1,169 @@
+"""Explain the same outputs by several methods, and count what each costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TextIO, runtime_checkable
+
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .. import explainers
+from ..errors import ArgumentError, LrpHooksError
+from ..results.comparison import Comparison, Cost
+from ..results.explanation import Explanation
+from .explain import explain
+
+__all__ = ["compare"]
+
+
+@runtime_checkable
+class SelfJudging(Protocol):
+    """An explanation that says in plain words what it is worth.
+
+    Attributes:
+        verdicts: One sentence for each example.
+    """
+
+    verdicts: list[str]
+
+
+def compare(
+    model: nn.Module,
+    inputs_or_text: Any,
+    methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
+    tokenizer: Any = None,
+    target: Any = None,
+    *,
+    progress: bool | TextIO = False,
+) -> Comparison:
+    """Explain the same outputs by several methods, or several outputs.
+
+    Args:
+        model: Any module; it is left as it was.
+        inputs_or_text: See `explain`.
+        methods: Names of methods; or ``{label: options}`` with the options of
+            `explain`, for example ``{"attnlrp": {"method": "lrp", "rules":
+            "attnlrp"}}``, where ``"method"`` is the label if it is left out, and
+            ``"target"`` is what this label explains. Defaults to ``None``: eight of
+            every kind that need some tens of model calls at most.
+        tokenizer: See `explain`.
+        target: See `explain`. Defaults to ``None``: the arg-max.
+        progress: Whether to show a bar on standard error, or where else to show it.
+
+    Returns:
+        The comparison. A method that cannot work on this model is listed with the
+        reason, and the others go on.
+
+    Raises:
+        ArgumentError: If an argument is not as described, or no method works; then the
+            message has every reason.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; it must be a torch.nn.Module."
+        )
+    options = _options(explainers.COMPARED if methods is None else methods)
+    explanations: dict[str, Explanation] = {}
+    costs: dict[str, Cost] = {}
+    failures: dict[str, str] = {}
+    bar = tqdm(
+        options.items(),
+        disable=not progress,
+        file=None if isinstance(progress, bool) else progress,
+        leave=False,
+    )
+    for label, chosen in bar:
+        try:
+            with _counted(model) as cost:
+                explanations[label] = _checked(
+                    explain(
+                        model,
+                        inputs_or_text,
+                        tokenizer=tokenizer,
+                        **{"target": target, **chosen},
+                    )
+                )
+            costs[label] = cost
+        except LrpHooksError as error:
+            failures[label] = str(error)
+    if not explanations:
+        reasons = " ".join(f"{label}: {why}" for label, why in failures.items())
+        raise ArgumentError(f"none of the methods works on this input. {reasons}")
+    notes = {
+        label: " ".join(found.verdicts)
+        for label, found in explanations.items()
+        if isinstance(found, SelfJudging)
+    }
+    return Comparison(explanations, costs, failures, notes)
+
+
+def _options(
+    methods: Sequence[str] | Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    """Return the options of each method by its label.
+
+    Returns:
+        ``{label: options}``, each with its ``"method"``.
+
+    Raises:
+        ArgumentError: If there is none, or one that does not exist.
+    """
+    named = dict(methods) if isinstance(methods, Mapping) else _by_name(methods)
+    if not named or not all(isinstance(own, Mapping) for own in named.values()):
+        raise ArgumentError(
+            f"methods={methods!r} must be a list of at least one name, such as "
+            f"{list(explainers.COMPARED[:3])}, or {{label: options}}."
+        )
+    options = {label: {"method": label, **chosen} for label, chosen in named.items()}
+    for chosen in options.values():
+        own = {k: v for k, v in chosen.items() if k not in {"method", "target"}}
+        explainers.named(chosen["method"]).check_options(own)
+    return options
+
+
+def _by_name(methods: object) -> dict[str, dict[str, Any]]:
+    """Return no options for each name; nothing at all for what is no list of names."""
+    listed = isinstance(methods, Iterable) and not isinstance(methods, str)
+    names = list(methods) if listed else []  # type: ignore[call-overload]
+    whole = all(isinstance(name, str) for name in names)
+    return {name: {} for name in names} if whole else {}
+
+
+def _checked(explanation: Explanation) -> Explanation:
+    """Refuse scores that cannot stand beside others.
+
+    Returns:
+        The explanation.
+
+    Raises:
+        ArgumentError: If they are not one number a token.
+    """
+    if not isinstance(explanation.scores, Tensor) or explanation.scores.ndim != 2:
+        raise ArgumentError("its scores are not [B, T]; compare() shows tokens.")
+    return explanation
+
+
+@contextmanager
+def _counted(model: nn.Module) -> Generator[Cost]:
+    """Count calls and CPU seconds.
+
+    Yields:
+        The cost, complete at the end.
+    """
+    cost = Cost()
+
+    def count(module: nn.Module, args: Any, kwargs: Any) -> None:
+        tensors = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
+        cost.calls += 1
+        cost.sequences += len(tensors[0]) if tensors and tensors[0].ndim else 1
+
+    handle = model.register_forward_pre_hook(count, with_kwargs=True)
+    start = time.process_time()
+    try:
+        yield cost
+    finally:
+        handle.remove()
+        cost.seconds = time.process_time() - start

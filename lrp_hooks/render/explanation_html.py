@@ -1,0 +1,175 @@
+"""Explanations as HTML: scores behind their tokens, pictures, ledgers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..support.text import decimals, escape, reading_direction, signed
+from ..views.explanation import Account, Example, Picture, Strip, View
+from .colour import LEVELS, class_name, level
+from .document import isolated
+from .pictures import data_url, pixels
+
+__all__ = ["explanation_html", "strip_html"]
+
+MOST_CELLS = 1024
+"""Scores of an image that can be pointed at, so that a page stays small."""
+
+
+def explanation_html(shown: View) -> str:
+    """Write an explanation.
+
+    Args:
+        shown: What there is to show.
+
+    Returns:
+        The legend and all examples, a part of a `styled` fragment.
+    """
+    places = decimals(shown.scale)
+    examples = "".join(_example(e, shown.scale, places) for e in shown.examples)
+    parts = (part for example in shown.examples for part in example.parts)
+    has_tokens = any(isinstance(part, Strip) for part in parts)
+    return (
+        f'<div><p><span class="soft">method</span> {isolated(shown.method)}</p>'
+        f"{_legend(shown.scale, places)}{_NUMBERS * has_tokens}{examples}</div>"
+    )
+
+
+# A switch that needs no script and no pointer.
+_NUMBERS = (
+    '<details class="numbers soft"><summary>numbers</summary>'
+    "each score stands behind its token</details>"
+)
+
+
+def _legend(scale: float, places: int) -> str:
+    """Return the colours with the numbers that they stand for."""
+    steps = "".join(
+        f'<span class="step {class_name(step)}"></span>'
+        for step in range(-LEVELS, LEVELS + 1)
+    )
+    return (
+        f'<p class="soft">against {signed(-scale, places)} {steps} '
+        f"{signed(scale, places)} for the target</p>"
+    )
+
+
+def _example(example: Example, scale: float, places: int) -> str:
+    """Return one example: what was explained, its scores, its ledger."""
+    parts = "".join(
+        strip_html(part, scale, places)
+        if isinstance(part, Strip)
+        else _picture(part, scale, places)
+        for part in example.parts
+    )
+    terms = {"prediction": example.prediction, "target": example.target}
+    head = "".join(
+        f'<span class="soft">{term}</span> {isolated(name)} '
+        for term, name in terms.items()
+        if name or term == "target"
+    )
+    output = signed(example.output, example.places)
+    return (
+        f'<section><p>{head}<span class="soft">output</span> {output}</p>'
+        f"{parts}{_account(example) if example.account else ''}</section>"
+    )
+
+
+def strip_html(strip: Strip, scale: float, places: int) -> str:
+    """Write a text, each token a span.
+
+    Args:
+        strip: The tokens with their scores.
+        scale: The score of full colour.
+        places: Decimals of the numbers.
+
+    Returns:
+        Paragraphs of a `styled` fragment.
+    """
+    rows = zip(strip.tokens, strip.scores, strip.special, strict=True)
+    spans = " ".join(
+        f'<span class="t {class_name(level(score, scale))}{" s" * special}" dir="auto" '
+        f'title="{signed(score, places)}">{escape(token)}</span>'
+        for token, score, special in rows
+    )
+    words = (t for t, s in zip(strip.tokens, strip.special, strict=True) if not s)
+    direction = reading_direction(words)
+    return f'{_heading(strip.name)}<p class="text" dir="{direction}">{spans}</p>'
+
+
+def _picture(picture: Picture, scale: float, places: int) -> str:
+    """Return an image of scores, beside the picture that it explains."""
+    label = f"heat map from {signed(-scale, places)} to {signed(scale, places)}"
+    heat = data_url(pixels(picture.scores, scale, picture.image))
+    parts = f'<img alt="{label}" src="{heat}">{_cells(picture, places)}'
+    shown = f'<span class="picture">{parts}</span>'
+    if picture.image is not None:
+        seen = f'<img alt="what was explained" src="{data_url(picture.image)}">'
+        shown = f'<span class="picture">{seen}</span> {shown}'
+    return f"{_heading(picture.name)}<p>{shown}</p>"
+
+
+def _cells(picture: Picture, places: int) -> str:
+    """Return the number of each score, to be pointed at, unless there are many."""
+    if picture.scores.numel() > MOST_CELLS:
+        return ""
+    cells = "".join(
+        f'<span title="{signed(value, places)}"></span>'
+        for value in picture.scores.flatten().tolist()
+    )
+    columns = f"grid-template-columns:repeat({picture.scores.shape[1]},1fr)"
+    return f'<span class="cells" style="{columns}">{cells}</span>'
+
+
+def _account(example: Example) -> str:
+    """Return the ledger: a bar for each kind of term, and all sources on demand."""
+    account = example.account
+    assert account is not None
+    places = example.places
+    sums = (
+        ("total", signed(account.total, places)),
+        ("output", signed(example.output, places)),
+        ("error", f"{account.error:.1e}"),
+    )
+    rows = "".join(
+        f'<tr class="sum"><th scope="row">{name}</th><td>{number}</td><td></td></tr>'
+        for name, number in sums
+    )
+    return (
+        f"<table><caption>ledger</caption>{_terms(account.groups, places)}{rows}"
+        f"</table>{_sources(account, places)}"
+    )
+
+
+def _sources(account: Account, places: int) -> str:
+    """Return all sources, folded away."""
+    if not account.sources:
+        return ""
+    return (
+        f'<details><summary class="soft">all {len(account.sources)} sources</summary>'
+        f"<table>{_terms(account.sources, places)}</table></details>"
+    )
+
+
+def _terms(terms: Sequence[tuple[str, float]], places: int) -> str:
+    """Return rows of a name, a number and a bar to the left or right of zero."""
+    largest = max((abs(value) for _, value in terms), default=0.0) or 1.0
+    return "".join(
+        f'<tr><th scope="row">{isolated(name)}</th><td>{signed(value, places)}</td>'
+        f'<td><span class="track">{_bar(value / largest)}</span></td></tr>'
+        for name, value in terms
+    )
+
+
+def _bar(share: float) -> str:
+    """Return a bar; ``share`` is from -1 to 1."""
+    width = min(abs(share), 1.0) * 50
+    left = 50 - width if share < 0 else 50
+    step = class_name(LEVELS if share > 0 else -LEVELS)
+    return (
+        f'<span class="bar {step}" style="left:{left:.2f}%;width:{width:.2f}%"></span>'
+    )
+
+
+def _heading(name: str) -> str:
+    return f'<p class="soft">{isolated(name)}</p>' if name else ""

@@ -1,0 +1,211 @@
+"""Attention maps: the gates of one forward pass, as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .. import render
+from ..errors import ArgumentError, UnsupportedModelError
+from ..views.attention import Example, Layer, Maps
+from .shown import Drawn, Page
+from .words import group
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["AttentionMap", "AttentionMaps", "Tokens"]
+
+
+Tokens = Sequence[str] | Sequence[Sequence[str]] | None
+"""Of one example, or a list for each."""
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMap:
+    """The attention weights of one layer.
+
+    Attributes:
+        module: The qualified name of the module that attended.
+        weights: ``[B, H, Q, K]``: head, query, key; rows sum to 1. In a recording as
+            the model has them, which may fold heads into the batch.
+    """
+
+    module: str
+    weights: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionMaps(Page, Drawn):
+    """All attention maps of one forward pass, in the order in which they were made.
+
+    Attributes:
+        maps: One a layer; an encoder-decoder has those of all its attentions.
+        attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none.
+        tokens: ``B`` lists of tokens with their padding, where the inputs know them.
+    """
+
+    maps: tuple[AttentionMap, ...]
+    attended: Tensor | None = None
+    tokens: Sequence[Sequence[str]] | None = None
+
+    @property
+    def weights(self) -> Tensor:
+        """All maps in one tensor, ``[L, B, H, T, T]``.
+
+        Raises:
+            UnsupportedModelError: If layers differ in shape.
+        """
+        shapes = {tuple(found.weights.shape) for found in self.maps}
+        if len(shapes) != 1:
+            raise UnsupportedModelError(
+                f"the maps have the shapes {', '.join(map(str, sorted(shapes)))} and "
+                "are no single tensor; take them one by one, as in maps[0].weights."
+            )
+        return torch.stack([found.weights for found in self.maps])
+
+    def view(self, tokens: Tokens = None) -> Maps:
+        """Collect what there is to show.
+
+        Args:
+            tokens: See `to_html`.
+
+        Returns:
+            The maps of each example, among its tokens where those are attended to.
+        """
+        return _shown(self.maps, self.attended, self.tokens, tokens)
+
+    def to_html(self, tokens: Tokens = None) -> str:
+        """Render a self-contained page: an image for each head, and layers' means.
+
+        Args:
+            tokens: A list of strings for one example or ``B`` lists, with padding or
+                without. Defaults to ``None``: ``tokens``, or the positions' numbers.
+
+        Returns:
+            An HTML document; special characters of tokens and modules are escaped.
+        """
+        return render.page(self.view(tokens))
+
+    def plot(self, tokens: Tokens = None) -> Figure:
+        """Draw layers by heads.
+
+        Args:
+            tokens: See `to_html`.
+
+        Returns:
+            A matplotlib figure, registered with no window.
+        """
+        return render.figure(self.view(tokens))
+
+    def __len__(self) -> int:
+        """Return the number of maps."""
+        return len(self.maps)
+
+    def __iter__(self) -> Iterator[AttentionMap]:
+        """Go through the maps."""
+        return iter(self.maps)
+
+    def __getitem__(self, layer: int) -> AttentionMap:
+        """Return the map of a layer."""
+        return self.maps[layer]
+
+    def __repr__(self) -> str:
+        """Return one line a map."""
+        lines = [
+            f"  {number:>3}  {list(found.weights.shape)}  {found.module}"
+            for number, found in enumerate(self.maps)
+        ]
+        return "\n".join([f"AttentionMaps: {len(self)} of [B, H, Q, K]", *lines])
+
+
+def _shown(
+    maps: Sequence[AttentionMap],
+    attended: Tensor | None,
+    own: Sequence[Sequence[str]] | None,
+    tokens: Tokens,
+) -> Maps:
+    """Collect what there is to show.
+
+    Args:
+        maps: The maps.
+        attended: Boolean ``[B, T]``, or ``None`` where there is no padding.
+        own: The tokens that the maps know, with their padding.
+        tokens: Those to show instead, see `AttentionMaps.to_html`.
+
+    Returns:
+        What there is to show.
+    """
+    batch, length = len(maps[0].weights), maps[0].weights.shape[-1]
+    if attended is None or tuple(attended.shape) != (batch, length):
+        attended = torch.ones(batch, length, dtype=torch.bool)
+    kept = [row.nonzero().flatten().tolist() for row in attended.cpu()]
+    if tokens is None and all(len(row) == length for row in own or ()):
+        tokens = own
+    named = _named(tokens, kept, length)
+    mine = [_is_own(found, maps, length) for found in maps]
+    return Maps([
+        Example(row, _special(row), _layers(maps, mine, b, kept[b]))
+        for b, row in enumerate(named)
+    ])
+
+
+def _is_own(found: AttentionMap, maps: Sequence[AttentionMap], length: int) -> bool:
+    """Tell self-attention among the tokens from a decoder's, which may be as many."""
+    split = any("encoder" in one.module.split(".") for one in maps)
+    inside = not split or "encoder" in found.module.split(".")
+    return inside and found.weights.shape[-2:] == (length, length)
+
+
+def _layers(
+    maps: Sequence[AttentionMap], own: list[bool], b: int, kept: list[int]
+) -> list[Layer]:
+    layers = []
+    for found, mine in zip(maps, own, strict=True):
+        weights = found.weights[b].detach().cpu().double()
+        if mine:
+            weights = weights[:, kept][:, :, kept]
+        layers.append(Layer(found.module, weights, mine))
+    return layers
+
+
+def _named(tokens: Tokens, kept: list[list[int]], length: int) -> list[list[str]]:
+    """Return the tokens of each example, without padding.
+
+    Raises:
+        ArgumentError: If tokens do not fit the maps.
+    """
+    if tokens is None:
+        return [[str(t) for t in row] for row in kept]
+    rows = [tokens] if all(isinstance(token, str) for token in tokens) else tokens
+    if isinstance(tokens, str) or any(isinstance(row, str) for row in rows):
+        raise ArgumentError(
+            "tokens must be a list of strings for one example, or one list for each, "
+            f"got {tokens!r:.60}."
+        )
+    if len(rows) != len(kept):
+        raise ArgumentError(
+            f"tokens holds {len(rows)} lists for {len(kept)} examples; pass one list "
+            "for each."
+        )
+    named = []
+    for b, (row, positions) in enumerate(zip(rows, kept, strict=True)):
+        if len(row) not in {length, len(positions)}:
+            raise ArgumentError(
+                f"tokens has {len(row)} tokens for example {b}, but its maps have "
+                f"{length} positions, {len(positions)} without padding; pass one token "
+                "for each."
+            )
+        whole = len(row) == length
+        named.append([str(row[t]) for t in positions] if whole else list(map(str, row)))
+    return named
+
+
+def _special(tokens: list[str]) -> list[bool]:
+    """Tell special tokens by their look."""
+    # Where no mark joins tokens, each is a word of its own.
+    return group([tokens], length=len(tokens), mark="").special[0]

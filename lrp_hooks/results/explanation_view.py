@@ -1,0 +1,175 @@
+"""What there is to show of an explanation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import ArgumentError
+from ..render.pictures import backgrounds
+from ..views.explanation import Account, Example, Picture, Strip, View
+from .ledger import Ledger
+
+__all__ = ["method_of", "view"]
+
+
+class Explained(Protocol):
+    """What is shown of an explanation; its fields are those of `Explanation`."""
+
+    scores: Tensor | dict[str, Tensor]
+    output: Tensor
+    method: str
+    tokens: list[list[str]] | None
+    attended: Tensor | None
+    images: Tensor | None
+    meta: dict[str, Any]
+
+    @property
+    def targets(self) -> list[str]:
+        """The explained target of each example."""
+
+
+def view(explanation: Explained) -> View:
+    """Collect what there is to show.
+
+    Args:
+        explanation: Of any explainer.
+
+    Returns:
+        Plain numbers and strings, none of them escaped yet.
+    """
+    tensors = _tensors(explanation)
+    shown = _pictures(explanation)
+    outputs = explanation.output.detach().flatten().tolist()
+    accounts = _accounts(explanation)
+    predictions = explanation.meta.get("prediction")
+    examples = [
+        Example(
+            target=target,
+            output=outputs[b],
+            parts=[
+                _part(explanation, name, s, b, shown) for name, s in tensors.items()
+            ],
+            account=accounts[b] if accounts else None,
+            prediction=predictions[b] if predictions else "",
+        )
+        for b, target in enumerate(explanation.targets)
+    ]
+    return View(method_of(explanation), _scale(examples), examples)
+
+
+def method_of(explanation: Explained) -> str:
+    """Name what explained.
+
+    Args:
+        explanation: Of any explainer.
+
+    Returns:
+        The method, with its rule set where it has one.
+    """
+    rules = explanation.meta.get("rules")
+    return f"{explanation.method} ({rules})" if rules else explanation.method
+
+
+def _tensors(explanation: Explained) -> dict[str, Tensor]:
+    """Return the scores by name, ``""`` for the name of a single tensor.
+
+    Raises:
+        ArgumentError: If they have a shape that cannot be shown.
+    """
+    scores = explanation.scores
+    named = {"": scores} if isinstance(scores, Tensor) else scores
+    for name, tensor in named.items():
+        if tensor.dim() not in {1, 2, 3}:
+            where = f" of {name!r}" if name else ""
+            raise ArgumentError(
+                f"scores{where} have the shape {list(tensor.shape)}; [B], [B, T] and "
+                "[B, H, W] can be shown. Sum over the other dimensions first."
+            )
+    return {name: tensor.detach().cpu() for name, tensor in named.items()}
+
+
+def _pictures(explanation: Explained) -> list[Tensor] | None:
+    """Return the pictures to lay images of scores over, if there are any."""
+    if explanation.images is None:
+        return None
+    return backgrounds(explanation.images, len(explanation.output))
+
+
+def _part(
+    explanation: Explained,
+    name: str,
+    scores: Tensor,
+    b: int,
+    pictures: list[Tensor] | None,
+) -> Strip | Picture:
+    """Return the scores of one example, read at one tensor."""
+    if scores.dim() == 3:
+        return Picture(name, scores[b], None if pictures is None else pictures[b])
+    row = scores[b].reshape(-1)
+    tokens, longest = _tokens(explanation, b, len(row))
+    flags = explanation.meta.get("special")
+    special = flags[b] if flags else []
+    shown = [t for t in range(len(row)) if t < len(tokens) or t >= longest]
+    attended = explanation.attended
+    if attended is not None and attended.shape == scores.shape:
+        shown = [t for t in shown if attended[b, t]]
+    return Strip(
+        name,
+        tokens=[_label(explanation, tokens, longest, t) for t in shown],
+        scores=[float(row[t]) for t in shown],
+        special=[t < len(tokens) and t < len(special) and special[t] for t in shown],
+    )
+
+
+def _label(explanation: Explained, tokens: list[str], longest: int, t: int) -> str:
+    """Return a token, or the name of a column behind all tokens."""
+    extra = explanation.meta.get("extra", [])
+    if t < len(tokens):
+        return tokens[t]
+    return str(extra[t - longest]) if 0 <= t - longest < len(extra) else str(t)
+
+
+def _tokens(explanation: Explained, b: int, length: int) -> tuple[list[str], int]:
+    """Return the tokens of an example, and how many the longest example has."""
+    if explanation.tokens is not None:
+        longest = max(map(len, explanation.tokens))
+        if longest <= length:
+            return explanation.tokens[b], longest
+    return [str(t) for t in range(length)], length
+
+
+def _accounts(explanation: Explained) -> list[Account] | None:
+    """Return the ledger of each example, if the explanation has a ledger."""
+    ledger: Ledger | None = getattr(explanation, "ledger", None)
+    if ledger is None:
+        return None
+    inputs = "inputs" if explanation.tokens is None else "tokens"
+    groups = _rows({
+        inputs if k == "inputs" else k: v for k, v in ledger.groups.items()
+    })
+    sources = _rows(ledger.sources) or [[] for _ in groups]
+    totals, errors = ledger.total.tolist(), ledger.error.tolist()
+    return [Account(*row) for row in zip(groups, sources, totals, errors, strict=True)]
+
+
+def _rows(columns: Mapping[str, Tensor]) -> list[list[tuple[str, float]]]:
+    """Return the named numbers of each example."""
+    numbers = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return [list(zip(columns, row, strict=True)) for row in numbers]
+
+
+def _scale(examples: list[Example]) -> float:
+    """Return the largest finite absolute score."""
+    largest = 0.0
+    for part in (part for example in examples for part in example.parts):
+        if isinstance(part, Picture):
+            finite = part.scores[torch.isfinite(part.scores)].abs()
+            largest = max(largest, float(finite.max()) if finite.numel() else 0.0)
+        else:
+            largest = max([largest, *(abs(s) for s in part.scores if math.isfinite(s))])
+    return largest

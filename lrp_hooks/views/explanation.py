@@ -1,0 +1,112 @@
+"""Explanations: the scores of each example, what was explained, and its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..support.text import decimals
+
+__all__ = ["Account", "Example", "Picture", "Sheet", "Strip", "View"]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """A row of tokens with their scores; padding is left out.
+
+    Args:
+        name: The tensor that was read, or ``""`` if there is just one.
+        tokens: The tokens, or the positions' numbers where tokens are unknown.
+        scores: One number for each token.
+        special: Is the token a special one?
+    """
+
+    name: str
+    tokens: list[str]
+    scores: list[float]
+    special: list[bool]
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image of scores.
+
+    Args:
+        name: The tensor that was read, or ``""`` if there is just one.
+        scores: ``[H, W]``.
+        image: The picture that they explain, bytes ``[H', W', 3]``, if it is known.
+    """
+
+    name: str
+    scores: Tensor
+    image: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Account:
+    """One example's ledger.
+
+    Args:
+        groups: The terms by kind, each a name and a number.
+        sources: All sources, each a name and a number.
+        total: Inputs and sources together.
+        error: The relative part of the output that is not accounted for.
+    """
+
+    groups: list[tuple[str, float]]
+    sources: list[tuple[str, float]]
+    total: float
+    error: float
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example of the batch.
+
+    Args:
+        target: The name of what was explained.
+        output: The explained scalar.
+        parts: The scores, one part for each tensor that was read.
+        account: The ledger, if there is one.
+        prediction: What the model says, if that is known.
+    """
+
+    target: str
+    output: float
+    parts: list[Strip | Picture]
+    account: Account | None
+    prediction: str = ""
+
+    @property
+    def places(self) -> int:
+        """How many decimals the output and the terms of the ledger need."""
+        terms = self.account.groups if self.account else []
+        return decimals(max(abs(x) for x in (self.output, *(x for _, x in terms))))
+
+
+@dataclass(frozen=True)
+class View:
+    """An explanation, ready to be shown.
+
+    Args:
+        method: The explainer's name, with its rule set.
+        scale: The largest absolute score of all examples.
+        examples: One for each example of the batch.
+    """
+
+    method: str
+    scale: float
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Explanations below each other, each with its own scale.
+
+    Args:
+        views: The explanations.
+    """
+
+    views: Sequence[View]

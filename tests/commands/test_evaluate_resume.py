@@ -1,0 +1,204 @@
+"""``lrp-hooks evaluate`` goes on where it was stopped, and leaves nothing behind."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pandas
+import pytest
+
+from lrp_hooks import cli
+
+WORDS = "a gripping funny dull film with weak strong plot and no end at all".split()
+ROWS = 40
+SECONDS = 120
+# Portions of one text each, so that there are many.
+OPTIONS = ["--methods", "lrp,random_baseline", "--metrics", "activation,aopc"]
+OPTIONS += ["--chunk", "1"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Forty short sentences with labels."""
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices(WORDS, k=draw.randint(3, 9))) for _ in range(ROWS)]
+    path = tmp_path_factory.mktemp("data") / "rows.csv"
+    pandas.DataFrame({"text": texts, "label": [0, 1] * (ROWS // 2)}).to_csv(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """What an uninterrupted evaluation leaves."""
+    folder = tmp_path_factory.mktemp("whole")
+    more = ["--data", str(data), *OPTIONS, "--out", str(folder)]
+    assert cli.main(["evaluate", *more]) == 0
+    return folder
+
+
+def assert_same_results(folder, whole):
+    files = [
+        sorted(path.name for path in place.rglob("*")) for place in (folder, whole)
+    ]
+    assert files[0] == files[1]
+    for name in ("results.parquet", "config.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    ours, theirs = (
+        json.loads((place / "summary.json").read_text()) for place in (folder, whole)
+    )
+    for key in ("summary", "fractions", "skipped", "failures", "shown"):
+        assert ours[key] == theirs[key]
+
+
+def stamps(folder):
+    """Which portions are there, and which files they are."""
+    found = {}
+    for path in folder.glob("parts/0*.json"):
+        status = path.stat()
+        found[path.name] = (status.st_ino, status.st_mtime_ns)
+    return found
+
+
+# Starts the command again and again, and quickly: by fork, after all imports.
+STARTER = """
+import json, os, signal, sys
+import pandas, pyarrow.parquet, torch
+from lrp_hooks import cli
+from lrp_hooks.commands import evaluate
+torch.set_num_threads(1)
+# What a parent ignores (nohup, a job in the background) its children ignore too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+print("ready", flush=True)
+for line in sys.stdin:
+    errors, arguments = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        sys.exit(cli.main(arguments))
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Starter:
+    """Runs the command in processes of their own, one after the other."""
+
+    def __init__(self, pipes, errors):
+        self.pipes, self.errors = pipes, errors
+        assert pipes.stdout.readline() == "ready\n"
+
+    def start(self, *arguments):
+        line = json.dumps([str(self.errors), list(map(str, arguments))])
+        print(line, file=self.pipes.stdin, flush=True)
+        return int(self.pipes.stdout.readline())
+
+    def wait(self):
+        """Return the exit code, or less than 0 for a signal."""
+        return int(self.pipes.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory):
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as pipes:
+        yield Starter(pipes, tmp_path_factory.mktemp("starter") / "errors")
+        pipes.stdin.close()
+
+
+def children(process):
+    return Path(f"/proc/{process}/task/{process}/children").read_text("ascii").split()
+
+
+def until(condition, process):
+    """Wait for what a process is to do; fail if it has ended or takes too long."""
+    end = time.monotonic() + SECONDS
+    while True:
+        alive = Path(f"/proc/{process}").exists()
+        if condition():
+            return
+        if not alive or time.monotonic() > end:
+            with suppress(ProcessLookupError):
+                os.killpg(process, signal.SIGKILL)
+            pytest.fail(f"the process {'takes too long' if alive else 'has ended'}")
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("sent", "early", "code", "then"),
+    [
+        (signal.SIGINT, True, 130, 1),  # while workers import what they need
+        (signal.SIGINT, False, 130, 2),
+        (signal.SIGKILL, False, -signal.SIGKILL, 1),
+    ],
+)
+def test_workers(run, starter, data, whole, tmp_path, sent, early, code, then):
+    more = ["evaluate", "--data", data, *OPTIONS, "--out", tmp_path]
+    process = starter.start(*more, "--workers", 2)
+    if early:
+        until(lambda: len(children(process)) >= 3, process)
+    else:
+        until(lambda: stamps(tmp_path), process)
+    for worker in children(process) if early else ():
+        time.sleep(0.5)
+        os.kill(int(worker), signal.SIGINT)  # they never hear of it
+    (os.killpg if sent == signal.SIGINT else os.kill)(process, sent)
+    assert starter.wait() == code
+    with pytest.raises(ProcessLookupError):  # no process of its session is left
+        for _ in range(200):
+            os.killpg(process, 0)
+            time.sleep(0.05)
+    said = "lrp-hooks: stopped; files are whole or not there\n"
+    assert code < 0 or starter.errors.read_text() == said
+    kept = stamps(tmp_path)
+    assert len(kept) < ROWS
+    assert not (tmp_path / "results.parquet").exists()
+    assert run(*more, "--workers", then)[::2] == (0, "")
+    assert kept.items() <= stamps(tmp_path).items()
+    assert_same_results(tmp_path, whole)
+
+
+def moved_on(folder, before, latest):
+    """Make a condition: there are other portions, or all, or it is later than that."""
+
+    def condition():
+        count = len(stamps(folder))
+        return count != before or count == ROWS or time.monotonic() > latest
+
+    return condition
+
+
+def test_killed_ten_times_at_random_moments(starter, data, whole, tmp_path):
+    more = ["evaluate", "--data", data, *OPTIONS, "--out", tmp_path]
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    kept, kills, draw = {}, 0, random.Random(seed)
+    while kills < 10:
+        process, latest = starter.start(*more), time.monotonic() + draw.uniform(0, 2)
+        # Half of the kills come at any moment, half after some more portions.
+        until(moved_on(tmp_path, len(kept), math.inf if kills % 2 else latest), process)
+        time.sleep(draw.uniform(0, 0.2))
+        with suppress(ProcessLookupError):  # it may be done already
+            os.kill(process, signal.SIGKILL)
+        code = starter.wait()
+        assert code in {0, -signal.SIGKILL}
+        kills += code != 0
+        now = stamps(tmp_path)
+        assert kept.items() <= now.items()  # what is there is not written again
+        kept = now
+    starter.start(*more)
+    assert starter.wait() == 0
+    assert kept.items() <= stamps(tmp_path).items()
+    assert_same_results(tmp_path, whole)
