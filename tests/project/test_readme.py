@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import lrp_hooks
 from examples_in_text import assert_same_output, blocks, examples
 from lrp_hooks import cli
 
@@ -22,10 +23,12 @@ def test_it_is_short():
     assert len(README.splitlines()) <= 250
 
 
-def test_it_is_cited_as_the_citation_file_says():
-    (here,) = re.findall(r"version = \{(.*?)\}", README)
-    there = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert f"\nversion: {here}\n" in there
+def test_documents_name_the_version_of_the_package():
+    version = lrp_hooks.__version__
+    assert f"version = {{{version}}}" in README
+    for name, line in (("CITATION.cff", "version: {}\n"), ("CHANGELOG.md", "## [{}]")):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert "\n" + line.format(version) in text, name
 
 
 def test_every_python_block_shows_its_output():
