@@ -15,7 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 HERE = Path(__file__).resolve().parent
-PAGES = sorted(HERE.glob("*.md")) + sorted(HERE.glob("tutorials/*.md"))
+PAGES = [
+    page
+    for part in (".", "tutorials", "systems")
+    for page in sorted((HERE / part).glob("*.md"))
+]
 CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -46,7 +46,18 @@ def add_help(app, docname, source):
     top = command_parser()
     (commands,) = [each for each in top._actions if each.choices]
     for name, parser in commands.choices.items():
-        source[0] += f"\n## {name}\n\n```text\n{parser.format_help()}```\n"
+        source[0] += f"\n### {name}\n\n```text\n{parser.format_help()}```\n"
+
+
+def name_outside(app, docname, source):
+    """Name the repository's files that pages link to; the site has none of them."""
+    folder = posixpath.dirname(f"docs/{docname}")
+
+    def named(link):
+        path = posixpath.normpath(posixpath.join(folder, link[2]))
+        return link[0] if path.startswith("docs/") else f"{link[1]} (`{path}`)"
+
+    source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)\)", named, source[0])
 
 
 def escape_bars(app, what, name, obj, options, lines):
@@ -83,6 +94,7 @@ def write_math(translator, node, block):
 def setup(app):
     """Tell Sphinx about the functions above."""
     app.connect("source-read", add_help)
+    app.connect("source-read", name_outside)
     app.connect("autodoc-process-docstring", escape_bars)
     app.connect("doctree-resolved", frame_pages)
     app.add_html_math_renderer(

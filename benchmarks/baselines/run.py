@@ -10,18 +10,18 @@ import torch
 from ..cost.cases import cases, load_config
 from ..cost.methods import FORWARD
 from ..cost.report import put, table, time_ratio
-from ..cost.run import ROOT, measure_time, parse_arguments, save, start
+from ..cost.run import measure_time, parse_arguments, save, start
 from .methods import GAE, MAPS, ROLLOUT, lime_seconds
 
 CONFIG = Path(__file__).with_name("config.json")
 RESULTS = Path(__file__).with_name("results.json")
-README = ROOT / "benchmarks" / "README.md"
+README = Path(__file__).with_name("README.md")
 MOST_FORWARDS, MOST_SECONDS = 2.5, 1.0
 Results = dict[str, Any]
 
 
 def main() -> None:
-    """Run what the results lack, save, and rewrite the table in the README."""
+    """Run what the results lack, save, and rewrite the table in this folder's page."""
     arguments = parse_arguments(__doc__)
     config = load_config(arguments.quick, CONFIG)
     torch.set_num_threads(config["threads"])

@@ -1,4 +1,4 @@
-"""Turn results into the tables of the READMEs: ``python -m benchmarks.cost.report``."""
+"""Turn results into the tables of the pages: ``python -m benchmarks.cost.report``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.json")
 MAIN = attribute_name("conservative")
 MEBIBYTE = 2**20
+WORST = 3  # cases that the README shows
 FORWARD_TARGET = "bert-base 1x128"
 MEMORY_NOTE = "Peak memory over the loaded model:"
 
@@ -22,7 +23,7 @@ Results = dict[str, Any]
 
 
 def main() -> None:
-    """Rewrite the tables of both READMEs."""
+    """Rewrite the tables of both pages."""
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
     for path, name, table in documents(results):
         text = put(path.read_text(encoding="utf-8"), name, table)
@@ -41,7 +42,7 @@ def documents(results: Results) -> list[tuple[Path, str, str]]:
     """
     return [
         (ROOT / "README.md", "cost-summary", summary(results)),
-        (ROOT / "benchmarks" / "README.md", "cost", details(results)),
+        (Path(__file__).with_name("README.md"), "cost", details(results)),
     ]
 
 
@@ -67,7 +68,15 @@ def put(text: str, name: str, content: str) -> str:
 
 
 def summary(results: Results) -> str:
-    """Write the default rule set's cost, for the main README."""
+    """Write where the default rule set is dearest, for the main README.
+
+    Args:
+        results: What a run saved.
+
+    Returns:
+        A table of the cases with the largest CPU time of Gradient x Input, how often
+        each target was met, and where the numbers were taken.
+    """
     columns = {
         "CPU time, forward passes": lambda entry: time_ratio(entry, MAIN, FORWARD),
         "CPU time, of Gradient x Input": lambda entry: time_ratio(
@@ -75,12 +84,20 @@ def summary(results: Results) -> str:
         ),
         "peak memory, of Gradient x Input": lambda entry: peak_ratio(entry, MAIN),
     }
-    parts = [table(results, columns), targets(results), environment(results)]
+    cases = results["cases"]
+    by_cost = sorted(cases, key=lambda name: against_gradient(MAIN)(cases[name]))
+    dearest = {name: cases[name] for name in by_cost[: -WORST - 1 : -1]}
+    parts = [
+        f"The {len(dearest)} dearest of {len(cases)} cases:",
+        table({"cases": dearest}, columns),
+        targets(results),
+        environment(results),
+    ]
     return "\n\n".join(parts)
 
 
 def details(results: Results) -> str:
-    """Write every method's cost, for the benchmarks' README."""
+    """Write every method's cost, for this folder's page."""
     rules = [attribute_name(name) for name in results["config"]["rules"]]
     time = {
         "forward, s": lambda entry: min(entry["seconds"][FORWARD]),

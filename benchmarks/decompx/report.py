@@ -1,4 +1,4 @@
-"""Turn results into the tables of the READMEs: ``python -m benchmarks.decompx.report``.
+"""Turn results into the tables of the pages: ``python -m benchmarks.decompx.report``.
 
 The published implementation runs on transformers 4.18 to 4.30 alone, so its figures
 were taken apart from these, on the same kind of machine and model: BERT-base with two
@@ -17,7 +17,10 @@ from ..cost.methods import FORWARD
 from .methods import ONE_CLASS, TWO_CLASSES, forward_path
 
 RESULTS = Path(__file__).with_name("results.json")
-BENCHMARKS = report.ROOT / "benchmarks" / "README.md"
+PAGES = (
+    Path(__file__).with_name("README.md"),
+    report.ROOT / "docs" / "systems" / "decompx.md",
+)
 PUBLISHED = {32: (24, 195), 64: (58, 732), 128: (163, 2008)}
 """Tokens: forward passes of time, MiB of memory."""
 TARGETS = {
@@ -31,9 +34,9 @@ Entry = dict[str, Any]
 
 
 def main() -> None:
-    """Rewrite the table of both READMEs."""
+    """Rewrite the table of both pages."""
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    for path in (report.ROOT / "README.md", BENCHMARKS):
+    for path in PAGES:
         text = report.put(path.read_text(encoding="utf-8"), "decompx", table(results))
         path.write_text(text, encoding="utf-8")
         print(path.relative_to(report.ROOT))

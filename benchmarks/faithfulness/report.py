@@ -1,4 +1,4 @@
-"""Rewrite all tables in both READMEs: ``python -m benchmarks.faithfulness.report``."""
+"""Rewrite all tables of results: ``python -m benchmarks.faithfulness.report``."""
 
 from __future__ import annotations
 
@@ -15,26 +15,34 @@ from .search import report as search
 from .text import report as text
 from .vision import report as vision
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "README.md"
-FRONT = BENCHMARKS.parents[1] / "README.md"
-TABLES: dict[str, tuple[Path, Path, Callable[[Any], str]]] = {
-    "faithfulness": (FRONT, text.RESULTS, text.summary),
-    "faithfulness-text": (BENCHMARKS, text.RESULTS, text.table),
-    "faithfulness-search": (BENCHMARKS, search.RESULTS, search.table),
-    "faithfulness-vision": (BENCHMARKS, vision.RESULTS, vision.table),
-    "faithfulness-molecules": (BENCHMARKS, molecules.RESULTS, molecules.table),
-    "faithfulness-chemistry": (BENCHMARKS, chemistry.RESULTS, chemistry.table),
-    "faithfulness-plausibility": (BENCHMARKS, plausibility.RESULTS, plausibility.table),
+HERE = Path(__file__).resolve().parent
+TUTORIAL = HERE.parents[1] / "docs" / "tutorials" / "evaluation.md"
+Table = tuple[Path, Path, Callable[[Any], str]]
+
+
+def _page(report: Any) -> Table:
+    """Return where a report's table stands: on the page beside its results."""
+    return report.RESULTS.with_name("README.md"), report.RESULTS, report.table
+
+
+TABLES: dict[str, Table] = {
+    "faithfulness": (TUTORIAL, text.RESULTS, text.summary),
+    "faithfulness-text": _page(text),
+    "faithfulness-search": _page(search),
+    "faithfulness-vision": _page(vision),
+    "faithfulness-molecules": _page(molecules),
+    "faithfulness-chemistry": _page(chemistry),
+    "faithfulness-plausibility": _page(plausibility),
 }
-"""The README that a table stands in, its results, and how it is written."""
+"""The page that a table stands in, its results, and how it is written."""
 
 
 def main() -> None:
     """Rewrite the tables."""
-    for name, (readme, results, table) in TABLES.items():
+    for name, (path, results, table) in TABLES.items():
         content = table(json.loads(results.read_text(encoding="utf-8")))
-        page = readme.read_text(encoding="utf-8")
-        readme.write_text(put(page, name, content), encoding="utf-8")
+        page = path.read_text(encoding="utf-8")
+        path.write_text(put(page, name, content), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Turn results into the README's table: ``python -m benchmarks.generation.report``."""
+"""Turn results into this folder's page: ``python -m benchmarks.generation.report``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .methods import (
 )
 
 RESULTS = Path(__file__).with_name("results.json")
-BENCHMARKS = report.ROOT / "benchmarks" / "README.md"
+README = Path(__file__).with_name("README.md")
 BASES = (BACKWARDS, LAST_LOGITS, INSTRUMENTED)
 TIME_LIMIT, PEAK_LIMIT = 1.2, 1.5
 Results = dict[str, Any]
@@ -25,13 +25,11 @@ Entry = dict[str, Any]
 
 
 def main() -> None:
-    """Rewrite the table of the benchmarks' README."""
+    """Rewrite the table."""
     results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    text = report.put(
-        BENCHMARKS.read_text(encoding="utf-8"), "generation", table(results)
-    )
-    BENCHMARKS.write_text(text, encoding="utf-8")
-    print(BENCHMARKS.relative_to(report.ROOT))
+    text = report.put(README.read_text(encoding="utf-8"), "generation", table(results))
+    README.write_text(text, encoding="utf-8")
+    print(README.relative_to(report.ROOT))
 
 
 def table(results: Results) -> str:

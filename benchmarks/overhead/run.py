@@ -28,7 +28,7 @@ from ..cost.methods import Batch, Call, gradient_x_input
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
-README = HERE.parent / "README.md"
+README = HERE / "README.md"
 LIMIT = 1.03
 
 
@@ -103,7 +103,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure, save, and rewrite the table in the benchmarks' README."""
+    """Measure, save, and rewrite the table in this folder's page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--report", action="store_true", help="only rewrite the table")
     if not parser.parse_args().report:

@@ -1,4 +1,4 @@
-"""Turn results into the benchmarks' README: ``python -m benchmarks.relp.report``."""
+"""Turn results into this folder's page: ``python -m benchmarks.relp.report``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from ..cost.report import put
 
 RESULTS = Path(__file__).with_name("results.json")
-README = Path(__file__).resolve().parents[1] / "README.md"
+README = Path(__file__).with_name("README.md")
 Results = dict[str, Any]
 Entry = dict[str, Any]
 

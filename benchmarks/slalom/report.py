@@ -1,4 +1,4 @@
-"""Turn results into the benchmarks' README: ``python -m benchmarks.slalom.report``."""
+"""Turn results into this folder's page: ``python -m benchmarks.slalom.report``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..cost.report import put
 from .ranks import sign_test
 
 RESULTS = Path(__file__).with_name("results.json")
-README = Path(__file__).resolve().parents[1] / "README.md"
+README = Path(__file__).with_name("README.md")
 KINDS = ("deletion", "short")
 LABELS = {
     "slalom": "**SLALOM, default**",

@@ -1,6 +1,5 @@
 import json
 
-from benchmarks.cost import report as cost_report
 from benchmarks.cost.methods import methods_of
 from benchmarks.decompx import report, run
 from benchmarks.decompx.methods import ONE_CLASS, TWO_CLASSES
@@ -39,10 +38,10 @@ def test_the_table_shows_medians_and_what_is_missed():
     assert "80 of at most 70 (32 tokens: missed) MiB" in table
 
 
-def test_the_readmes_show_the_committed_results():
+def test_the_pages_show_the_committed_results():
     results = json.loads(run.RESULTS.read_text(encoding="utf-8"))
     assert results["config"] == json.loads(run.CONFIG.read_text(encoding="utf-8"))
-    for path in (cost_report.ROOT / "README.md", report.BENCHMARKS):
+    for path in report.PAGES:
         assert report.table(results) in path.read_text(encoding="utf-8")
 
 

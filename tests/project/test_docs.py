@@ -17,11 +17,18 @@ from examples_in_text import assert_same_output, blocks, examples
 from lrp_hooks import captum, explainers, faithfulness, rules
 from lrp_hooks.commands.arguments import command_parser
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 BUILD = runpy.run_path(str(DOCS / "build.py"))
 PAGES = {page.relative_to(DOCS).as_posix(): page for page in BUILD["PAGES"]}
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)")
 PICTURES = {".html", ".png", ".svg"}
+CODE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
+SOURCES = sorted(
+    path.relative_to(ROOT)
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/**/*.md")
+    for path in ROOT.glob(pattern)
+)
 EXTRAS = ("furo", "myst_parser", "sphinx")
 
 
@@ -59,6 +66,27 @@ def test_tutorials_have_code():
     for name, page in PAGES.items():
         languages = {kind for kind, _ in blocks(page.read_text(encoding="utf-8"))}
         assert "python" in languages or not name.startswith("tutorials/")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_links_between_sources_lead_somewhere(path):
+    """As read in the repository, where a page is its Markdown file."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    for name, link in re.findall(r"(!?\[[^\]]*\])\(([^)\s]+)\)", CODE.sub("", text)):
+        parts = urlsplit(link)
+        if is_outside(link) or (name.startswith("!") and path.parts[0] == "docs"):
+            continue  # a page's pictures are made where it runs
+        target = (ROOT / path).parent / parts.path if parts.path else ROOT / path
+        assert target.exists(), link
+        assert not parts.fragment or parts.fragment in anchors(target), link
+        assert name != "[]", f"{link} has no text"
+
+
+def anchors(path):
+    """Return what can be linked to in a Markdown file: its headings."""
+    text = CODE.sub("", path.read_text(encoding="utf-8"))
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in headings}
 
 
 def test_code_works_in_the_folder_it_is_given(tmp_path):

@@ -76,7 +76,7 @@ def parts(run: Run) -> list[str]:
     """
     data = run["data"]
     about = ", ".join(f"{count} {name}" for name, count in data.items())
-    found = [f"#### {run['config']['title']}", f"Texts: {about}."]
+    found = [f"## {run['config']['title']}", f"Texts: {about}."]
     for sign in run["config"]["signs"]:
         found += [f"{sign.capitalize()} scores:", scores(run, sign)]
     if run["orderings"]:
