@@ -66,7 +66,9 @@ class Subject:
     def embeddings(self) -> dict[str, nn.Module]:
         """The modules that look up ids, the one that the model names itself first."""
         kinds = (nn.Embedding, nn.EmbeddingBag)
-        found = {n: m for n, m in self.modules.items() if isinstance(m, kinds)}
+        found: dict[str, nn.Module] = {
+            n: m for n, m in self.modules.items() if isinstance(m, kinds)
+        }
         own = self.input_embedding
         if own is None:
             return found

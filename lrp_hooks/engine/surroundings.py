@@ -116,8 +116,8 @@ class Surroundings:
         """
         parameters = list(model.named_parameters())
         constants, storages = _named(model, parameters)
-        kinds = {nn.Parameter, *(type(p) for _, p in parameters)}
-        suspects: set[type] = {list, tuple, *kinds}
+        kinds: set[type] = {type(p) for _, p in parameters}
+        suspects = kinds | {list, tuple, nn.Parameter}
         holders = [
             (f"{prefix}." if prefix else "", module._parameters)
             for prefix, module in model.named_modules()
