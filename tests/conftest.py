@@ -11,10 +11,14 @@ import torch
 from hypothesis import settings
 
 import lrp_hooks
+import shared_models
+from explorer_server import serving
 from lrp_hooks import cli
 from lrp_hooks.attribution import instrument
+from lrp_hooks.commands import explain as explain_command
 from lrp_hooks.engine import registry, ruleset
 from lrp_hooks.engine.scope import active_scope
+from shared_models import changed
 
 # Where a change is judged, it gets the same verdict each time; elsewhere draws differ.
 settings.register_profile(
@@ -54,6 +58,39 @@ def nothing_left_over():
         if module not in before
     }
     assert not left, f"still instrumented: {left}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shared_models_unchanged():
+    """Verify that the tests of a module leave models that others read as they were."""
+    yield
+    assert not changed(), "a test changed a model that others read"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def all_shared_models_unchanged():
+    """Verify the same of models that live in fixtures of a whole session."""
+    yield
+    assert not changed(of_all=True), "a test changed a model that others read"
+
+
+@pytest.fixture(scope="module")
+def sentiment():
+    """The embedded model and its tokenizer, for reading only."""
+    return shared_models.sentiment()
+
+
+@pytest.fixture
+def loaded_once(monkeypatch, sentiment):
+    """Let commands explain the embedded model without loading it each time."""
+    monkeypatch.setattr(explain_command, "sentiment_model", lambda: sentiment)
+
+
+@pytest.fixture(scope="session")
+def client():
+    """One explorer of the embedded model for all tests that leave it as it is."""
+    with serving(*shared_models.sentiment()) as client:
+        yield client
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import sys
 
@@ -11,34 +10,18 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from command_line import ROWS
 from lrp_hooks import ArgumentError, cli, explain, faithfulness
 from lrp_hooks.commands import evaluate as evaluate_command
-from lrp_hooks.commands import explain as explain_command
 from lrp_hooks.faithfulness import plan_of
 from lrp_hooks.results.relevance import _SHARES
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 from small_models import hugging_face
 
-WORDS = "a gripping funny dull film with weak strong plot and no end at all".split()
 SMALL = ["--methods", "lrp,random_baseline", "--metrics", "activation,aopc"]
-ROWS = 40
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    """Load the embedded model once."""
-    loaded = sentiment_model()
-    monkeypatch.setattr(explain_command, "sentiment_model", lambda: loaded)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Forty short sentences with labels."""
-    draw = random.Random(0)
-    texts = [" ".join(draw.choices(WORDS, k=draw.randint(3, 9))) for _ in range(ROWS)]
-    path = tmp_path_factory.mktemp("data") / "rows.csv"
-    pandas.DataFrame({"text": texts, "label": [0, 1] * (ROWS // 2)}).to_csv(path)
-    return path
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 
 def rows_of(folder):
@@ -64,7 +47,7 @@ def test_the_main_job(run, data, tmp_path):
     rows = rows_of(folder)
     assert list(rows[0]) == ["row", "method", "sign", "metric", "score", "values"]
     assert len(rows) == 5 * 2 * 2 * 2
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     text, label = pandas.read_csv(data).loc[3, ["text", "label"]]
     found = explain(model, text, "lrp", tokenizer, int(label), rules="attnlrp")
     batch = tokenizer(text, return_tensors="pt")
@@ -108,7 +91,7 @@ def test_data_files_of_all_kinds_are_the_same_evaluation(run, data, tmp_path):
 
 def test_labels_whose_names_are_numbers(run, tmp_path):
     """As with stars: the label 2 is the class of that name, and no third class."""
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     model.config.id2label, model.config.label2id = {0: "1", 1: "2"}, {"1": 0, "2": 1}
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
@@ -255,7 +238,7 @@ def test_results_of_another_configuration_are_refused(run, data, tmp_path):
         assert (code, out) == (2, "")
         assert "another configuration" in err
         assert named in err
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     tokenizer.save_pretrained(tmp_path / "model")
     for shift, outcome in ((0.0, 0), (0.5, 2)):
         with torch.no_grad():
@@ -298,7 +281,7 @@ def test_a_language_model_is_no_classifier():
 
 
 def test_a_token_that_the_tokenizer_lacks_is_replaced_by_name():
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     tokenizer.mask_token = None
     plan = plan_of(model, tokenizer, ["a text"], metrics=["aopc", "activation"])
     assert plan.replacements == {"aopc": "unk", "activation": "unk"}

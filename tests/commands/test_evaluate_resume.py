@@ -11,27 +11,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import pandas
 import pytest
 
+from command_line import ROWS
 from lrp_hooks import cli
 
-WORDS = "a gripping funny dull film with weak strong plot and no end at all".split()
-ROWS = 40
 SECONDS = 120
 # Portions of one text each, so that there are many.
 OPTIONS = ["--methods", "lrp,random_baseline", "--metrics", "activation,aopc"]
 OPTIONS += ["--chunk", "1"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Forty short sentences with labels."""
-    draw = random.Random(0)
-    texts = [" ".join(draw.choices(WORDS, k=draw.randint(3, 9))) for _ in range(ROWS)]
-    path = tmp_path_factory.mktemp("data") / "rows.csv"
-    pandas.DataFrame({"text": texts, "label": [0, 1] * (ROWS // 2)}).to_csv(path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -15,22 +15,18 @@ import pytest
 from command_line import EMBEDDED, SENTENCE, assert_refused
 from lrp_hooks import UnruledWarning, cli, explain
 from lrp_hooks.commands import explain as explain_command
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 
 COMMAND = [sys.executable, "-m", "lrp_hooks.cli"]
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    """Load the embedded model once."""
-    loaded = sentiment_model()
-    monkeypatch.setattr(explain_command, "sentiment_model", lambda: loaded)
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 
 def test_the_main_job(run):
     code, out, err = run("explain", SENTENCE)
     assert (code, err) == (0, "")
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     found = explain(model, SENTENCE, tokenizer=tokenizer)
     assert out.startswith("prediction  positive (probability 0.9")
     for token, score in zip(found.tokens[0], found.scores[0].tolist(), strict=True):

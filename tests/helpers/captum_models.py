@@ -7,6 +7,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
 
+from lrp_hooks import LeafRule
 from small_models import hugging_face
 
 WORDS = ("[UNK]", "the", "cat", "sat", "on", "a", "mat", "dog", "ran", "to", "home")
@@ -74,3 +75,10 @@ class Gated(Methods):
 
     def forward(self, x):
         return self.gated(x)
+
+
+class Seven(LeafRule):
+    """R_in = 7 R_out, which no gradient of the identity would give."""
+
+    def relevance(self, module, x, y, grad):
+        return 7 * grad

@@ -253,6 +253,16 @@ def tokens(batch: int, length: int, seed: int = 0) -> Tensor:
     return places.argsort(1)[:, :length] % VOCABULARY
 
 
+def padded(rows, left, length=7):
+    """Return rows of ids in a batch with its mask."""
+    batch = torch.full((len(rows), length), 1)
+    mask = torch.zeros(len(rows), length, dtype=torch.long)
+    for row, own in enumerate(rows):
+        at = slice(length - len(own), None) if left else slice(None, len(own))
+        batch[row, at], mask[row, at] = own, 1
+    return {"input_ids": batch, "attention_mask": mask}
+
+
 def noise(*shape: int, seed: int = 0, dtype=torch.float64) -> Tensor:
     """Return normal numbers."""
     generator = torch.Generator().manual_seed(seed)
