@@ -18,6 +18,7 @@ from lrp_hooks.attribution import instrument
 from lrp_hooks.commands import explain as explain_command
 from lrp_hooks.engine import registry, ruleset
 from lrp_hooks.engine.scope import active_scope
+from processes import forking
 from shared_models import changed
 
 # Where a change is judged, it gets the same verdict each time; elsewhere draws differ.
@@ -91,6 +92,13 @@ def client():
     """One explorer of the embedded model for all tests that leave it as it is."""
     with serving(*shared_models.sentiment()) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def forks():
+    """What runs programs in processes of their own, without waiting for imports."""
+    with forking() as forks:
+        yield forks
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from lrp_hooks import (
 )
 from lrp_hooks.captum import ConservativeRelevance, LayerRelevance, NeuronRelevance
 from strategies import noise
-from third_party import PLUGIN, run_with
+from third_party import PLUGIN, seeing
 
 X = noise(4, 3)
 
@@ -175,7 +175,7 @@ USE = """
 """
 
 
-def test_a_package_that_was_installed_with_pip(tmp_path):
+def test_a_package_that_was_installed_with_pip(forks, tmp_path):
     source, site = tmp_path / "source", tmp_path / "site"
     source.mkdir()
     (source / "captum_users_rules.py").write_text(PLUGIN)
@@ -183,6 +183,6 @@ def test_a_package_that_was_installed_with_pip(tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
     pip += ["--no-build-isolation", "--no-index", "--target", str(site), str(source)]
     subprocess.run(pip, check=True)
-    done = run_with(site, USE)
+    done = forks.run(seeing(site, USE))
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "picked up\n"
+    assert done.stdout == b"picked up\n"

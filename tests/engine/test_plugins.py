@@ -2,7 +2,7 @@
 
 import textwrap
 
-from third_party import PLUGIN, run_with
+from third_party import PLUGIN, seeing
 
 USE = """
     import sys, torch, lrp_hooks
@@ -29,17 +29,19 @@ def _package(folder, name, code, entry):
     (info / "entry_points.txt").write_text(f"[lrp_hooks.rules]\nmine = {entry}\n")
 
 
-def test_a_third_party_ships_rules(tmp_path):
+def test_a_third_party_ships_rules(forks, tmp_path):
     _package(tmp_path, "their_rules", PLUGIN, "their_rules")
-    done = run_with(tmp_path, USE)
+    done = forks.run(seeing(tmp_path, USE))
     assert done.returncode == 0, done.stderr
-    assert "DoublingRule" in done.stdout
+    assert b"DoublingRule" in done.stdout
 
 
-def test_a_third_party_that_cannot_be_imported_is_named_and_left_out(tmp_path):
+def test_a_third_party_that_cannot_be_imported_is_named_and_left_out(forks, tmp_path):
     _package(tmp_path, "broken_rules", "import no_such_module", "broken_rules")
-    done = run_with(tmp_path, "import lrp_hooks; print(lrp_hooks.RuleSet.names())")
+    done = forks.run(
+        seeing(tmp_path, "import lrp_hooks; print(lrp_hooks.RuleSet.names())")
+    )
     assert done.returncode == 0, done.stderr
-    assert "broken_rules" in done.stderr
-    assert "no_such_module" in done.stderr
-    assert "conservative" in done.stdout
+    assert b"broken_rules" in done.stderr
+    assert b"no_such_module" in done.stderr
+    assert b"conservative" in done.stdout

@@ -1,12 +1,15 @@
 """Processes of their own, forked from one that has imported what programs need."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+
+SECONDS = 120  # that a process may take
 
 # Imports take seconds, and a fork next to nothing. The parent of all forks is a fresh
 # process, since the one that runs the tests has threads, which forks do not survive.
@@ -68,11 +71,16 @@ class Forks:
         """Run a program that writes to these files, in a session of its own."""
         streams = [stream.fileno() for stream in (stdout, stderr)]
         socket.send_fds(self._line, [program.encode()], streams)
-        return int(self._answers.readline())
+        self._last = int(self._answers.readline())
+        return self._last
 
     def wait(self):
         """Return the exit code of the last one, or less than 0 for a signal."""
-        return int(self._answers.readline())
+        try:
+            return int(self._answers.readline())
+        except TimeoutError:
+            os.killpg(self._last, signal.SIGKILL)
+            raise
 
     def run(self, program):
         """Run a program to its end."""
@@ -86,10 +94,13 @@ class Forks:
 def forking():
     """Start what forks are made of."""
     ours, theirs = socket.socketpair()
+    ours.settimeout(SECONDS)
     number = theirs.fileno()
+    start = [sys.executable, "-c", PARENT, str(number)]
     with (
         closing(ours),
-        subprocess.Popen([sys.executable, "-c", PARENT, str(number)], pass_fds=[number]),
+        # Python asks once whether it can seek in standard output, and a pipe cannot.
+        subprocess.Popen(start, pass_fds=[number], stdout=subprocess.PIPE),
     ):
         theirs.close()
         yield Forks(ours)

@@ -47,7 +47,9 @@ def fingerprint(model):
     for module in model.modules():
         hooks = [hook for name in HOOKS for hook in getattr(module, name).values()]
         # transformers leaves its own on a model that was asked for its attentions.
-        ours = [hook for hook in hooks if not hook.__module__.startswith("transformers.")]
+        ours = [
+            hook for hook in hooks if not hook.__module__.startswith("transformers.")
+        ]
         digest.update(f"{type(module)} {module.training} {ours}".encode())
     return digest.digest()
 

@@ -1,7 +1,5 @@
-"""A package that ships a rule, and programs that meet it in a process of their own."""
+"""A package that ships a rule, and programs that meet it."""
 
-import subprocess
-import sys
 import textwrap
 
 PLUGIN = textwrap.dedent("""
@@ -19,11 +17,8 @@ PLUGIN = textwrap.dedent("""
 """)
 
 
-def run_with(folder, program):
-    """Run a program that finds the packages of a folder."""
-    code = (
+def seeing(folder, program):
+    """Return a program that finds the packages of a folder."""
+    return (
         f"import sys; sys.path.insert(0, {str(folder)!r})\n{textwrap.dedent(program)}"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
