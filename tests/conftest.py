@@ -5,6 +5,7 @@ import io
 import os
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,6 +28,49 @@ settings.register_profile(
 )
 settings.load_profile("lrp_hooks")
 torch.set_num_threads(1)  # the tensors are small, and other processes need cores too
+
+TESTS = Path(__file__).parent
+# `pytest -m quick`: some of every room, laws and oracles first, in less than a minute.
+QUICK = """
+    attribution/test_attribute attribution/test_latent_layers attribution/test_readout
+    captum/test_toys
+    commands/test_rules_and_audit
+    engine/test_autograd engine/test_foreign engine/test_registry engine/test_rule
+    engine/test_unruled
+    explainers/closed_form/test_closed_form explainers/decompx/test_errors
+    explainers/slalom/test_sampling explainers/slalom/test_surrogate
+    explainers/test_random_baseline
+    faithfulness/test_curve faithfulness/test_golden_flip
+    faithfulness/test_metrics_by_hand
+    generation/test_arguments
+    render/test_colour render/test_evaluation_report render/test_html
+    render/test_pointing render/test_record render/test_terminal render/test_text
+    results/test_agreement results/test_explanation_storage results/test_relevance
+    results/test_words
+    rules/test_activation rules/test_attention rules/test_embedding rules/test_gate
+    rules/test_linear rules/test_normalization rules/test_product rules/test_rms_norm
+    serve/test_questions
+    support/test_files
+    test_errors test_patching
+    texts/test_loading texts/test_tables
+    whole_models/test_golden_ali whole_models/test_properties
+""".split()
+
+
+def is_quick(path):
+    return path.relative_to(TESTS).with_suffix("").as_posix() in QUICK
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Do not even import what ``-m quick`` leaves out."""
+    left_out = config.option.markexpr == "quick" and collection_path.suffix == ".py"
+    return left_out and not is_quick(collection_path) or None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if is_quick(item.path):
+            item.add_marker("quick")
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from lrp_hooks import ArgumentError, cli, explain, faithfulness
 from lrp_hooks.commands import evaluate as evaluate_command
 from lrp_hooks.faithfulness import plan_of
 from lrp_hooks.results.relevance import _SHARES
+from lrp_hooks.sentiment import sentiment_model
 from shared_models import sentiment
 from small_models import hugging_face
 
@@ -91,7 +92,7 @@ def test_data_files_of_all_kinds_are_the_same_evaluation(run, data, tmp_path):
 
 def test_labels_whose_names_are_numbers(run, tmp_path):
     """As with stars: the label 2 is the class of that name, and no third class."""
-    model, tokenizer = sentiment()
+    model, tokenizer = sentiment_model()
     model.config.id2label, model.config.label2id = {0: "1", 1: "2"}, {"1": 0, "2": 1}
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
@@ -238,7 +239,7 @@ def test_results_of_another_configuration_are_refused(run, data, tmp_path):
         assert (code, out) == (2, "")
         assert "another configuration" in err
         assert named in err
-    model, tokenizer = sentiment()
+    model, tokenizer = sentiment_model()
     tokenizer.save_pretrained(tmp_path / "model")
     for shift, outcome in ((0.0, 0), (0.5, 2)):
         with torch.no_grad():
@@ -281,7 +282,7 @@ def test_a_language_model_is_no_classifier():
 
 
 def test_a_token_that_the_tokenizer_lacks_is_replaced_by_name():
-    model, tokenizer = sentiment()
+    model, tokenizer = sentiment_model()
     tokenizer.mask_token = None
     plan = plan_of(model, tokenizer, ["a text"], metrics=["aopc", "activation"])
     assert plan.replacements == {"aopc": "unk", "activation": "unk"}

@@ -40,7 +40,7 @@ def changed(of_all=False):
 def fingerprint(model):
     """Return a digest of all numbers, and of what else a test might leave behind."""
     model = model if isinstance(model, nn.Module) else model.model
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(str(getattr(model, "config", None)).encode())
     for tensor in model.state_dict(keep_vars=True).values():
         digest.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy())
         digest.update(f"{tensor.requires_grad} {tensor.grad is None}".encode())
