@@ -9,6 +9,7 @@ from torch import nn
 
 from lrp_hooks import LeafRule
 from small_models import hugging_face
+from strategies import reseed
 
 WORDS = ("[UNK]", "the", "cat", "sat", "on", "a", "mat", "dog", "ran", "to", "home")
 
@@ -31,7 +32,7 @@ def writer(family="llama"):
 def classifier(bias=True, dtype=torch.float64):
     """Return a network of three linear layers between which activations bend."""
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        reseed(0)
         return nn.Sequential(
             nn.Linear(6, 8, bias=bias),
             nn.GELU(),

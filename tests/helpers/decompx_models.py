@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from folders import arrays
 from oracles import randomised
 from shared_models import shared
+from strategies import reseed
 
 TEXT = {
     "vocab_size": 30,
@@ -104,7 +105,7 @@ def fresh(name: str, kernel: str | None = None, dtype=torch.float64) -> nn.Modul
         config._attn_implementation = kernel
     head = "ForImageClassification" if name in IMAGES else "ForSequenceClassification"
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        reseed(0)
         model = getattr(hf, name + head)(config)
         for parameter in model.parameters():
             parameter.data += 0.3 * torch.randn_like(parameter)

@@ -8,6 +8,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import nn
 from transformers import PreTrainedTokenizerFast
 
+from strategies import reseed
+
 WORDS = (
     "<s> </s> the capital of France is Paris London a b c d un do undo . one two three"
 ).split()
@@ -38,7 +40,7 @@ def language_model(shape="Llama", dtype=torch.float64, seed=0, **settings):
     kwargs = {**SHARED_SIZES, **OWN_SIZES.get(shape, {}), **settings}
     config = getattr(transformers, f"{shape}Config")(**kwargs)
     head = "LMHeadModel" if shape == "GPT2" else "ForCausalLM"
-    torch.manual_seed(seed)
+    reseed(seed)
     model = getattr(transformers, shape + head)(config)
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
@@ -76,7 +78,7 @@ class Bag(nn.Module):
 
     def __init__(self):
         super().__init__()
-        torch.manual_seed(0)
+        reseed(0)
         self.words = nn.Embedding(VOCABULARY, 4)
         self.head = nn.Linear(4, 2)
 

@@ -236,10 +236,15 @@ class Network(nn.Module):
         return last if self.spec.pool == "last" else x[:, 0]
 
 
+def reseed(seed: int) -> None:
+    """Seed the CPU alone; `torch.manual_seed` notes the stack for each other device."""
+    torch.default_generator.manual_seed(seed)
+
+
 def build(spec: Spec = Spec(), seed: int = 0, dtype=torch.float64) -> Network:
     """Return a network with every parameter away from its special values."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        reseed(seed)
         model = Network(spec)
         for parameter in model.parameters():
             parameter.data += 0.3 * torch.randn_like(parameter)
