@@ -78,6 +78,7 @@ def _first_module(subject: Subject, call: Call) -> str:
     with ExitStack() as stack, torch.no_grad():
         for name, module in subject.modules.items():
             stack.callback(module.register_forward_hook(watch(name)).remove)
+        call = call.fresh()
         subject.model(*call.args, **call.kwargs)
     return bad[0] if bad else "the model's last step"
 

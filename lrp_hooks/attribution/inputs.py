@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..engine.subject import Subject
 from ..errors import ArgumentError, LrpHooksError, TargetError, TextError
+from .copies import copied
 
 __all__ = ["Call", "advising", "bind", "is_encoder_decoder", "same_storage"]
 
@@ -43,6 +44,15 @@ class Call:
         """B."""
         return self.main.shape[0]
 
+    def fresh(self) -> Call:
+        """Return the call on copies, so that nothing of the caller's is changed."""
+        memo: dict[int, Any] = {}
+        args = tuple(copied(i, value, memo) for i, value in enumerate(self.args))
+        kwargs = {key: copied(key, value, memo) for key, value in self.kwargs.items()}
+        floats = {name: memo[id(value)] for name, value in self.floats.items()}
+        main = memo.get(id(self.main), self.main)
+        return replace(self, args=args, kwargs=kwargs, main=main, floats=floats)
+
     def with_floats(self, leaves: Mapping[str, Tensor]) -> Call:
         """Return the call with other tensors in place of float inputs.
 
@@ -55,7 +65,7 @@ class Call:
         swap = {id(self.floats[name]): leaf for name, leaf in leaves.items()}
         args = tuple(swap.get(id(value), value) for value in self.args)
         kwargs = {key: swap.get(id(value), value) for key, value in self.kwargs.items()}
-        return Call(args, kwargs, self.main, self.floats, self.mask, self.output_mask)
+        return replace(self, args=args, kwargs=kwargs)
 
 
 def bind(subject: Subject, inputs: Any) -> Call:
