@@ -135,6 +135,7 @@ class Instrumentation:
         *,
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
+        batch_dim: int = 0,
     ) -> Relevance:
         """Explain outputs: one forward pass, one backward pass.
 
@@ -156,12 +157,16 @@ class Instrumentation:
                 attention, ``"<module>.heads"`` for those inside a module, and
                 ``"blocks"`` for the residual stream after each block. See `heads` and
                 `layer_flow`.
+            batch_dim: Which axis of the inputs counts the examples: 1 for [T, B, D].
+                Values and scores start with the examples all the same. Defaults to 0.
 
         Returns:
             The relevance and its ledger.
         """
         names = (layers,) if isinstance(layers, str) else tuple(layers)
-        request = _attribute.Request(inputs, target, wrt, names, self._complain)
+        request = _attribute.Request(
+            inputs, target, wrt, names, self._complain, batch_dim
+        )
         with self._running("attribute") as subject:
             return _attribute.attribute(subject, self.runtime, self.rules, request)
 
@@ -171,6 +176,7 @@ class Instrumentation:
         *,
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
+        batch_dim: int = 0,
     ) -> list[Relevance]:
         """Explain every output: one forward pass, one backward pass an output.
 
@@ -178,29 +184,39 @@ class Instrumentation:
             inputs: See `attribute`.
             wrt: See `attribute`.
             layers: See `attribute`.
+            batch_dim: See `attribute`.
 
         Returns:
             The relevance of each class, C of them.
         """
         names = (layers,) if isinstance(layers, str) else tuple(layers)
-        request = _attribute.Request(inputs, None, wrt, names, self._complain)
+        request = _attribute.Request(
+            inputs, None, wrt, names, self._complain, batch_dim
+        )
         with self._running("attribute_each") as subject:
             return _attribute.attribute_each(subject, self.runtime, self.rules, request)
 
     def audit(
-        self, inputs: Tensor | Sequence[Tensor] | Mapping[str, Any], target: Any = None
+        self,
+        inputs: Tensor | Sequence[Tensor] | Mapping[str, Any],
+        target: Any = None,
+        *,
+        batch_dim: int = 0,
     ) -> Audit:
         """Find where relevance leaks: one forward pass, one backward pass.
 
         Args:
             inputs: See `attribute`.
             target: See `attribute`.
+            batch_dim: See `attribute`.
 
         Returns:
             Relevance entering and leaving every module, its bias share and its leak;
             the first row is the module that needs a rule.
         """
-        request = _attribute.Request(inputs, target, None, (), self._complain)
+        request = _attribute.Request(
+            inputs, target, None, (), self._complain, batch_dim
+        )
         with self._running("audit") as subject:
             return _audit.audit(
                 subject, self.runtime, self.rules, self.coverage, request

@@ -15,8 +15,8 @@ from ..engine.runtime import Runtime
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..errors import InferenceModeError
-from .backward import by_example, gradients, sum_rows
-from .checks import Complain, watch_target
+from .backward import by_example, gradients, mixes, sum_rows
+from .checks import Complain, check_repeats, watch_target
 from .finite import check_output
 from .inputs import Call, advising, bind
 from .latent import split_layers, watched_latent
@@ -44,6 +44,7 @@ class Request:
 
     Attributes:
         complain: Called with a message on what makes the scores misleading.
+        batch_dim: Which axis of the inputs counts the examples.
     """
 
     inputs: Any
@@ -51,6 +52,7 @@ class Request:
     wrt: str | Sequence[str] | None
     layers: tuple[str, ...]
     complain: Complain
+    batch_dim: int = 0
 
 
 @dataclass
@@ -81,12 +83,15 @@ class Pass:
         selected: The explained scalars.
         grads: Gradients of the reads, then of the layers, where one came.
         inputs: The sum of scores of each example, [B].
+        strays: How much of each output comes from the inputs of other examples, [B];
+            None where all examples had one backward pass.
     """
 
     forward: Forward
     selected: Selected
     grads: dict[str, Tensor]
     inputs: Tensor
+    strays: Tensor | None = None
 
     @property
     def collector(self) -> SourceCollector:
@@ -95,12 +100,13 @@ class Pass:
 
 
 @contextmanager
-def prepared(subject: Subject, inputs: Any) -> Generator[Call]:
+def prepared(subject: Subject, inputs: Any, batch_dim: int = 0) -> Generator[Call]:
     """Bind the inputs, and set grad and eval mode.
 
     Args:
         subject: The model.
         inputs: See `Instrumentation.attribute`.
+        batch_dim: See `Instrumentation.attribute`.
 
     Yields:
         How the model is to be called.
@@ -113,7 +119,7 @@ def prepared(subject: Subject, inputs: Any) -> Generator[Call]:
             "attribute() was called under torch.inference_mode(), which records no "
             "graph; call it outside, torch.no_grad() is fine."
         )
-    call = bind(subject, inputs)
+    call = bind(subject, inputs, batch_dim)
     with torch.enable_grad(), eval_mode(subject.model):
         yield call
 
@@ -157,7 +163,7 @@ def forward_pass(
     Returns:
         What came out.
     """
-    length = call.main.shape[1] if _has_positions(call) else None
+    length = call.rows.shape[1] if _has_positions(call) else None
     collector = collect(call.batch, length)
     layers, asked = split_layers(subject, request.layers)
     reader = Reader(subject, call, request.wrt, layers)
@@ -167,6 +173,7 @@ def forward_pass(
             with advising(call):
                 output = reader.forward()
         reader.check_layers()
+        check_repeats(reader.outputs, request.complain)
     finally:
         runtime.collector = None
     if collector.length is None:
@@ -182,6 +189,7 @@ def backward_pass(
     target: Any,
     one_by_one: bool,
     retain: bool = False,
+    probe: bool = False,
 ) -> Pass:
     """Run backward from a target: at once, or example by example.
 
@@ -192,6 +200,7 @@ def backward_pass(
         target: See `Instrumentation.attribute`.
         one_by_one: Whether to run one backward pass an example.
         retain: Whether another target's backward pass is to follow.
+        probe: Whether to find out if examples mix, by a backward pass more.
 
     Returns:
         What both passes brought.
@@ -205,14 +214,17 @@ def backward_pass(
     check_output(subject, forward.call, selected.scalar)
     wanted = {**reads, **forward.seen}
     shared = any(len(read) != forward.call.batch for read in reads.values())
-    if one_by_one or shared:  # a table of positions is read for all examples at once
-        grads, inputs = by_example(selected.scalar, wanted, reads, collector)
-    else:
-        seed = torch.ones_like(selected.scalar) if retain else None
-        grads = gradients(selected.scalar, wanted, seed)
+    scalar = selected.scalar
+    strays = None
+    if not one_by_one and not shared:
+        seed = torch.ones_like(scalar) if retain or probe else None
+        grads = gradients(scalar, wanted, seed)
         inputs = sum_rows(reads, grads)
         collector.settle()
-    return Pass(forward, selected, grads, inputs)
+        one_by_one = probe and mixes(scalar, reads, grads)
+    if one_by_one or shared:  # a table of positions is read for all examples at once
+        grads, inputs, strays = by_example(scalar, wanted, reads, collector)
+    return Pass(forward, selected, grads, inputs, strays)
 
 
 def select_target(subject: Subject, forward: Forward, target: Any) -> Selected:
@@ -230,7 +242,14 @@ def select_target(subject: Subject, forward: Forward, target: Any) -> Selected:
     with advising(call):
         if callable(target):
             output = watch_target(output, forward.collector)
-        return select(output, target, subject.model, call.batch, call.output_mask)
+        return select(
+            output,
+            target,
+            subject.model,
+            call.batch,
+            call.output_mask,
+            call.batch_dim,
+        )
 
 
 def _length_read(reads: dict[str, Tensor]) -> int | None:

@@ -46,7 +46,7 @@ class Reader:
         self.reads: dict[str, Tensor] = {}
         self.seen: dict[str, Tensor] = {}
         self.thread = threading.get_ident()
-        self.outputs: list[Any] = []
+        self.outputs: list[Tensor | None] = []
         self.main = call.main
         self.layers = {name: subject.module("layers", name) for name in layers}
         names = [wrt] if isinstance(wrt, str) else wrt
@@ -64,8 +64,11 @@ class Reader:
             return self._after_modules(self.modules)
         if self.call.floats:
             for name, value in self.call.floats.items():
-                self.reads[name] = _leaf(value)
-            given = {name: leaf.clone() for name, leaf in self.reads.items()}
+                self.reads[name] = self._leaf(value)
+            given = {
+                name: self._handed(self.reads[name], value)
+                for name, value in self.call.floats.items()
+            }
             return self._with_hooks({}, None, given)
         return self._embedded()
 
@@ -117,7 +120,8 @@ class Reader:
                 handle = module.register_forward_hook(hook, with_kwargs=True)
                 stack.callback(handle.remove)
             output = self.subject.model(*call.args, **call.kwargs)
-        self.outputs.append(output)
+        result = first_tensor(output, torch.Tensor.is_floating_point)
+        self.outputs.append(None if result is None else result.detach())
         return output
 
     def _hook(self, name: str, act: Callable[..., Any] | None) -> Callable[..., Any]:
@@ -145,8 +149,8 @@ class Reader:
         if name in self.reads:
             return None
         # A clone is handed on, since a model may overwrite it and a leaf must stay.
-        self.reads[name] = _leaf(value)
-        return self.reads[name].clone()
+        self.reads[name] = self._leaf(value)
+        return self._handed(self.reads[name], value)
 
     def _reads_ids(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ids = first_tensor(given)
@@ -183,15 +187,17 @@ class Reader:
             self._reads_module(name, given, value) if ours and not self.reads else None
         )
 
+    def _leaf(self, value: Tensor) -> Tensor:
+        leaf = value.detach().movedim(self.call.axis(value), 0).clone()
+        leaf.requires_grad = True  # not requires_grad_, which scopes leave as it is
+        return leaf
+
+    def _handed(self, leaf: Tensor, value: Tensor) -> Tensor:
+        return leaf.movedim(0, self.call.axis(value)).clone()
+
     def _watches(self, name: str, given: Any, value: Tensor) -> Tensor:
         self.seen[name] = value.clone()
         return self.seen[name].clone()  # which a model may overwrite
-
-
-def _leaf(value: Tensor) -> Tensor:
-    leaf = value.detach().clone()
-    leaf.requires_grad = True  # not requires_grad_, which scopes leave without effect
-    return leaf
 
 
 def _unread(argument: str, name: str | None) -> ArgumentError:

@@ -1,6 +1,7 @@
 """`attribute` runs the model once, on inputs that it leaves as they came."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from hand_built import calm
-from lrp_hooks import ArgumentError, instrument
+from lrp_hooks import ArgumentError, UnruledError, UnruledWarning, instrument
 from small_models import hugging_face
 from strategies import build, noise, seeds, tokens
 
@@ -232,3 +233,32 @@ def test_what_cannot_be_copied_is_refused_by_name():
         ):
             lrp.attribute({"x": x, "state": Locked([x])}, 0)
         lrp.attribute({"x": x, "state": Locked("no tensor")}, 0)
+
+
+class Stateful(nn.Module):
+    """Returns something else at each call."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.table, self.head = nn.Embedding(9, 4), nn.Linear(4, 2)
+        self.shift, self.calls = shift, 0
+
+    def forward(self, ids):
+        self.calls += 1
+        x = self.table((ids + self.shift) % 9) * self.calls
+        return self.head(x.mean(1))
+
+
+def test_a_model_that_keeps_a_state_is_told_of_where_it_runs_twice():
+    with instrument(Stateful(1)) as lrp:
+        with pytest.warns(UnruledWarning, match="run twice.*something else"):
+            found = lrp.attribute(tokens(1, 3) % 9, 1)
+        assert (found.ledger.error < 1e-5).all()
+    with instrument(Stateful(1), strict=True) as lrp:
+        with pytest.raises(UnruledError, match="run twice"):
+            lrp.attribute(tokens(1, 3) % 9, 1)
+    model = Stateful(0)
+    with warnings.catch_warnings(), instrument(model, strict=True) as lrp:
+        warnings.simplefilter("error")
+        lrp.attribute(tokens(2, 3) % 9, 1)
+    assert model.calls == 1
