@@ -32,6 +32,7 @@ from ..engine import (
     spellings,
     splice,
     table,
+    watch_gate,
 )
 
 __all__ = ["NOT_A_FUNCTION", "Activation"]
@@ -131,7 +132,9 @@ class Activation(LeafRule):
             return y
         with torch.no_grad():
             if _open_at_zero(again, x, module):
-                return set_role(freeze(y), "gate")
+                gate = set_role(freeze(y), "gate")
+                watch_gate(gate, x, type(module).__name__)
+                return gate
         return set_role(pass_through(again, x, y), "activated")
 
     def functions(self, module: nn.Module | None) -> FunctionTable:
@@ -152,7 +155,10 @@ def _activate(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> An
     function = partial(_apply, func, args, kwargs)
     with torch.no_grad():
         if _open_at_zero(function, x, _key(func, args, kwargs)):
-            return set_role(func(freeze(x), *args, **kwargs), "gate")
+            gate = set_role(func(freeze(x), *args, **kwargs), "gate")
+            if not in_place(func):
+                watch_gate(gate, x, func.__name__)
+            return gate
         before = x.detach().clone() if in_place(func) else x
         y = func(x, *args, **kwargs)
     if y is x:

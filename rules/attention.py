@@ -31,6 +31,7 @@ from ..engine import (
     splice,
     split,
     table,
+    watch_gate,
 )
 from ..errors import ArgumentError
 from .structure import SHAPES, keeps_role
@@ -85,7 +86,10 @@ class Attention(ScopeRule):
         self, func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any
     ) -> Any:
         if not self.query_key_share or not carries(x):
-            return func(freeze(x), *args, **kwargs)
+            out = func(freeze(x), *args, **kwargs)
+            if carries(x) and not in_place(func):
+                watch_gate(out, x, func.__name__)
+            return out
         scores = x.detach().clone() if in_place(func) else x
         with torch.no_grad():
             p = func(x, *args, **kwargs)

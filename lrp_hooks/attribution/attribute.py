@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..engine.foreign import depends
+from ..engine.foreign import depends, last_gate
 from ..engine.ruleset import RuleSet
 from ..engine.runtime import Runtime
 from ..engine.sources import SourceCollector
@@ -17,7 +17,14 @@ from ..engine.subject import Subject
 from ..results.ledger import Ledger, wide
 from ..results.relevance import Relevance
 from .backward import relevance_of
-from .checks import TARGET, check_reached, check_repeats, check_rows, check_target
+from .checks import (
+    TARGET,
+    check_gate,
+    check_reached,
+    check_repeats,
+    check_rows,
+    check_target,
+)
 from .finite import check_ledger, check_relevance
 from .inputs import Call, advising
 from .passes import (
@@ -116,8 +123,8 @@ def _explained(
     if done.strays is not None:
         check_rows(done.strays, ledger, call.main.shape, request.complain)
     reached = any(name in done.grads for name in done.forward.reads)
-    if not reached and _is_cut(subject, runtime, call, request):
-        check_reached(done.forward.reads, request.complain)
+    if not reached:
+        _check_path(subject, runtime, call, done, request)
     elif reached and rules.complete and TARGET in done.collector.sources:
         entering = done.collector.sources[TARGET]
         check_target(request.target, entering, ledger, request.complain)
@@ -191,8 +198,10 @@ def _cancels(gaps: Tensor, tolerance: Tensor) -> bool:
     return not small and bool(gaps.sum().abs() < 0.01 * gaps.abs().sum())
 
 
-def _is_cut(subject: Subject, runtime: Runtime, call: Call, request: Request) -> bool:
-    """Tell whether it is no rule that keeps relevance from what is read."""
+def _check_path(
+    subject: Subject, runtime: Runtime, call: Call, done: Pass, request: Request
+) -> None:
+    """Complain where more than a rule keeps relevance from what is read."""
     runtime.paused = True
     try:
         whole = replace(request, layers=(), complain=lambda message: None)
@@ -200,7 +209,10 @@ def _is_cut(subject: Subject, runtime: Runtime, call: Call, request: Request) ->
     finally:
         runtime.paused = False
     scalar = select_target(subject, plain, request.target).scalar
-    return not depends(scalar, plain.reads.values())
+    if not depends(scalar, plain.reads.values()):
+        check_reached(done.forward.reads, request.complain)
+    elif done.forward.gate is None and (gate := last_gate(scalar)) is not None:
+        check_gate(gate, request.complain, replaced=False)
 
 
 def _result(
@@ -213,6 +225,7 @@ def _result(
     scores = {name: _scores(v) for name, v in values.items()}
     _check_sums(scores, ledger)
     single = len(values) == 1
+    gate = done.forward.gate
     return Relevance(
         scores=next(iter(scores.values())) if single else scores,
         values=next(iter(values.values())) if single else values,
@@ -228,6 +241,7 @@ def _result(
             "rules": rules.name,
             "read": list(done.forward.reads),
             "model": type(subject.model).__name__,
+            **({} if gate is None else {"explained": f"the input of {gate}"}),
         },
     )
 

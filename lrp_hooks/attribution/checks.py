@@ -20,6 +20,7 @@ from ..results.ledger import Ledger
 
 __all__ = [
     "TARGET",
+    "check_gate",
     "check_reached",
     "check_repeats",
     "check_rows",
@@ -78,6 +79,27 @@ def check_reached(reads: Iterable[str], complain: Complain) -> None:
         "model or the target cuts the graph (detach(), no_grad(), an argmax or another "
         "conversion to integers), or the target does not use the model's output. Take "
         "the cut out, or name a module behind it with wrt=."
+    )
+
+
+def check_gate(name: str, complain: Complain, replaced: bool = True) -> None:
+    """Complain that what is explained is a probability or the like.
+
+    Args:
+        name: The function that returned it.
+        complain: Called with the message.
+        replaced: Whether its input is explained instead.
+    """
+    instead = (
+        "What it was given is explained instead, the logit, and relevance.output is "
+        "that. Leave the function off the model."
+        if replaced
+        else "All scores are 0. Explain the logit: have the model return what the "
+        "function is given."
+    )
+    complain(
+        f"the explained output is made by {name} at the model's end: a probability, "
+        f"or another value of which no part belongs to an input. {instead}"
     )
 
 

@@ -11,17 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.foreign import foreign_functions
+from ..engine.nested import first_tensor
 from ..engine.runtime import Runtime
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..errors import InferenceModeError
 from .backward import by_example, gradients, mixes, sum_rows
-from .checks import Complain, check_repeats, watch_target
+from .checks import Complain, check_gate, check_repeats, watch_target
 from .finite import check_output
 from .inputs import Call, advising, bind
 from .latent import split_layers, watched_latent
 from .reader import Reader
-from .readout import Selected, select
+from .readout import Contrast, Selected, find_logits, select
 
 __all__ = [
     "Collect",
@@ -65,6 +66,7 @@ class Forward:
         reads: ``{name: leaf}``, the tensors that relevance is read at.
         seen: ``{name: output}`` of the layers asked for.
         collector: Where the backward passes enter sources.
+        gate: The function whose input took the place of the output, if one did.
     """
 
     call: Call
@@ -72,6 +74,7 @@ class Forward:
     reads: dict[str, Tensor]
     seen: dict[str, Tensor]
     collector: SourceCollector
+    gate: str | None = None
 
 
 @dataclass
@@ -179,7 +182,21 @@ def forward_pass(
     if collector.length is None:
         collector.length = _length_read(reader.reads)
     seen = {**reader.seen, **found}
-    return Forward(call, output, reader.reads, seen, collector)
+    forward = Forward(call, output, reader.reads, seen, collector)
+    _look_behind(forward, request)
+    return forward
+
+
+def _look_behind(forward: Forward, request: Request) -> None:
+    """Explain the logit where the model returns a gate that was made of it."""
+    gate, forward.collector.gate = forward.collector.gate, None
+    is_function = callable(request.target) and not isinstance(request.target, Contrast)
+    if gate is None or is_function or first_tensor(forward.output) is None:
+        return
+    logits = gate.behind(find_logits(forward.output))
+    if logits is not None:
+        forward.output, forward.gate = logits, gate.name
+        check_gate(gate.name, request.complain)
 
 
 def backward_pass(

@@ -19,7 +19,14 @@ from .functions import in_place, spellings, table
 from .registry import register, register_shape
 from .rule import FunctionTable, LeafRule, Rule, ScopeRule
 from .ruleset import RuleSet, add_functions
-from .scope import active_scope, role, set_role, trainable, watch_source
+from .scope import (
+    active_scope,
+    role,
+    set_role,
+    trainable,
+    watch_gate,
+    watch_source,
+)
 
 __all__ = [
     "FunctionTable",
@@ -47,5 +54,6 @@ __all__ = [
     "split",
     "table",
     "trainable",
+    "watch_gate",
     "watch_source",
 ]

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from .autograd import carries
 from .composite import is_composite, opened
 from .rule import FunctionTable
-from .sources import Constant, SourceCollector
+from .sources import Constant, Gate, SourceCollector
 from .surroundings import Frame, Surroundings, storage_address
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "role",
     "set_role",
     "trainable",
+    "watch_gate",
     "watch_source",
 ]
 
@@ -61,6 +62,23 @@ def watch_source(out: Tensor, constant: Constant, of: object = None) -> None:
     if scope is not None and scope.collector is not None:
         name = scope.name_source(constant if of is None else of)
         scope.collector.watch(out, constant, name)
+
+
+def watch_gate(out: Tensor, x: Tensor, name: str) -> None:
+    """Note what a gate was made of: that is explained where the gate is the output.
+
+    For replacements of torch functions. Does nothing unless a ledger is being written.
+
+    Args:
+        out: What the function returned.
+        x: What it was given; its value must still be that.
+        name: The function's name.
+    """
+    scope = active_scope()
+    # Logits have three dimensions at most; attention's scores need not be kept.
+    if scope is None or scope.collector is None or x.ndim > 3 or out.shape != x.shape:
+        return
+    scope.collector.gate = Gate(name, out, x, (out._version, x._version))
 
 
 def role(value: object) -> Any:
