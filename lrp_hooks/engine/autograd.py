@@ -14,6 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .constancy import leads_nowhere
+from .kept import keep_saved, read_saved
+
 __all__ = [
     "carries",
     "clear_of_zero",
@@ -39,9 +42,11 @@ def carries(value: object) -> bool:
         value: Anything that a function was called with.
 
     Returns:
-        True for a tensor that is recorded by autograd.
+        True for a tensor that is recorded by autograd and not made of constants alone.
     """
-    return isinstance(value, Tensor) and value.requires_grad
+    if not (isinstance(value, Tensor) and value.requires_grad):
+        return False
+    return not leads_nowhere(value)
 
 
 def on_gradient(x: Tensor, act: Callable[[Tensor], Tensor | None]) -> None:
@@ -85,14 +90,16 @@ class _Splice(torch.autograd.Function):
         # Marked dirty rather than returned as an alias: autograd forbids in-place
         # operations on an alias that a custom function returns.
         ctx.mark_dirty(value)
-        ctx.save_for_backward(*saved, *((value,) if keep_value else ()))
+        kept = (*saved, value) if keep_value else saved
+        ctx.save_for_backward(*kept)
+        keep_saved(ctx, kept)
         ctx.rule = backward
         ctx.n_saved = len(saved)
         return value
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        grad = ctx.rule(grads[0], *ctx.saved_tensors)
+        grad = ctx.rule(grads[0], *read_saved(ctx))
         return (None, None, None, grad, *(None,) * ctx.n_saved)
 
 
