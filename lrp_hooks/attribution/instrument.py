@@ -26,6 +26,7 @@ from ..errors import (
     ArgumentError,
     UnruledError,
     UnruledWarning,
+    WeightGradientWarning,
 )
 from ..results.relevance import Relevance
 from . import attribute as _attribute
@@ -111,6 +112,7 @@ class Instrumentation:
         self._lock = threading.RLock()
         self._undo: list[Callable[[], None]] = []
         self._warned: set[tuple[str, str]] = set()
+        self._told_of_weights = False
         self._subject: Subject | None = Subject(model)
         modules = self._subject.modules
         _claim(modules, self)
@@ -120,7 +122,8 @@ class Instrumentation:
             tuple(row(n, m, matches[n]) for n, m in modules.items())
         )
         surroundings = Surroundings.of(model, rules.functions(), self._report)
-        self.runtime = Runtime(surroundings, self._warn)
+        plain = rules.plain and not overrides
+        self.runtime = Runtime(surroundings, self._warn, self._weights_asked, plain)
         self._undo += attach(modules, matches, self.runtime)
 
     @property
@@ -260,6 +263,19 @@ class Instrumentation:
         if self._strict:
             raise UnruledError(message)
         warnings.warn(message, UnruledWarning, stacklevel=2)
+
+    def _weights_asked(self) -> None:
+        """Warn, once, that weights are constants."""
+        if not self._told_of_weights:
+            self._told_of_weights = True
+            warnings.warn(
+                f"a backward pass asked for gradients of weights while rules "
+                f"{self.rules.name!r} were in force: weights are constants there, and "
+                "got none. Train after remove(), or with rules='gradient'; for "
+                "relevance alone use torch.autograd.grad(output, inputs).",
+                WeightGradientWarning,
+                stacklevel=2,
+            )
 
     def _warn(self) -> None:
         new = self.coverage.unruled - self._warned

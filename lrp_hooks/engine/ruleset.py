@@ -132,6 +132,12 @@ class RuleSet:
         load_rules()
         return tuple(cls._named)
 
+    @property
+    def plain(self) -> bool:
+        """Whether every family is left to autograd."""
+        own = self.named("gradient")
+        return all(getattr(self, f) is getattr(own, f) for f in FAMILIES)
+
     def override(self, **families: Rule) -> RuleSet:
         """Derive a rule set in which some families have another rule.
 

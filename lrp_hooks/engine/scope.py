@@ -122,6 +122,10 @@ class Scope(TorchFunctionMode):
         self._open = _thread.scopes
         self._table: FunctionTable = surroundings.table
         self.in_leaf = False
+        self._swapped = surroundings.swapped()
+        self._suspects = surroundings.suspects
+        if self._swapped:
+            self._suspects = {Tensor, *surroundings.suspects}
         self._idle: dict[int, Any] = {}
         self._opening: list[Callable[..., Any]] = []
 
@@ -206,7 +210,7 @@ class Scope(TorchFunctionMode):
     ) -> Any:
         """Call a function's replacement, or the function itself."""
         kwargs = kwargs or {}
-        suspects = self.surroundings.suspects
+        suspects = self._suspects
         if (
             type(func) is types.MethodWrapperType  # an attribute such as x.shape
             or self._open[-1] is not self
@@ -254,16 +258,29 @@ class Scope(TorchFunctionMode):
         if is_recorded(tensor) and changed(before, tensor.detach()):
             self.report_bypass(func)
 
+    def is_signal(self, tensor: Tensor) -> bool:
+        """Tell what carries relevance from a parameter that requires a gradient.
+
+        Args:
+            tensor: An argument of a module.
+
+        Returns:
+            False for the model's parameters, and for what stands in their place.
+        """
+        return carries(tensor) and self._constant(tensor) is tensor
+
     def _constant(self, value: Any) -> Any:
         """Detach the model's parameters: a weight is no factor to share with."""
         kind = type(value)
-        if kind not in self.surroundings.suspects:
+        if kind not in self._suspects:
             return value
         if kind in {list, tuple}:
             return kind([self._constant(item) for item in value])
         if not value.requires_grad:
             return value
-        name = self.surroundings.name_of(value) or self._late_name(value)
+        name = self.surroundings.name_of(value) or self._swapped.get(id(value))
+        if name is None and kind is not Tensor:
+            name = self._late_name(value)
         if name is None:
             return value
         constant = value.detach()

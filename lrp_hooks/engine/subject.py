@@ -66,9 +66,15 @@ class Subject:
     def embeddings(self) -> dict[str, nn.Module]:
         """The modules that look up ids, the one that the model names itself first."""
         kinds = (nn.Embedding, nn.EmbeddingBag)
-        found = {n: m for n, m in self.modules.items() if isinstance(m, kinds)}
-        named = {n: m for n, m in self.modules.items() if m is self.input_embedding}
-        return {**named, **found}
+        found: dict[str, nn.Module] = {
+            n: m for n, m in self.modules.items() if isinstance(m, kinds)
+        }
+        own = self.input_embedding
+        if own is None:
+            return found
+        named = {n: m for n, m in self.modules.items() if m is own}
+        inside = {id(m) for m in own.modules()}  # of an adapter around a table
+        return {**named, **{n: m for n, m in found.items() if id(m) not in inside}}
 
     @cached_property
     def n_positions(self) -> int | None:

@@ -7,6 +7,7 @@ from torch import nn
 
 from generation_models import language_model
 from lrp_hooks import heads, instrument
+from oracles import close
 from small_models import encoder, make
 from strategies import noise, tokens
 
@@ -27,10 +28,6 @@ def names(family, layer):
     if projection.startswith(".."):
         return module, module.rpartition(".")[0] + projection[1:]
     return module, module + projection
-
-
-def close(a, b, tolerance=1e-9):
-    torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("rules", RULES)
