@@ -23,14 +23,11 @@ from ..engine import (
     LeafRule,
     carries,
     freeze,
-    in_place,
     pass_through,
     register,
     register_shape,
-    secant_backward,
     set_role,
     spellings,
-    splice,
     table,
     watch_gate,
 )
@@ -156,25 +153,15 @@ def _activate(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> An
     with torch.no_grad():
         if _open_at_zero(function, x, _key(func, args, kwargs)):
             gate = set_role(func(freeze(x), *args, **kwargs), "gate")
-            if not in_place(func):
-                watch_gate(gate, x, func.__name__)
+            watch_gate(gate, x, func.__name__)
             return gate
-        before = x.detach().clone() if in_place(func) else x
         y = func(x, *args, **kwargs)
-    if y is x:
-        return set_role(_overwritten(function, y, before), "activated")
     return set_role(pass_through(function, x, y), "activated")
 
 
 def _apply(func: Callable[..., Any], args: Any, kwargs: Any, x: Tensor) -> Tensor:
-    result: Tensor = func(x.clone() if in_place(func) else x, *args, **kwargs)
+    result: Tensor = func(x, *args, **kwargs)
     return result
-
-
-def _overwritten(
-    function: Callable[[Tensor], Tensor], x: Tensor, before: Tensor
-) -> Tensor:
-    return splice(x, x, partial(secant_backward, function), before)
 
 
 _known_open: dict[Any, bool] = {}

@@ -23,7 +23,6 @@ from ..engine import (
     active_scope,
     carries,
     freeze,
-    in_place,
     on_gradient,
     register,
     set_role,
@@ -87,10 +86,9 @@ class Attention(ScopeRule):
     ) -> Any:
         if not self.query_key_share or not carries(x):
             out = func(freeze(x), *args, **kwargs)
-            if carries(x) and not in_place(func):
+            if carries(x):
                 watch_gate(out, x, func.__name__)
             return out
-        scores = x.detach().clone() if in_place(func) else x
         with torch.no_grad():
             p = func(x, *args, **kwargs)
         dim = args[0] if args else kwargs["dim"]
@@ -104,7 +102,7 @@ class Attention(ScopeRule):
                 absorb(kept.squeeze(dim) - finite.sum(dim))
             return passed.to(scores.dtype)
 
-        out = splice(p, x, backward, scores, keep_value=True)
+        out = splice(p, x, backward, x, keep_value=True)
         return set_role(out, float(self.query_key_share))
 
     def _dot_product(

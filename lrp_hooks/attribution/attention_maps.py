@@ -145,6 +145,8 @@ def _ignore(*_: object) -> None:
 class _Recorder(ScopeRule):
     """Notes attention weights where they mix values."""
 
+    overwrites = True
+
     def __init__(self, live: bool) -> None:
         self.live = live
         self.found: list[AttentionMap] = []

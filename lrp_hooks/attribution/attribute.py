@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ..engine.autograd import carries
 from ..engine.foreign import depends, last_gate
 from ..engine.ruleset import RuleSet
 from ..engine.runtime import Runtime
@@ -171,7 +172,7 @@ def _ledger(done: Pass) -> Ledger:
     output = done.selected.scalar.detach()
     found = done.collector.sources.items()
     sources = {n: v.to(output.device) for n, v in found if n != TARGET}
-    if not done.selected.scalar.requires_grad:
+    if not carries(done.selected.scalar):
         sources["constant output"] = output.double()
     positions = {n: v for n, v in done.collector.positions.items() if n != TARGET}
     inputs = done.inputs.to(torch.promote_types(output.dtype, torch.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..engine.autograd import carries
 from ..engine.sources import SourceCollector
 
 __all__ = ["by_example", "gradients", "mixes", "relevance_of", "sum_rows"]
@@ -24,7 +25,7 @@ def gradients(
         ``{name: gradient}``, without what the pass does not reach.
     """
     live = {name: t for name, t in wanted.items() if t.requires_grad}
-    if not (scalar.requires_grad and live):
+    if not (carries(scalar) and live):
         return {}
     found = torch.autograd.grad(
         scalar,

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import SecondOrderError
+from .constancy import leads_nowhere
+from .kept import keep_saved, read_saved
 
 __all__ = [
     "carries",
@@ -42,9 +44,11 @@ def carries(value: object) -> bool:
         value: Anything that a function was called with.
 
     Returns:
-        True for a tensor that is recorded by autograd.
+        True for a tensor that is recorded by autograd and not made of constants alone.
     """
-    return isinstance(value, Tensor) and value.requires_grad
+    if not (isinstance(value, Tensor) and value.requires_grad):
+        return False
+    return not leads_nowhere(value)
 
 
 def on_gradient(x: Tensor, act: Callable[[Tensor], Tensor | None]) -> None:
@@ -88,7 +92,9 @@ class _Splice(torch.autograd.Function):
         # Marked dirty rather than returned as an alias: autograd forbids in-place
         # operations on an alias that a custom function returns.
         ctx.mark_dirty(value)
-        ctx.save_for_backward(*saved, *((value,) if keep_value else ()))
+        kept = (*saved, value) if keep_value else saved
+        ctx.save_for_backward(*kept)
+        keep_saved(ctx, kept)
         ctx.rule = backward
         ctx.n_saved = len(saved)
         return value
@@ -167,10 +173,10 @@ class _InPlaceSplice(torch.autograd.Function):
 def _ruled(ctx: Any, grad: Tensor) -> Tensor | None:
     """Run a rule; a backward pass that is recorded itself must not go through it."""
     if not torch.is_grad_enabled():  # autograd enables it for create_graph=True
-        return ctx.rule(grad, *ctx.saved_tensors)  # type: ignore[no-any-return]
+        return ctx.rule(grad, *read_saved(ctx))  # type: ignore[no-any-return]
     with torch.no_grad():
-        result = ctx.rule(grad, *ctx.saved_tensors)
-    return None if result is None else _once(result, grad, *ctx.saved_tensors)
+        result = ctx.rule(grad, *read_saved(ctx))
+    return None if result is None else _once(result, grad, *read_saved(ctx))
 
 
 class _Once(torch.autograd.Function):

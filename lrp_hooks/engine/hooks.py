@@ -15,6 +15,7 @@ from .nested import first_tensor, replace_first
 from .rule import LeafRule, Rule, joining
 from .runtime import Runtime
 from .surroundings import Frame
+from .writes import rule_table
 
 __all__ = ["ModuleHooks"]
 
@@ -47,7 +48,7 @@ class ModuleHooks:
         self.runtime = runtime
         self.rule = rule
         leaf = isinstance(rule, LeafRule)
-        functions = {} if leaf or rule is None else rule.functions(module)
+        functions = {} if leaf or rule is None else rule_table(rule, module)
         self.frame = Frame(module, name, functions, leaf, isinstance(module, FUSED))
 
     def __reduce__(self) -> Any:

@@ -17,8 +17,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .autograd import carries
+from .autograd import carries, splice
+from .bypass import bypasses, changed, is_recorded, mark_alias, owner_of
 from .composite import is_composite, opened
+from .constancy import expect_histories
+from .functions import in_place
+from .kept import before_write, closing, opening
 from .rule import FunctionTable
 from .sources import Constant, Gate, SourceCollector
 from .surroundings import Frame, Surroundings, storage_address
@@ -152,7 +156,10 @@ class Scope(TorchFunctionMode):
         """
         if not self.frames:
             self.__enter__()  # type: ignore[no-untyped-call]
+            if not self._open:
+                expect_histories()
             self._open.append(self)
+            opening()
         self.frames.append(frame)
         if idle:
             self._idle[len(self.frames)] = guard = torch._C.DisableTorchFunction()
@@ -174,6 +181,7 @@ class Scope(TorchFunctionMode):
             self._combine()
         if not self.frames:
             self._open.remove(self)
+            closing()
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         return frame
 
@@ -233,6 +241,8 @@ class Scope(TorchFunctionMode):
                 break
         if kwargs:
             kwargs = {key: self._constant(value) for key, value in kwargs.items()}
+            if kwargs.get("out") is not None:
+                return self._into(func, args, kwargs)
             # Replacements take the input by position; `where` has its condition first.
             if not args and "input" in kwargs and "condition" not in kwargs:
                 args = (kwargs.pop("input"),)
@@ -247,11 +257,24 @@ class Scope(TorchFunctionMode):
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Call a function that has no rule; what is made of a parameter is constant."""
+        if func not in _MADE:
+            return func(*args, **kwargs)
+        if func == _SET_DATA:
+            return self._set_data(func, *args)
         result = func(*args, **kwargs)
-        made = func in _VIEWS or func in _CASTS
-        if not made or result is args[0] or self._constant(args[0]) is args[0]:
+        if result is args[0]:
+            return result
+        if self._constant(args[0]) is args[0]:
+            if func == _GET_DATA:
+                mark_alias(result, args[0])
             return result
         return result.detach()
+
+    def _set_data(self, func: Callable[..., Any], tensor: Tensor, value: Any) -> None:
+        before = tensor.detach()
+        func(tensor, value)
+        if is_recorded(tensor) and changed(before, tensor.detach()):
+            self.report_bypass(func)
 
     def is_signal(self, tensor: Tensor) -> bool:
         """Tell what carries relevance from a parameter that requires a gradient.
@@ -290,6 +313,36 @@ class Scope(TorchFunctionMode):
                 return f"{frame.name}.{name}" if frame.name else name
         return None
 
+    def _into(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call a function that writes what it returns into tensors that it is given."""
+        out = kwargs.pop("out")
+        live = torch.is_grad_enabled() and _any_carries((args, tuple(kwargs.values())))
+        targets = (out,) if isinstance(out, Tensor) else tuple(out)
+        result = self.__torch_function__(func, (), args, kwargs) if live else out
+        values = (result,) if isinstance(result, Tensor) else tuple(result)
+        before = [target.detach().clone() for target in targets]
+        for target in targets:
+            before_write(target)
+        with torch.no_grad():
+            func(*args, **kwargs, out=out)
+        for target, value, old in zip(targets, values, before, strict=True):
+            if bypasses(target):
+                if changed(old, target.detach()):
+                    self.report_bypass(func)
+            elif _is_signal(value) and (carries(value) or carries(owner_of(target))):
+                exact = target.detach().clone()
+                if live and carries(value):
+                    exact = splice(exact, value, lambda grad: grad)
+                self.__torch_function__(Tensor.copy_, (), (target, exact))
+        return out
+
+    def report_bypass(self, func: Callable[..., Any]) -> None:
+        """Report that recorded values were overwritten behind autograd's back."""
+        label = f"{func.__name__} on values that autograd has recorded, unseen by it"
+        self.surroundings.report(label, self.frames[-1].name)
+
     def _unruled(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -300,6 +353,8 @@ class Scope(TorchFunctionMode):
                     return opened(func)(*args, **kwargs)
             finally:
                 self._opening.pop()
+        if in_place(func) and isinstance(args[0], Tensor):
+            before_write(args[0])
         result = func(*args, **kwargs)
         if _is_signal(result) and _any_carries((args, tuple(kwargs.values()))):
             self.surroundings.report(func, self.frames[-1].name)
@@ -324,4 +379,6 @@ _VIEWS = {
     getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "real", "imag")
 }
 """Attributes that are tensors: a parameter's are constants as it is."""
+_GET_DATA, _SET_DATA = Tensor.data.__get__, Tensor.data.__set__  # type: ignore[attr-defined]
 _CASTS = {Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.type}
+_MADE = {*_VIEWS, *_CASTS, _GET_DATA, _SET_DATA}

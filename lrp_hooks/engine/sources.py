@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .autograd import carries, on_gradient
+from .kept import Kept
 
 __all__ = ["Gate", "SourceCollector"]
 
@@ -108,9 +109,10 @@ class SourceCollector:
             return
 
         shape = out.shape
+        kept = constant if callable(constant) else Kept(constant)
 
         def hook(grad: Tensor) -> None:
-            value = constant() if callable(constant) else constant
+            value = kept.values if isinstance(kept, Kept) else kept()
             self._noted.append((name, _inner(grad.view(shape), value)))
 
         on_gradient(_whole(out), hook)
