@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ..engine.nested import first_tensor, replace_first
 from ..engine.subject import Subject
+from ..engine.undo import undoing
 from ..errors import ArgumentError
 from .inputs import Call, same_storage
 
@@ -92,19 +92,17 @@ class Reader:
     def _with_hooks(
         self, modules: dict[str, nn.Module], read: Callable[..., Any] | None, call: Call
     ) -> Any:
-        with ExitStack() as stack:
+        with undoing() as undo:
             for name, module in modules.items():
                 if isinstance(name, InputOf):
                     before = self._before(name)
-                    handle = module.register_forward_pre_hook(before, with_kwargs=True)
+                    undo.hook(module, "forward_pre_hook", before, with_kwargs=True)
                 else:
                     hook = self._hook(name, read)
-                    handle = module.register_forward_hook(hook, with_kwargs=True)
-                stack.callback(handle.remove)
+                    undo.hook(module, "forward_hook", hook, with_kwargs=True)
             for name, module in self.layers.items():
                 hook = self._hook(name, self._watches)
-                handle = module.register_forward_hook(hook, with_kwargs=True)
-                stack.callback(handle.remove)
+                undo.hook(module, "forward_hook", hook, with_kwargs=True)
             return self.subject.model(*call.args, **call.kwargs)
 
     def _hook(self, name: str, act: Callable[..., Any] | None) -> Callable[..., Any]:

@@ -91,8 +91,8 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
     limit = tokenizer.model_max_length
     if not (isinstance(limit, int | float) and limit > 0):
         raise ModelFolderError(
-            f"the tokenizer in {str(folder)!r} says model_max_length={limit!r}; it must "
-            "be a number of tokens."
+            f"the tokenizer in {str(folder)!r} says model_max_length={limit!r}; it "
+            "must be a number of tokens."
         )
     return tokenizer
 
@@ -159,9 +159,7 @@ def _checked_config(folder: str, **options: Any) -> Any:
     config = transformers.AutoConfig.from_pretrained(folder, **options)
     for name, label in (getattr(config, "label2id", None) or {}).items():
         if not isinstance(label, int):
-            raise TypeError(
-                f"label2id[{name!r}] is {label!r}, which is no whole number"
-            )
+            raise TypeError(f"label2id[{name!r}] is {label!r}, no whole number")
     return config
 
 
@@ -189,9 +187,9 @@ def _load(path: Path, load: Callable[..., Any], what: str, **options: Any) -> An
     try:
         return load(str(path), **_LOCAL, **options)
     # Damaged files raise anything, the tokenizers library even a bare Exception.
-    except (KeyboardInterrupt, SystemExit):
-        raise
     except BaseException as error:  # its panics are no Exception at all
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         reason = shorten(str(error), 250)
         raise ModelFolderError(
             f"the {what} in {str(path)!r} cannot be loaded: {reason}"
