@@ -214,11 +214,12 @@ _tried: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 def _works_by_element(module: nn.Module) -> bool:
     """Try a copy of a module on five numbers, in part and reordered."""
-    x = torch.tensor([-1.7, -0.4, 0.3, 0.9, 2.1])
-    order = torch.tensor([3, 0, 4, 1, 2])
+    cpu = torch.device("cpu")  # whatever the default is
+    x = torch.tensor([-1.7, -0.4, 0.3, 0.9, 2.1], device=cpu)
+    order = torch.tensor([3, 0, 4, 1, 2], device=cpu)
     try:
         function = copy.deepcopy(module).forward
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), cpu:
             y = function(x)
             return (
                 isinstance(y, Tensor)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,6 +23,7 @@ from ..engine.ruleset import RuleSet
 from ..engine.runtime import Runtime
 from ..engine.sources import Constant, SourceCollector
 from ..engine.subject import Subject
+from ..engine.undo import undoing
 from ..results.ledger import Ledger
 from .attribute import Request, attribute
 from .checks import TARGET
@@ -215,14 +215,11 @@ def audit(
         The audit.
     """
     book = _Book()
-    with ExitStack() as stack:
+    with undoing() as undo:
         for name, module in subject.modules.items():
-            before = module.register_forward_pre_hook(
-                partial(book.enter, name), with_kwargs=True
-            )
-            after = module.register_forward_hook(partial(book.leave, name))
-            stack.callback(before.remove)
-            stack.callback(after.remove)
+            enter, leave = partial(book.enter, name), partial(book.leave, name)
+            undo.hook(module, "forward_pre_hook", enter, with_kwargs=True)
+            undo.hook(module, "forward_hook", leave)
         collect = partial(_Collector, book)
         relevance = attribute(subject, runtime, rules, request, collect)
     values = relevance.values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ..engine.nested import first_tensor
 from ..engine.subject import Subject
+from ..engine.undo import undoing
 from ..errors import NonFiniteError
 from ..results.ledger import Ledger
 from .inputs import Call
@@ -76,9 +76,9 @@ def _first_module(subject: Subject, call: Call) -> str:
 
         return hook
 
-    with ExitStack() as stack, torch.no_grad():
+    with undoing() as undo, torch.no_grad():
         for name, module in subject.modules.items():
-            stack.callback(module.register_forward_hook(watch(name)).remove)
+            undo.hook(module, "forward_hook", watch(name))
         call = call.fresh()
         subject.model(*call.args, **call.kwargs)
     return bad[0] if bad else "the model's last step"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from ..engine.nested import first_tensor
 from ..engine.runtime import Runtime
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
+from ..engine.undo import undoing
 from ..errors import InferenceModeError
 from .backward import by_example, gradients, mixes, sum_rows
 from .checks import Complain, check_gate, check_repeats, watch_target
@@ -123,7 +125,9 @@ def prepared(subject: Subject, inputs: Any, batch_dim: int = 0) -> Generator[Cal
             "graph; call it outside, torch.no_grad() is fine."
         )
     call = bind(subject, inputs, batch_dim)
-    with torch.enable_grad(), eval_mode(subject.model):
+    with undoing() as undo, eval_mode(subject.model):
+        undo.add(partial(torch.set_grad_enabled, torch.is_grad_enabled()))
+        torch.set_grad_enabled(True)
         yield call
 
 
@@ -138,13 +142,16 @@ def eval_mode(model: nn.Module) -> Generator[None]:
         Nothing.
     """
     training = [module for module in model.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
+
+    def train() -> None:
         for module in training:
             module.training = True
+
+    with undoing() as undo:
+        undo.add(train)
+        for module in training:
+            module.training = False
+        yield
 
 
 def forward_pass(
@@ -170,15 +177,14 @@ def forward_pass(
     collector = collect(call.batch, length)
     layers, asked = split_layers(subject, request.layers)
     reader = Reader(subject, call, request.wrt, layers)
-    runtime.collector = collector
-    try:
+    with undoing() as undo:
+        undo.add(partial(setattr, runtime, "collector", None))
+        runtime.collector = collector
         with watched_latent(subject, runtime, collector, asked) as found:
             with advising(call):
                 output = reader.forward()
         reader.check_layers()
         check_repeats(reader.outputs, request.complain)
-    finally:
-        runtime.collector = None
     if collector.length is None:
         collector.length = _length_read(reader.reads)
     seen = {**reader.seen, **found}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from ..engine.nested import first_tensor, replace_first
 from ..engine.subject import Subject
+from ..engine.undo import undoing
 from ..errors import ArgumentError
 from .inputs import Call, same_storage
 
@@ -106,19 +106,17 @@ class Reader:
         self.main = call.main
         if given is not None:
             call = call.with_floats(given)
-        with ExitStack() as stack:
+        with undoing() as undo:
             for name, module in modules.items():
                 if isinstance(name, InputOf):
                     before = self._before(name)
-                    handle = module.register_forward_pre_hook(before, with_kwargs=True)
+                    undo.hook(module, "forward_pre_hook", before, with_kwargs=True)
                 else:
                     hook = self._hook(name, read)
-                    handle = module.register_forward_hook(hook, with_kwargs=True)
-                stack.callback(handle.remove)
+                    undo.hook(module, "forward_hook", hook, with_kwargs=True)
             for name, module in self.layers.items():
                 hook = self._hook(name, self._watches)
-                handle = module.register_forward_hook(hook, with_kwargs=True)
-                stack.callback(handle.remove)
+                undo.hook(module, "forward_hook", hook, with_kwargs=True)
             output = self.subject.model(*call.args, **call.kwargs)
         result = first_tensor(output, torch.Tensor.is_floating_point)
         self.outputs.append(None if result is None else result.detach())

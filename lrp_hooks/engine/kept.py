@@ -19,9 +19,8 @@ from .storage import storage_address
 __all__ = [
     "Kept",
     "before_write",
-    "closing",
     "keep_saved",
-    "opening",
+    "listen",
     "read_saved",
 ]
 
@@ -38,15 +37,14 @@ _saved_hooks = getattr(
 )
 
 
-def opening() -> None:
-    """Begin to listen, as a scope opens in this thread."""
-    _memory.scopes += 1
+def listen(scopes: int) -> None:
+    """Listen while a scope is open in this thread, and then forget everything.
 
-
-def closing() -> None:
-    """Forget everything as the outermost scope of this thread closes."""
-    _memory.scopes -= 1
-    if not _memory.scopes:
+    Args:
+        scopes: How many are open.
+    """
+    _memory.scopes = scopes
+    if not scopes:
         _memory.holders.clear()
 
 

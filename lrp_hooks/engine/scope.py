@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from .autograd import carries, splice
 from .bypass import bypasses, changed, is_recorded, mark_alias, owner_of
 from .composite import is_composite, opened
 from .constancy import expect_histories
 from .functions import in_place
-from .kept import before_write, closing, opening
+from .kept import before_write, listen
 from .rule import FunctionTable
 from .sources import Constant, Gate, SourceCollector
 from .surroundings import Frame, Surroundings, storage_address
@@ -155,43 +155,51 @@ class Scope(TorchFunctionMode):
             idle: Nothing carries relevance in this call, so functions go by unseen.
         """
         if not self.frames:
+            self._open.append(self)  # first, so that `leave` finds it at any moment
             self.__enter__()  # type: ignore[no-untyped-call]
-            if not self._open:
+            listen(len(self._open))
+            if len(self._open) == 1:
                 expect_histories()
-            self._open.append(self)
-            opening()
         self.frames.append(frame)
         if idle:
             self._idle[len(self.frames)] = guard = torch._C.DisableTorchFunction()
             guard.__enter__()
         if frame.functions or frame.leaf:
-            self._combine()
+            self._combine(self.frames)
 
-    def leave(self) -> Frame:
+    def leave(self) -> None:
         """Leave the innermost module; the last one closes the scope.
 
-        Returns:
-            Its frame.
+        Where it was interrupted, it goes on when it is called again.
         """
-        guard = self._idle.pop(len(self.frames), None)
+        depth = len(self.frames)
+        guard = self._idle.get(depth)
         if guard is not None:
             guard.__exit__(None, None, None)
-        frame = self.frames.pop()
+            del self._idle[depth]
+        if depth <= 1:
+            self._close()
+            return
+        frame, outer = self.frames[-1], self.frames[:-1]
         if frame.functions or frame.leaf:
-            self._combine()
-        if not self.frames:
-            self._open.remove(self)
-            closing()
-            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        return frame
+            self._combine(outer)
+        self.frames.pop()
 
-    def _combine(self) -> None:
+    def _close(self) -> None:
+        while any(mode is self for mode in _get_current_function_mode_stack()):
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self.frames.clear()
+        if self in self._open:
+            self._open.remove(self)
+        listen(len(self._open))
+
+    def _combine(self, frames: Sequence[Frame]) -> None:
         """Lay the function tables of the running modules over one another."""
         table = self.surroundings.table
-        for frame in self.frames:
+        for frame in frames:
             table = {**table, **frame.functions} if frame.functions else table
         self._table = table
-        self.in_leaf = any(frame.leaf for frame in self.frames)
+        self.in_leaf = any(frame.leaf for frame in frames)
 
     def name_source(self, of: object) -> str:
         """Name a constant: a parameter or buffer by its own name, else by the module.
