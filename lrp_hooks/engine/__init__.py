@@ -19,7 +19,15 @@ from .functions import in_place, spellings, table
 from .registry import register, register_shape
 from .rule import FunctionTable, LeafRule, Rule, ScopeRule
 from .ruleset import RuleSet, add_functions
-from .scope import active_scope, role, set_role, trainable, watch_source
+from .scope import (
+    active_scope,
+    report,
+    role,
+    set_role,
+    trainable,
+    under_rules,
+    watch_source,
+)
 
 __all__ = [
     "FunctionTable",
@@ -36,6 +44,7 @@ __all__ = [
     "pass_through",
     "register",
     "register_shape",
+    "report",
     "rescale",
     "role",
     "scale_gradient",
@@ -47,5 +56,6 @@ __all__ = [
     "split",
     "table",
     "trainable",
+    "under_rules",
     "watch_source",
 ]
