@@ -31,7 +31,7 @@ from ..engine import (
     table,
     watch_source,
 )
-from .definition import defined, out_of_place
+from .definition import any_carries, defined
 from .structure import affine
 
 __all__ = ["CLAMPS", "COMPOSITES", "GATED", "REDUCTIONS", "clamped", "rounded"]
@@ -159,7 +159,7 @@ def rounded(func: Callable[..., Any], x: Any, other: Any, **kwargs: Any) -> Any:
     Returns:
         The quotient.
     """
-    return out_of_place(_stepped)(func, x, other, **kwargs)
+    return _stepped(func, x, other, **kwargs)
 
 
 def _if_real(replacement: Callable[..., Any]) -> Callable[..., Any]:
@@ -189,7 +189,6 @@ def _var_mean(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) ->
     return var, mean
 
 
-@out_of_place
 def _scatter_reduce(
     func: Callable[..., Any],
     base: Tensor,
@@ -201,6 +200,8 @@ def _scatter_reduce(
     include_self: bool = True,
 ) -> Any:
     given = (base, dim, index, src, reduce)
+    if not any_carries(given):
+        return func(*given, include_self=include_self)
     if reduce in {"sum", "mean"}:
         return affine(func, *given, include_self=include_self)
     out = func(*given, include_self=include_self)
@@ -278,8 +279,8 @@ def _tables() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
         )
     gated = {
         **table(spellings(_GRIDS), _rest_frozen),
-        **table(spellings(_ANGLES), out_of_place(_frozen)),
-        **table(spellings(_STEPS), out_of_place(_stepped)),
+        **table(spellings(_ANGLES), _frozen),
+        **table(spellings(_STEPS), _stepped),
         **table(spellings(_NORMS), _norm),
         **table(spellings("var_mean"), _var_mean),
     }

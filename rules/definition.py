@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..engine import carries, in_place, splice, under_rules
+from ..engine import carries, splice, under_rules
 
-__all__ = ["any_carries", "as_defined", "defined", "out_of_place"]
+__all__ = ["any_carries", "as_defined", "defined"]
 
 Replacement = Callable[..., Any]
 
@@ -69,32 +69,11 @@ def defined(definition: Callable[..., Any]) -> Replacement:
         The replacement.
     """
 
-    @out_of_place
     def replacement(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if not any_carries((args, tuple(kwargs.values()))):
+            return func(*args, **kwargs)
         with torch.no_grad():
             value = func(*args, **kwargs)
         return as_defined(value, definition, *args, **kwargs)
 
     return replacement
-
-
-def out_of_place(replacement: Replacement) -> Replacement:
-    """Let a replacement serve the in-place form of its function too.
-
-    Args:
-        replacement: Called where an argument carries relevance, never with a function
-            that overwrites its first argument.
-
-    Returns:
-        The replacement for both forms.
-    """
-
-    def either(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if not any_carries((args, tuple(kwargs.values()))):
-            return func(*args, **kwargs)
-        if not in_place(func):
-            return replacement(func, *args, **kwargs)
-        plain = getattr(Tensor, func.__name__.removesuffix("_"))
-        return args[0].copy_(replacement(plain, *args, **kwargs))
-
-    return either

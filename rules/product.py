@@ -31,7 +31,6 @@ from ..engine import (
 )
 from .composite import COMPOSITES, REDUCTIONS
 from .composite import GATED as GATES
-from .definition import out_of_place
 from .normalization import POWERS
 from .structure import affine
 
@@ -155,7 +154,7 @@ class Product(ScopeRule):
             **table(LAYERS, layer_product),
             **table(POWERS, _power),
             **table(DEGREES, _homogeneous),
-            **table(FACTORIALS, out_of_place(_factorial)),
+            **table(FACTORIALS, _factorial),
             **table(GATED, _gated_unit),
         }
 

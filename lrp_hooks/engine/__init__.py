@@ -15,7 +15,10 @@ from .autograd import (
     splice,
     split,
 )
+from .bypass import mark_alias, owner_of
+from .constancy import drop_history
 from .functions import in_place, spellings, table
+from .kept import Kept
 from .registry import register, register_shape
 from .rule import FunctionTable, LeafRule, Rule, ScopeRule
 from .ruleset import RuleSet, add_functions
@@ -26,11 +29,13 @@ from .scope import (
     set_role,
     trainable,
     under_rules,
+    watch_gate,
     watch_source,
 )
 
 __all__ = [
     "FunctionTable",
+    "Kept",
     "LeafRule",
     "Rule",
     "RuleSet",
@@ -38,9 +43,12 @@ __all__ = [
     "active_scope",
     "add_functions",
     "carries",
+    "drop_history",
     "freeze",
     "in_place",
+    "mark_alias",
     "on_gradient",
+    "owner_of",
     "pass_through",
     "register",
     "register_shape",
@@ -57,5 +65,6 @@ __all__ = [
     "table",
     "trainable",
     "under_rules",
+    "watch_gate",
     "watch_source",
 ]
