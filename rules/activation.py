@@ -23,30 +23,30 @@ from ..engine import (
     LeafRule,
     carries,
     freeze,
-    in_place,
     pass_through,
     register,
     register_shape,
-    secant_backward,
     set_role,
     spellings,
-    splice,
     table,
+    watch_gate,
 )
+from .composite import CLAMPS, clamped
 
 __all__ = ["NOT_A_FUNCTION", "Activation"]
 
 FUNCTIONS = spellings(
     """
-    relu relu6 gelu silu mish tanh elu selu celu leaky_relu rrelu hardtanh hardswish
+    relu relu6 gelu silu mish tanh elu selu celu leaky_relu hardtanh hardswish
     hardshrink softshrink threshold prelu sigmoid hardsigmoid softplus log_sigmoid logit
     exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan arctan sinh cosh
-    asinh acosh atanh erf erfc erfinv expit sinc lgamma digamma abs absolute clamp clip
-    clamp_min clamp_max round floor ceil trunc fix frac sign sgn nan_to_num deg2rad
-    rad2deg fake_quantize_per_tensor_affine
+    asinh acosh atanh erf erfc erfinv expit sinc lgamma digamma abs absolute round
+    floor ceil trunc fix frac sign sgn nan_to_num deg2rad rad2deg
+    fake_quantize_per_tensor_affine
     """,
     F.softsign,
 )
+RANDOM = spellings("rrelu")
 MODULES = (
     nn.CELU,
     nn.ELU,
@@ -131,7 +131,9 @@ class Activation(LeafRule):
             return y
         with torch.no_grad():
             if _open_at_zero(again, x, module):
-                return set_role(freeze(y), "gate")
+                gate = set_role(freeze(y), "gate")
+                watch_gate(gate, x, type(module).__name__)
+                return gate
         return set_role(pass_through(again, x, y), "activated")
 
     def functions(self, module: nn.Module | None) -> FunctionTable:
@@ -143,32 +145,45 @@ class Activation(LeafRule):
         Returns:
             The function table.
         """
-        return table(FUNCTIONS, _activate if self.unchanged else None)
+        if not self.unchanged:
+            return table([*FUNCTIONS, *CLAMPS, *RANDOM], None)
+        return {
+            **table(FUNCTIONS, _activate),
+            **table(CLAMPS, _clamp),
+            **table(RANDOM, _random),
+        }
 
 
 def _activate(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+    # What else shapes the function is part of its slope.
+    args = tuple(freeze(a) if carries(a) else a for a in args)
+    kwargs = {key: freeze(a) if carries(a) else a for key, a in kwargs.items()}
     if not carries(x):
         return func(x, *args, **kwargs)
     function = partial(_apply, func, args, kwargs)
     with torch.no_grad():
         if _open_at_zero(function, x, _key(func, args, kwargs)):
-            return set_role(func(freeze(x), *args, **kwargs), "gate")
-        before = x.detach().clone() if in_place(func) else x
+            gate = set_role(func(freeze(x), *args, **kwargs), "gate")
+            watch_gate(gate, x, func.__name__)
+            return gate
         y = func(x, *args, **kwargs)
-    if y is x:
-        return set_role(_overwritten(function, y, before), "activated")
     return set_role(pass_through(function, x, y), "activated")
 
 
+def _clamp(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+    by_signal = any(map(carries, (*args, *kwargs.values())))
+    return (clamped if by_signal else _activate)(func, x, *args, **kwargs)
+
+
+def _random(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+    """A slope that is drawn anew in every call: its own gradient is the secant."""
+    y = func(x, *args, **kwargs)
+    return set_role(y, "activated") if carries(y) else y
+
+
 def _apply(func: Callable[..., Any], args: Any, kwargs: Any, x: Tensor) -> Tensor:
-    result: Tensor = func(x.clone() if in_place(func) else x, *args, **kwargs)
+    result: Tensor = func(x, *args, **kwargs)
     return result
-
-
-def _overwritten(
-    function: Callable[[Tensor], Tensor], x: Tensor, before: Tensor
-) -> Tensor:
-    return splice(x, x, partial(secant_backward, function), before)
 
 
 _known_open: dict[Any, bool] = {}
@@ -221,11 +236,12 @@ _tried: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 def _works_by_element(module: nn.Module) -> bool:
     """Try a copy of a module on five numbers, in part and reordered."""
-    x = torch.tensor([-1.7, -0.4, 0.3, 0.9, 2.1])
-    order = torch.tensor([3, 0, 4, 1, 2])
+    cpu = torch.device("cpu")  # whatever the default is
+    x = torch.tensor([-1.7, -0.4, 0.3, 0.9, 2.1], device=cpu)
+    order = torch.tensor([3, 0, 4, 1, 2], device=cpu)
     try:
         function = copy.deepcopy(module).forward
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), cpu:
             y = function(x)
             return (
                 isinstance(y, Tensor)

@@ -76,17 +76,19 @@ def looks_like_rms_norm(module: nn.Module) -> bool:
     width = weights[0].shape[0] if weights else 8
     if type(module).__module__.startswith("torch.nn.") or not _takes_one(module):
         return False
-    x = torch.linspace(-2.0, 1.7, 2 * width, dtype=torch.float64).cos().view(2, width)
+    double, cpu = torch.float64, torch.device("cpu")  # whatever the default is
+    x = torch.linspace(-2.0, 1.7, 2 * width, dtype=double, device=cpu).cos()
+    x = x.view(2, width)
     try:
         function = copy.deepcopy(module).to(x).forward
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            y, double = function(x), function(2 * x)
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), cpu:
+            y, larger = function(x), function(2 * x)
     except NOT_A_FUNCTION:
         return False
     if (
         not isinstance(y, Tensor)
         or y.shape != x.shape
-        or not torch.allclose(y, double, rtol=1e-3, atol=1e-6)
+        or not torch.allclose(y, larger, rtol=1e-3, atol=1e-6)
     ):
         return False
     gain = y / x * x.square().mean(-1, keepdim=True).sqrt()

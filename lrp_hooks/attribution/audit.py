@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,6 +23,7 @@ from ..engine.ruleset import RuleSet
 from ..engine.runtime import Runtime
 from ..engine.sources import Constant, SourceCollector
 from ..engine.subject import Subject
+from ..engine.undo import undoing
 from ..results.ledger import Ledger
 from .attribute import Request, attribute
 from .checks import TARGET
@@ -155,7 +155,7 @@ def _carrying(value: Any) -> list[Tensor]:
 
 
 def _add(call: _Call, column: str, value: Tensor, grad: Tensor) -> None:
-    terms = torch.where(grad == 0, 0.0, grad * value)
+    terms = torch.where(grad == 0, 0.0, grad.conj() * value).real
     setattr(call, column, getattr(call, column) + float(terms.double().sum()))
 
 
@@ -190,9 +190,9 @@ class _Collector(SourceCollector):
         running: tuple[_Call, ...], constant: Constant, grad: Tensor
     ) -> None:
         value = constant() if callable(constant) else constant
-        terms = float(torch.where(grad == 0, 0.0, grad * value).double().sum())
+        terms = torch.where(grad == 0, 0.0, grad.conj() * value).real.double().sum()
         for call in running:
-            call.bias += terms
+            call.bias += float(terms)
 
 
 def audit(
@@ -215,14 +215,11 @@ def audit(
         The audit.
     """
     book = _Book()
-    with ExitStack() as stack:
+    with undoing() as undo:
         for name, module in subject.modules.items():
-            before = module.register_forward_pre_hook(
-                partial(book.enter, name), with_kwargs=True
-            )
-            after = module.register_forward_hook(partial(book.leave, name))
-            stack.callback(before.remove)
-            stack.callback(after.remove)
+            enter, leave = partial(book.enter, name), partial(book.leave, name)
+            undo.hook(module, "forward_pre_hook", enter, with_kwargs=True)
+            undo.hook(module, "forward_hook", leave)
         collect = partial(_Collector, book)
         relevance = attribute(subject, runtime, rules, request, collect)
     values = relevance.values

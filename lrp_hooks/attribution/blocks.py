@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Iterable
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from ..engine.autograd import carries
 from ..engine.nested import first_tensor, replace_first
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
+from ..engine.undo import undoing
 from ..errors import ArgumentError
 
 __all__ = ["BLOCKS", "asks_for_blocks", "watched_blocks"]
@@ -61,18 +62,14 @@ def watched_blocks(
     """
     watch = _Watch(collector)
     found: dict[str, Tensor] = {}
-    with ExitStack() as stack:
+    with undoing() as undo:
         model = subject.model
-        handles = [
-            model.register_forward_pre_hook(watch.start),
-            model.register_forward_hook(watch.end),
-        ]
+        undo.hook(model, "forward_pre_hook", watch.start)
+        undo.hook(model, "forward_hook", watch.end)
         for number, blocks in enumerate(_lists(subject)):
             for name, block in blocks.items():
                 hook = watch.block(number, name)
-                handles.append(block.register_forward_hook(hook, with_kwargs=True))
-        for handle in handles:
-            stack.callback(handle.remove)
+                undo.hook(block, "forward_hook", hook, with_kwargs=True)
         yield found
     found.update(watch.found())
     if not found:

@@ -7,6 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..engine.ruleset import RuleSet, load_rules
 from ..engine.runtime import Runtime
 from ..engine.subject import Subject
 from ..engine.surroundings import Surroundings
+from ..engine.undo import Undo, undoing
 from ..errors import (
     AlreadyInstrumentedError,
     ArgumentError,
@@ -110,21 +112,26 @@ class Instrumentation:
         self.rules = rules
         self._strict = strict
         self._lock = threading.RLock()
-        self._undo: list[Callable[[], None]] = []
+        self._undo = Undo()
         self._warned: set[tuple[str, str]] = set()
         self._told_of_weights = False
-        self._subject: Subject | None = Subject(model)
+        self._subject: Subject | None = None
+        try:
+            self._put_on(model, overrides)
+        except BaseException:
+            self._undo.run()
+            raise
+
+    def _put_on(self, model: nn.Module, overrides: Mapping[Key, Rule]) -> None:
+        self._subject = Subject(model)
         modules = self._subject.modules
-        _claim(modules, self)
-        self._claimed = weakref.WeakSet(modules.values())
-        matches = {n: lookup(n, m, rules, overrides) for n, m in modules.items()}
-        self.coverage = Coverage(
-            tuple(row(n, m, matches[n]) for n, m in modules.items())
-        )
-        surroundings = Surroundings.of(model, rules.functions(), self._report)
-        plain = rules.plain and not overrides
+        _claim(modules, self, self._undo)
+        found = {n: lookup(n, m, self.rules, overrides) for n, m in modules.items()}
+        self.coverage = Coverage(tuple(row(n, m, found[n]) for n, m in modules.items()))
+        surroundings = Surroundings.of(model, self.rules.functions(), self._report)
+        plain = self.rules.plain and not overrides
         self.runtime = Runtime(surroundings, self._warn, self._weights_asked, plain)
-        self._undo += attach(modules, matches, self.runtime)
+        attach(modules, found, self.runtime, self._undo)
 
     @property
     def model(self) -> nn.Module | None:
@@ -138,6 +145,7 @@ class Instrumentation:
         *,
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
+        batch_dim: int = 0,
     ) -> Relevance:
         """Explain outputs: one forward pass, one backward pass.
 
@@ -159,12 +167,16 @@ class Instrumentation:
                 attention, ``"<module>.heads"`` for those inside a module, and
                 ``"blocks"`` for the residual stream after each block. See `heads` and
                 `layer_flow`.
+            batch_dim: Which axis of the inputs counts the examples: 1 for [T, B, D].
+                Values and scores start with the examples all the same. Defaults to 0.
 
         Returns:
             The relevance and its ledger.
         """
         names = (layers,) if isinstance(layers, str) else tuple(layers)
-        request = _attribute.Request(inputs, target, wrt, names, self._complain)
+        request = _attribute.Request(
+            inputs, target, wrt, names, self._complain, batch_dim
+        )
         with self._running("attribute") as subject:
             return _attribute.attribute(subject, self.runtime, self.rules, request)
 
@@ -174,6 +186,7 @@ class Instrumentation:
         *,
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
+        batch_dim: int = 0,
     ) -> list[Relevance]:
         """Explain every output: one forward pass, one backward pass an output.
 
@@ -181,29 +194,39 @@ class Instrumentation:
             inputs: See `attribute`.
             wrt: See `attribute`.
             layers: See `attribute`.
+            batch_dim: See `attribute`.
 
         Returns:
             The relevance of each class, C of them.
         """
         names = (layers,) if isinstance(layers, str) else tuple(layers)
-        request = _attribute.Request(inputs, None, wrt, names, self._complain)
+        request = _attribute.Request(
+            inputs, None, wrt, names, self._complain, batch_dim
+        )
         with self._running("attribute_each") as subject:
             return _attribute.attribute_each(subject, self.runtime, self.rules, request)
 
     def audit(
-        self, inputs: Tensor | Sequence[Tensor] | Mapping[str, Any], target: Any = None
+        self,
+        inputs: Tensor | Sequence[Tensor] | Mapping[str, Any],
+        target: Any = None,
+        *,
+        batch_dim: int = 0,
     ) -> Audit:
         """Find where relevance leaks: one forward pass, one backward pass.
 
         Args:
             inputs: See `attribute`.
             target: See `attribute`.
+            batch_dim: See `attribute`.
 
         Returns:
             Relevance entering and leaving every module, its bias share and its leak;
             the first row is the module that needs a rule.
         """
-        request = _attribute.Request(inputs, target, None, (), self._complain)
+        request = _attribute.Request(
+            inputs, target, None, (), self._complain, batch_dim
+        )
         with self._running("audit") as subject:
             return _audit.audit(
                 subject, self.runtime, self.rules, self.coverage, request
@@ -211,25 +234,29 @@ class Instrumentation:
 
     @contextmanager
     def _running(self, method: str) -> Generator[Subject]:
-        subject = self._subject
-        if subject is None:
-            raise ArgumentError(
-                f"{method}() was called after remove(); instrument the model again."
-            )
-        with self._lock:
-            try:
-                yield subject
-            finally:
-                self.runtime.abandon()
+        with undoing() as undo:
+            _hold(self._lock, undo)
+            subject = self._subject
+            if subject is None:
+                raise ArgumentError(
+                    f"{method}() was called after remove(); instrument the model again."
+                )
+            undo.add(self.runtime.resetting())
+            yield subject
 
     def remove(self) -> None:
-        """Leave the model exactly as it was; may be called twice."""
-        self._subject = None
+        """Leave the model exactly as it was; may be called twice.
+
+        Waits for what another thread is computing with it.
+        """
+        with undoing() as undo:
+            _hold(self._lock, undo)
+            undo.add(self._take_off)
+
+    def _take_off(self) -> None:
         self.runtime.abandon()
-        while self._undo:
-            self._undo.pop()()
-        for module in self._claimed:
-            _instrumented.pop(module, None)
+        self._undo.run()
+        self._subject = None
 
     def __enter__(self) -> Instrumentation:
         """Return self; the rules are active already."""
@@ -295,7 +322,21 @@ _REMEDY = (
 )
 
 
-def _claim(modules: Mapping[str, nn.Module], owner: Instrumentation) -> None:
+def _hold(lock: threading.RLock, undo: Undo) -> None:
+    """Take a lock; no line stands between taking it and noting that."""
+    held: list[Callable[[], None]] = []
+
+    def release() -> None:
+        while held:
+            held.pop()()
+
+    undo.add(release)
+    held.extend([lock.release] * lock.acquire())
+
+
+def _claim(
+    modules: Mapping[str, nn.Module], owner: Instrumentation, undo: Undo
+) -> None:
     for name, module in modules.items():
         if module in _instrumented:
             raise AlreadyInstrumentedError(
@@ -304,4 +345,14 @@ def _claim(modules: Mapping[str, nn.Module], owner: Instrumentation) -> None:
                 "AlreadyInstrumentedError as error: error.instrumentation.remove()",
                 _instrumented[module](),
             )
-    _instrumented.update(dict.fromkeys(modules.values(), weakref.ref(owner)))
+    claim = weakref.ref(owner)
+    undo.add(partial(_disclaim, tuple(modules.values()), claim))
+    _instrumented.update(dict.fromkeys(modules.values(), claim))
+
+
+def _disclaim(
+    modules: Sequence[nn.Module], claim: weakref.ref[Instrumentation]
+) -> None:
+    for module in modules:
+        if _instrumented.get(module) is claim:
+            del _instrumented[module]

@@ -71,9 +71,11 @@ def server(explorer: Any) -> uvicorn.Server:
     """
     import uvicorn
 
+    from ..serve.connections import Connection
+
     config = uvicorn.Config(
         explorer,
-        http="h11",
+        http=Connection,
         ws="none",
         loop="asyncio",
         lifespan="off",

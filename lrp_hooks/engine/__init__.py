@@ -15,14 +15,27 @@ from .autograd import (
     splice,
     split,
 )
+from .bypass import mark_alias, owner_of
+from .constancy import drop_history
 from .functions import in_place, spellings, table
+from .kept import Kept
 from .registry import register, register_shape
 from .rule import FunctionTable, LeafRule, Rule, ScopeRule
 from .ruleset import RuleSet, add_functions
-from .scope import active_scope, role, set_role, trainable, watch_source
+from .scope import (
+    active_scope,
+    report,
+    role,
+    set_role,
+    trainable,
+    under_rules,
+    watch_gate,
+    watch_source,
+)
 
 __all__ = [
     "FunctionTable",
+    "Kept",
     "LeafRule",
     "Rule",
     "RuleSet",
@@ -30,12 +43,16 @@ __all__ = [
     "active_scope",
     "add_functions",
     "carries",
+    "drop_history",
     "freeze",
     "in_place",
+    "mark_alias",
     "on_gradient",
+    "owner_of",
     "pass_through",
     "register",
     "register_shape",
+    "report",
     "rescale",
     "role",
     "scale_gradient",
@@ -47,5 +64,7 @@ __all__ = [
     "split",
     "table",
     "trainable",
+    "under_rules",
+    "watch_gate",
     "watch_source",
 ]

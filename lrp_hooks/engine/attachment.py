@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import nn
 
@@ -11,6 +11,7 @@ from .hooks import ModuleHooks
 from .registry import Match
 from .rule import LeafRule
 from .runtime import Runtime
+from .undo import Undo
 
 __all__ = ["attach"]
 
@@ -19,16 +20,15 @@ def attach(
     modules: Mapping[str, nn.Module],
     matches: Mapping[str, Match | None],
     runtime: Runtime,
-) -> list[Callable[[], None]]:
+    undo: Undo,
+) -> None:
     """Put hooks on the modules that need them.
 
     Args:
         modules: All modules of a model, by their qualified names.
         matches: The rule that each has.
         runtime: What the hooks share.
-
-    Returns:
-        Functions that take the hooks off again, the last one first.
+        undo: Where it is noted how they come off again.
     """
     fused = {
         id(inner)
@@ -37,13 +37,14 @@ def attach(
         for inner in module.modules()
         if inner is not module
     }
-    undo: list[Callable[[], None]] = []
+    prepared = []
     for name, module in modules.items():
         match = matches[name]
         if not name or _needs_hooks(module, match, id(module) in fused):
             own = match.rule if match and _is_own(module, match) else None
-            undo += ModuleHooks(runtime, module, name, own).attach(module)
-    return undo
+            prepared.append((ModuleHooks(runtime, module, name, own), module))
+    for hooks, module in prepared:  # only now, since rules may raise
+        hooks.attach(module, undo)
 
 
 def _is_own(module: nn.Module, match: Match) -> bool:

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import SecondOrderError
+from .constancy import leads_nowhere
+from .kept import keep_saved, read_saved
 
 __all__ = [
     "carries",
@@ -42,9 +44,11 @@ def carries(value: object) -> bool:
         value: Anything that a function was called with.
 
     Returns:
-        True for a tensor that is recorded by autograd.
+        True for a tensor that is recorded by autograd and not made of constants alone.
     """
-    return isinstance(value, Tensor) and value.requires_grad
+    if not (isinstance(value, Tensor) and value.requires_grad):
+        return False
+    return not leads_nowhere(value)
 
 
 def on_gradient(x: Tensor, act: Callable[[Tensor], Tensor | None]) -> None:
@@ -88,7 +92,9 @@ class _Splice(torch.autograd.Function):
         # Marked dirty rather than returned as an alias: autograd forbids in-place
         # operations on an alias that a custom function returns.
         ctx.mark_dirty(value)
-        ctx.save_for_backward(*saved, *((value,) if keep_value else ()))
+        kept = (*saved, value) if keep_value else saved
+        ctx.save_for_backward(*kept)
+        keep_saved(ctx, kept)
         ctx.rule = backward
         ctx.n_saved = len(saved)
         return value
@@ -167,10 +173,10 @@ class _InPlaceSplice(torch.autograd.Function):
 def _ruled(ctx: Any, grad: Tensor) -> Tensor | None:
     """Run a rule; a backward pass that is recorded itself must not go through it."""
     if not torch.is_grad_enabled():  # autograd enables it for create_graph=True
-        return ctx.rule(grad, *ctx.saved_tensors)  # type: ignore[no-any-return]
+        return ctx.rule(grad, *read_saved(ctx))  # type: ignore[no-any-return]
     with torch.no_grad():
-        result = ctx.rule(grad, *ctx.saved_tensors)
-    return None if result is None else _once(result, grad, *ctx.saved_tensors)
+        result = ctx.rule(grad, *read_saved(ctx))
+    return None if result is None else _once(result, grad, *read_saved(ctx))
 
 
 class _Once(torch.autograd.Function):
@@ -300,7 +306,9 @@ def slope(x: Tensor, y: Tensor) -> Tensor:
         return value / point
     # Below the smallest normal number y/x is made of rounding.
     near = point.abs() <= torch.finfo(point.dtype).tiny
-    ratio = value / torch.where(near, 1.0, point)
+    # What is infinite and reaches a finite output has no gradient: 0, not 0 * NaN.
+    far = point.isinf()
+    ratio = torch.where(far, 0.0, value / torch.where(near | far, 1.0, point))
     return torch.where(near, _limit(x, y, near), ratio)
 
 
@@ -314,7 +322,12 @@ def _limit(x: Tensor, y: Tensor, near: Tensor) -> Tensor:
     )
     if limit is None:
         return torch.zeros_like(x)
-    return limit.detach().to(y.dtype).nan_to_num(0.0, 0.0, 0.0)  # overflow in halves
+    # Overflow in halves; autograd gives the conjugate of a complex derivative.
+    return _zero_unless_finite(limit.detach().to(x.dtype)).conj()
+
+
+def _zero_unless_finite(x: Tensor) -> Tensor:
+    return torch.where(x.isfinite(), x, 0.0)
 
 
 def secant(x: Tensor, y: Tensor) -> Tensor:
@@ -331,7 +344,7 @@ def secant(x: Tensor, y: Tensor) -> Tensor:
     if not carries(x):
         return y
     kept = slope(x, y)
-    return splice(y, x, lambda grad, s: (grad * s).to(x.dtype), kept)
+    return splice(y, x, lambda grad, s: _real_as(x, grad * s.conj()), kept)
 
 
 def pass_through(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -366,11 +379,19 @@ def secant_backward(
     """
     with torch.no_grad():
         if x.numel() == 0 or clear_of_zero(x):
-            return torch.div(function(x), x).mul_(grad).to(x.dtype)
+            ratio = torch.div(function(x), x).conj()
+            return _real_as(x, grad * ratio if x.is_complex() else ratio.mul_(grad))
     with torch.enable_grad():
         point = x.detach().requires_grad_()
         y = function(point)
-    return (grad * slope(point, y)).to(x.dtype)
+    return _real_as(x, grad * slope(point, y).conj())
+
+
+def _real_as(x: Tensor, grad: Tensor) -> Tensor:
+    """Give a gradient the dtype of a tensor."""
+    if grad.is_complex() and not x.is_complex():
+        grad = grad.real
+    return grad.to(x.dtype)
 
 
 def clear_of_zero(x: Tensor) -> bool:
@@ -380,6 +401,8 @@ def clear_of_zero(x: Tensor) -> bool:
         x: Any tensor with at least one element.
 
     Returns:
-        True if no element is zero or smaller than the smallest normal number.
+        True if no element is infinite, zero, or smaller than the smallest normal
+        number.
     """
-    return bool(x.detach().abs().min() > torch.finfo(x.dtype).tiny)
+    low, high = x.detach().abs().aminmax()
+    return bool((low > torch.finfo(x.dtype).tiny) & (high < torch.inf))

@@ -15,6 +15,8 @@ from .nested import first_tensor, replace_first
 from .rule import LeafRule, Rule, joining
 from .runtime import Runtime
 from .surroundings import Frame
+from .undo import Undo, undoing
+from .writes import rule_table
 
 __all__ = ["ModuleHooks"]
 
@@ -47,29 +49,27 @@ class ModuleHooks:
         self.runtime = runtime
         self.rule = rule
         leaf = isinstance(rule, LeafRule)
-        functions = {} if leaf or rule is None else rule.functions(module)
+        functions = {} if leaf or rule is None else rule_table(rule, module)
         self.frame = Frame(module, name, functions, leaf, isinstance(module, FUSED))
 
     def __reduce__(self) -> Any:
         """Copy and pickle as hooks that do nothing."""
         return (ModuleHooks, ())
 
-    def attach(self, module: nn.Module) -> list[Callable[[], None]]:
+    def attach(self, module: nn.Module, undo: Undo) -> None:
         """Put the hooks on a module.
 
         Args:
             module: The module.
-
-        Returns:
-            Functions that take them off again.
+            undo: Where it is noted how they come off again.
         """
         if not self.frame.name or isinstance(module, nn.TransformerEncoderLayer):
-            return [_wrap_forward(self, module)]
-        before = module.register_forward_pre_hook(self.enter, with_kwargs=True)
-        after = module.register_forward_hook(
-            self.leave, with_kwargs=True, always_call=True
+            _wrap_forward(self, module, undo)
+            return
+        undo.hook(module, "forward_pre_hook", self.enter, with_kwargs=True)
+        undo.hook(
+            module, "forward_hook", self.leave, with_kwargs=True, always_call=True
         )
-        return [before.remove, after.remove]
 
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Open the module's scope."""
@@ -162,27 +162,28 @@ class _WrappedForward:
         return (_plain_forward, (self.module,))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.hooks.enter(self.module, args, kwargs)
-        output = None
-        try:
+        with undoing() as undo:
+            if self.hooks.runtime is not None:
+                undo.add(self.hooks.runtime.unwinding())
+            self.hooks.enter(self.module, args, kwargs)
             output = self.inner(*args, **kwargs)
-        finally:
             replaced = self.hooks.leave(self.module, args, kwargs, output)
-        return output if replaced is None else replaced
+            return output if replaced is None else replaced
 
 
 def _plain_forward(module: nn.Module) -> Callable[..., Any]:
     return functools.partial(type(module).forward, module)
 
 
-def _wrap_forward(hooks: ModuleHooks, module: nn.Module) -> Callable[[], None]:
+def _wrap_forward(hooks: ModuleHooks, module: nn.Module, undo: Undo) -> None:
     before = module.__dict__.get("forward")
-    module.__dict__["forward"] = _WrappedForward(hooks, module)
+    wrapped = _WrappedForward(hooks, module)
 
     def restore() -> None:
         if before is None:
-            del module.__dict__["forward"]
+            module.__dict__.pop("forward", None)
         else:
             module.__dict__["forward"] = before
 
-    return restore
+    undo.add(restore)
+    module.__dict__["forward"] = wrapped

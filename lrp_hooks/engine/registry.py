@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from ..errors import RegistrationError
+from .registrations import kept
 from .rule import Rule, as_rule
 from .ruleset import FAMILIES, RuleSet
 
@@ -22,8 +23,8 @@ Key = type[nn.Module] | str
 RuleClass = TypeVar("RuleClass", bound=type[Rule])
 Shape = Callable[[nn.Module], bool]
 
-_entries: dict[Key, Rule | str] = {}
-_shapes: list[tuple[str, Shape, str]] = []
+_entries: dict[Key, Rule | str] = kept({})
+_shapes: list[tuple[str, Shape, str]] = kept([])
 
 
 def register(

@@ -7,16 +7,18 @@ included.
 from __future__ import annotations
 
 import importlib
+import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
-from ..errors import ArgumentError, RegistrationError
+from ..errors import ArgumentError, LrpHooksWarning, RegistrationError
 from ..support.suggest import did_you_mean
+from .registrations import all_or_nothing, kept
 from .rule import FunctionTable, Rule, as_rule
+from .writes import rule_table, written
 
 __all__ = ["FAMILIES", "RuleSet", "add_functions", "common_functions", "load_rules"]
 
@@ -32,7 +34,7 @@ FAMILIES = (
 )
 """The layer families that a rule set has a rule for."""
 
-_functions: dict[Callable[..., Any], Callable[..., Any] | None] = {}
+_functions: dict[Callable[..., Any], Callable[..., Any] | None] = kept({})
 
 
 def add_functions(table: FunctionTable) -> None:
@@ -49,13 +51,30 @@ def common_functions() -> FunctionTable:
     return _functions
 
 
-@cache
+class _Loading(threading.local):
+    running = False
+
+
+_loading = _Loading()
+_loaded: list[str] = []
+
+
 def load_rules() -> None:
     """Import everything in the entry-point group ``lrp_hooks.rules``, once.
 
-    Raises:
-        RegistrationError: If the built-in rules are not among them.
+    What cannot be imported is left out, with a warning, and has registered nothing;
+    without the built-in rules nothing works, which is a `RegistrationError`.
     """
+    if _loaded or _loading.running:  # rules may ask for rule sets when imported
+        return
+    try:
+        _loading.running = True
+        _load()
+    finally:
+        _loading.running = False
+
+
+def _load() -> None:
     modules = {
         entry.value: entry.name for entry in entry_points(group="lrp_hooks.rules")
     }
@@ -66,15 +85,26 @@ def load_rules() -> None:
             f"entry point {builtin!r}. Install it with pip (pip install -e . in a "
             "checkout)."
         )
-    for value in sorted(modules, key=lambda value: value != builtin):
+    try:
+        with all_or_nothing(*modules):
+            importlib.import_module(builtin)
+    except Exception as error:
+        raise RegistrationError(
+            f"the built-in rules cannot be imported: {type(error).__name__}: {error}. "
+            "Install the package again."
+        ) from error
+    for value in sorted(modules.keys() - {builtin}):
         try:
-            importlib.import_module(value)
-        except ImportError as error:
+            with all_or_nothing(*modules):
+                importlib.import_module(value)
+        except (Exception, SystemExit) as error:  # it is not ours to end the program
             warnings.warn(
                 f"the rules of the entry point {modules[value]!r} ({value}) are left "
-                f"out: {error}",
-                stacklevel=2,
+                f"out: {type(error).__name__}: {error}",
+                LrpHooksWarning,
+                stacklevel=4,
             )
+    _loaded.extend(modules)
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,7 +131,7 @@ class RuleSet:
     registered: bool = True
     complete: bool = True
 
-    _named: ClassVar[dict[str, RuleSet]] = {}
+    _named: ClassVar[dict[str, RuleSet]] = kept({})
 
     @classmethod
     def named(cls, name: str) -> RuleSet:
@@ -182,11 +212,11 @@ class RuleSet:
         A rule that only says something of modules leaves the functions of its family to
         the default.
         """
-        table = dict(common_functions())
+        table = dict(written(common_functions(), ruled=False))
         default = self.named("conservative")
         for family in FAMILIES:
-            own = getattr(self, family).functions(None)
-            table.update(own or getattr(default, family).functions(None))
+            own = rule_table(getattr(self, family), None)
+            table.update(own or rule_table(getattr(default, family), None))
         return table
 
     def __repr__(self) -> str:

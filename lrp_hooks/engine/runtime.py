@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InferenceModeError
 from .autograd import carries, watched
+from .foreign import reached
 from .nested import first_tensor, replace_floats
 from .scope import Scope, active_scope
 from .sources import SourceCollector
@@ -97,8 +98,9 @@ class Runtime(threading.local):
         if scope is None or all(frame.module is not module for frame in scope.frames):
             return False
         # After an interrupt, modules inside have left their frames behind.
-        while scope.leave().module is not module:
-            continue
+        while scope.frames[-1].module is not module:
+            scope.leave()
+        scope.leave()
         if not scope.frames:
             self.settled()
         return not scope.in_leaf
@@ -130,6 +132,48 @@ class Runtime(threading.local):
         """
         for name in names:
             self.surroundings.report(name, "")
+        self.settled()
+
+    def unwinding(self) -> Callable[[], None]:
+        """Return what leaves the modules that are entered from now on.
+
+        Where there are any, an exception has come, perhaps in the grad mode of a rule.
+        """
+        before, grad = self.scope, torch.is_grad_enabled()
+        depth = 0 if before is None else len(before.frames)
+
+        def unwind() -> None:
+            while (scope := self.scope) is not None:
+                if scope is before and len(scope.frames) <= depth:
+                    break
+                torch.set_grad_enabled(grad)
+                scope.leave()
+
+        return unwind
+
+    def resetting(self) -> Callable[[], None]:
+        """Return what puts this thread's state back, with no scope open."""
+        before = self.collector, self.paused
+
+        def reset() -> None:
+            self.abandon()
+            self.collector, self.paused = before
+
+        return reset
+
+    def report_reached(self, collector: SourceCollector, explained: Tensor) -> None:
+        """Report the functions without rule that an explained output depends on.
+
+        Args:
+            collector: What noted them in the forward pass.
+            explained: The output.
+        """
+        calls = collector.unruled
+        nodes = [node for *_, made in calls for node in made]
+        found = reached(explained, nodes) if nodes else set()
+        for func, module, made in calls:
+            if not found.isdisjoint(made):
+                self.surroundings.report(func, module)
         self.settled()
 
     def abandon(self) -> None:

@@ -10,25 +10,33 @@ from __future__ import annotations
 
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from .autograd import carries
+from .autograd import carries, splice
+from .bypass import bypasses, changed, is_recorded, mark_alias, owner_of
 from .composite import is_composite, opened
+from .constancy import expect_histories
+from .foreign import graph_nodes
+from .functions import in_place
+from .kept import before_write, listen
 from .rule import FunctionTable
-from .sources import Constant, SourceCollector
+from .sources import Constant, Gate, SourceCollector
 from .surroundings import Frame, Surroundings, storage_address
 
 __all__ = [
     "Scope",
     "active_scope",
+    "report",
     "role",
     "set_role",
     "trainable",
+    "under_rules",
+    "watch_gate",
     "watch_source",
 ]
 
@@ -58,9 +66,60 @@ def watch_source(out: Tensor, constant: Constant, of: object = None) -> None:
             of one), or the name's last part. Defaults to ``constant``.
     """
     scope = active_scope()
-    if scope is not None and scope.collector is not None:
+    if scope is not None and scope.collector is not None and not carries(constant):
         name = scope.name_source(constant if of is None else of)
         scope.collector.watch(out, constant, name)
+
+
+def report(func: Callable[..., Any], result: object) -> None:
+    """Say that a function bends relevance in a way that no rule covers.
+
+    For replacements of torch functions that cover some arguments and not others.
+
+    Args:
+        func: The function.
+        result: What it returned.
+    """
+    scope = active_scope()
+    if scope is not None:
+        scope.report(func, result)
+
+
+def under_rules(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function so that the torch functions it calls have their rules.
+
+    For replacements, inside which they have none.
+
+    Args:
+        function: A function in terms of torch functions.
+        *args: Its arguments.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        What it returned.
+    """
+    scope = active_scope()
+    if scope is None:
+        return function(*args, **kwargs)
+    with scope:
+        return function(*args, **kwargs)
+
+
+def watch_gate(out: Tensor, x: Tensor, name: str) -> None:
+    """Note what a gate was made of: that is explained where the gate is the output.
+
+    For replacements of torch functions. Does nothing unless a ledger is being written.
+
+    Args:
+        out: What the function returned.
+        x: What it was given; its value must still be that.
+        name: The function's name.
+    """
+    scope = active_scope()
+    # Logits have three dimensions at most; attention's scores need not be kept.
+    if scope is None or scope.collector is None or x.ndim > 3 or out.shape != x.shape:
+        return
+    scope.collector.gate = Gate(name, out, x, (out._version, x._version))
 
 
 def role(value: object) -> Any:
@@ -133,39 +192,51 @@ class Scope(TorchFunctionMode):
             idle: Nothing carries relevance in this call, so functions go by unseen.
         """
         if not self.frames:
+            self._open.append(self)  # first, so that `leave` finds it at any moment
             self.__enter__()  # type: ignore[no-untyped-call]
-            self._open.append(self)
+            listen(len(self._open))
+            if len(self._open) == 1:
+                expect_histories()
         self.frames.append(frame)
         if idle:
             self._idle[len(self.frames)] = guard = torch._C.DisableTorchFunction()
             guard.__enter__()
         if frame.functions or frame.leaf:
-            self._combine()
+            self._combine(self.frames)
 
-    def leave(self) -> Frame:
+    def leave(self) -> None:
         """Leave the innermost module; the last one closes the scope.
 
-        Returns:
-            Its frame.
+        Where it was interrupted, it goes on when it is called again.
         """
-        guard = self._idle.pop(len(self.frames), None)
+        depth = len(self.frames)
+        guard = self._idle.get(depth)
         if guard is not None:
             guard.__exit__(None, None, None)
-        frame = self.frames.pop()
+            del self._idle[depth]
+        if depth <= 1:
+            self._close()
+            return
+        frame, outer = self.frames[-1], self.frames[:-1]
         if frame.functions or frame.leaf:
-            self._combine()
-        if not self.frames:
-            self._open.remove(self)
-            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-        return frame
+            self._combine(outer)
+        self.frames.pop()
 
-    def _combine(self) -> None:
+    def _close(self) -> None:
+        while any(mode is self for mode in _get_current_function_mode_stack()):
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+        self.frames.clear()
+        if self in self._open:
+            self._open.remove(self)
+        listen(len(self._open))
+
+    def _combine(self, frames: Sequence[Frame]) -> None:
         """Lay the function tables of the running modules over one another."""
         table = self.surroundings.table
-        for frame in self.frames:
+        for frame in frames:
             table = {**table, **frame.functions} if frame.functions else table
         self._table = table
-        self.in_leaf = any(frame.leaf for frame in self.frames)
+        self.in_leaf = any(frame.leaf for frame in frames)
 
     def name_source(self, of: object) -> str:
         """Name a constant: a parameter or buffer by its own name, else by the module.
@@ -215,6 +286,8 @@ class Scope(TorchFunctionMode):
                 break
         if kwargs:
             kwargs = {key: self._constant(value) for key, value in kwargs.items()}
+            if kwargs.get("out") is not None:
+                return self._into(func, args, kwargs)
             # Replacements take the input by position; `where` has its condition first.
             if not args and "input" in kwargs and "condition" not in kwargs:
                 args = (kwargs.pop("input"),)
@@ -223,17 +296,40 @@ class Scope(TorchFunctionMode):
             return func(*args, **kwargs)
         if handler is _MISSING:
             return self._unruled(func, args, kwargs)
-        return handler(func, *args, **kwargs)  # type: ignore[operator]
+        result = handler(func, *args, **kwargs)  # type: ignore[operator]
+        if _vmap_level() is not None:
+            self._report_batched(func, result)
+        return result
+
+    def _report_batched(self, func: Callable[..., Any], result: Any) -> None:
+        """Report a function inside torch.vmap, which hides from rules what carries."""
+        if isinstance(result, Tensor) and torch._C._functorch.is_batchedtensor(result):
+            inner = torch._C._functorch.get_unwrapped(result)
+            if carries(inner):
+                self.report(f"{func.__name__} under torch.vmap", inner)
 
     def _as_it_is(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Call a function that has no rule; what is made of a parameter is constant."""
+        if func not in _MADE:
+            return func(*args, **kwargs)
+        if func == _SET_DATA:
+            return self._set_data(func, *args)
         result = func(*args, **kwargs)
-        made = func in _VIEWS or func in _CASTS
-        if not made or result is args[0] or self._constant(args[0]) is args[0]:
+        if result is args[0]:
+            return result
+        if self._constant(args[0]) is args[0]:
+            if func == _GET_DATA:
+                mark_alias(result, args[0])
             return result
         return result.detach()
+
+    def _set_data(self, func: Callable[..., Any], tensor: Tensor, value: Any) -> None:
+        before = tensor.detach()
+        func(tensor, value)
+        if is_recorded(tensor) and changed(before, tensor.detach()):
+            self.report_bypass(func)
 
     def is_signal(self, tensor: Tensor) -> bool:
         """Tell what carries relevance from a parameter that requires a gradient.
@@ -272,6 +368,36 @@ class Scope(TorchFunctionMode):
                 return f"{frame.name}.{name}" if frame.name else name
         return None
 
+    def _into(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call a function that writes what it returns into tensors that it is given."""
+        out = kwargs.pop("out")
+        live = torch.is_grad_enabled() and _any_carries((args, tuple(kwargs.values())))
+        targets = (out,) if isinstance(out, Tensor) else tuple(out)
+        result = self.__torch_function__(func, (), args, kwargs) if live else out
+        values = (result,) if isinstance(result, Tensor) else tuple(result)
+        before = [target.detach().clone() for target in targets]
+        for target in targets:
+            before_write(target)
+        with torch.no_grad():
+            func(*args, **kwargs, out=out)
+        for target, value, old in zip(targets, values, before, strict=True):
+            if bypasses(target):
+                if changed(old, target.detach()):
+                    self.report_bypass(func)
+            elif _is_signal(value) and (carries(value) or carries(owner_of(target))):
+                exact = target.detach().clone()
+                if live and carries(value):
+                    exact = splice(exact, value, lambda grad: grad)
+                self.__torch_function__(Tensor.copy_, (), (target, exact))
+        return out
+
+    def report_bypass(self, func: Callable[..., Any]) -> None:
+        """Report that recorded values were overwritten behind autograd's back."""
+        label = f"{func.__name__} on values that autograd has recorded, unseen by it"
+        self.surroundings.report(label, self.frames[-1].name)
+
     def _unruled(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -282,17 +408,34 @@ class Scope(TorchFunctionMode):
                     return opened(func)(*args, **kwargs)
             finally:
                 self._opening.pop()
+        if in_place(func) and isinstance(args[0], Tensor):
+            before_write(args[0])
         result = func(*args, **kwargs)
         if _is_signal(result) and _any_carries((args, tuple(kwargs.values()))):
-            self.surroundings.report(func, self.frames[-1].name)
+            self.report(func, result)
         return result
+
+    def report(self, func: Callable[..., Any] | str, result: object) -> None:
+        """Report a function; while a ledger is written, once an output is explained.
+
+        Args:
+            func: A function that bends relevance and has no rule.
+            result: What it returned.
+        """
+        nodes = graph_nodes(result)
+        if self.collector is None or not nodes:
+            self.surroundings.report(func, self.frames[-1].name)
+        else:
+            self.collector.unruled.append((func, self.frames[-1].name, nodes))
 
 
 def _is_signal(value: object) -> bool:
     """Tell floats from masks and indices; some functions have no derivative at all."""
     if isinstance(value, list | tuple):
         return any(_is_signal(item) for item in value)
-    return isinstance(value, Tensor) and value.is_floating_point()
+    return isinstance(value, Tensor) and (
+        value.is_floating_point() or value.is_complex()
+    )
 
 
 def _any_carries(value: object) -> bool:
@@ -302,8 +445,11 @@ def _any_carries(value: object) -> bool:
 
 
 _thread = _Thread()
+_vmap_level = torch._C._functorch.maybe_current_level
 _VIEWS = {
     getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "real", "imag")
 }
 """Attributes that are tensors: a parameter's are constants as it is."""
+_GET_DATA, _SET_DATA = Tensor.data.__get__, Tensor.data.__set__  # type: ignore[attr-defined]
 _CASTS = {Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.type}
+_MADE = {*_VIEWS, *_CASTS, _GET_DATA, _SET_DATA}

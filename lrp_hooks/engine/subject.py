@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from torch import nn
 
@@ -19,6 +20,8 @@ class Subject:
         model: The model.
         modules: ``{qualified name: module}``.
         walked: The read-outs whose graphs were searched for custom functions.
+        apart: What was read and explained where no example was found to depend on
+            another one.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -29,6 +32,7 @@ class Subject:
         """
         self.model = model
         self.walked: set[tuple[str, ...]] = set()
+        self.apart: set[Any] = set()
         self.modules: dict[str, nn.Module] = dict(model.named_modules())
 
     def module(self, argument: str, name: object) -> nn.Module:

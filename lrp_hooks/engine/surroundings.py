@@ -10,23 +10,9 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from .rule import FunctionTable
+from .storage import storage_address
 
 __all__ = ["Frame", "Surroundings", "storage_address"]
-
-
-def storage_address(tensor: Tensor) -> int:
-    """Return where a tensor's memory begins.
-
-    Args:
-        tensor: Any tensor.
-
-    Returns:
-        The address of its storage; 0 where it has none.
-    """
-    try:
-        return tensor.untyped_storage().data_ptr()
-    except (NotImplementedError, RuntimeError):  # sparse, meta or wrapper tensors
-        return 0
 
 
 class Frame(NamedTuple):

@@ -8,6 +8,7 @@ rebinding) by the ``Host`` that it asks for.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -76,7 +77,8 @@ class Guard:
             Refusal: If this is such a request.
         """
         headers = Headers(scope=scope)
-        host = headers.get("host", "").lower()
+        hosts = headers.getlist("host")
+        host = hosts[0].lower() if len(hosts) == 1 else ""
         if not self._is_own(_without_port(host)):
             raise Refusal(
                 403,
@@ -112,9 +114,9 @@ def is_wildcard(host: str) -> bool:
 
 def _is_foreign(headers: Headers, host: str) -> bool:
     """Tell whether a page of another site asks, other than by a link to this one."""
-    origin = headers.get("origin")
-    if origin is not None:
-        return origin not in {f"http://{host}", f"https://{host}"}
+    origins = headers.getlist("origin")
+    if origins:
+        return origins not in ([f"http://{host}"], [f"https://{host}"])
     site = headers.get("sec-fetch-site", "same-origin")
     linked = headers.get("sec-fetch-mode") == "navigate"
     return site not in {"same-origin", "none"} and not linked
@@ -129,7 +131,6 @@ def _is_address(name: str) -> bool:
 
 
 def _without_port(host: str) -> str:
-    """Return the name in a ``Host`` header."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0]
+    """Return the name in a ``Host`` header; "?", which is none, where it has none."""
+    found = re.fullmatch(r"(?:\[([^]]+)\]|([^:]+))(?::[0-9]+)?", host)
+    return "?" if found is None else found[1] or found[2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
@@ -47,9 +48,7 @@ def load_model(folder: str | PathLike[str]) -> nn.Module:
     """
     path = _check_folder(folder)
     config = _load_config(path)
-    names = getattr(config, "architectures", None) or []
-    known = [getattr(transformers, n) for n in names if hasattr(transformers, n)]
-    kind = known[0] if known else transformers.AutoModelForSequenceClassification
+    kind = _class_named(path, config)
     model, report = _load(
         path,
         kind.from_pretrained,
@@ -89,6 +88,12 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
             f"the folder {str(folder)!r} holds no tokenizer. Save it there with "
             "tokenizer.save_pretrained()."
         )
+    limit = tokenizer.model_max_length
+    if not (isinstance(limit, int | float) and limit > 0):
+        raise ModelFolderError(
+            f"the tokenizer in {str(folder)!r} says model_max_length={limit!r}; it "
+            "must be a number of tokens."
+        )
     return tokenizer
 
 
@@ -101,6 +106,7 @@ def _check_folder(folder: str | PathLike[str]) -> Path:
     path = Path(folder)
     try:
         found = path.exists()
+        has_config = (path / "config.json").is_file()
     except OSError as error:
         raise ModelFolderError(
             f"the folder {str(folder)!r} has no valid name: {error}."
@@ -111,7 +117,7 @@ def _check_folder(folder: str | PathLike[str]) -> Path:
         raise ModelFolderError(
             f"{str(folder)!r} is a file. Name the folder that holds config.json."
         )
-    if not (path / "config.json").is_file():
+    if not has_config:
         raise ModelFolderError(
             f"the folder {str(folder)!r} holds no model: there is no config.json. Save "
             "a model there with save_pretrained()."
@@ -119,8 +125,57 @@ def _check_folder(folder: str | PathLike[str]) -> Path:
     return path
 
 
+def _class_named(path: Path, config: Any) -> Any:
+    """Return the model class that a configuration names.
+
+    Raises:
+        ModelFolderError: If what it names is no model.
+    """
+    names = getattr(config, "architectures", None) or []
+    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    found = [getattr(transformers, n, None) for n in names] if listed else [names]
+    for kind in found:
+        if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
+            return kind
+    if any(kind is not None for kind in found):
+        raise ModelFolderError(
+            f"the configuration in {str(path)!r} says architectures="
+            f"{shorten(repr(names), 100)}; it must be a list of transformers' model "
+            "classes, such as ['BertForSequenceClassification']."
+        )
+    return transformers.AutoModelForSequenceClassification
+
+
 def _load_config(path: Path) -> Any:
-    return _load(path, transformers.AutoConfig.from_pretrained, "configuration")
+    return _load(path, _checked_config, "configuration")
+
+
+def _checked_config(folder: str, **options: Any) -> Any:
+    """Return a configuration whose numbers a model can be built with."""
+    path = Path(folder)
+    text = (path / "config.json").read_text("utf-8")
+    given = json.loads(text, parse_constant=_number)
+    _check_sizes(given, sum(file.stat().st_size for file in path.iterdir()))
+    config = transformers.AutoConfig.from_pretrained(folder, **options)
+    for name, label in (getattr(config, "label2id", None) or {}).items():
+        if not isinstance(label, int):
+            raise TypeError(f"label2id[{name!r}] is {label!r}, no whole number")
+    return config
+
+
+def _number(name: str) -> float:
+    if name == "NaN":
+        raise ValueError("it holds a NaN")
+    return float(name)  # time_step_limit of Mamba ends with Infinity
+
+
+def _check_sizes(given: Any, size: int) -> None:
+    """Refuse sizes that no weights of so many bytes have, before they are built."""
+    for key, value in given.items() if isinstance(given, dict) else ():
+        is_size = key.startswith(("num_", "n_")) or key.endswith(("_size", "_dim"))
+        if is_size and isinstance(value, int) and value > size:
+            raise ValueError(f"{key} is more than the folder has bytes, {size}")
+        _check_sizes(value, size)
 
 
 def _load(path: Path, load: Callable[..., Any], what: str, **options: Any) -> Any:
@@ -132,7 +187,9 @@ def _load(path: Path, load: Callable[..., Any], what: str, **options: Any) -> An
     try:
         return load(str(path), **_LOCAL, **options)
     # Damaged files raise anything, the tokenizers library even a bare Exception.
-    except Exception as error:
+    except BaseException as error:  # its panics are no Exception at all
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         reason = shorten(str(error), 250)
         raise ModelFolderError(
             f"the {what} in {str(path)!r} cannot be loaded: {reason}"

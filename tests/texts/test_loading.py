@@ -1,7 +1,9 @@
 """Model folders: what loads, and what says why it does not."""
 
 import json
+import math
 import shutil
+import struct
 
 import pytest
 import torch
@@ -61,6 +63,124 @@ def test_bad_configurations(folder, content):
         load_model(folder)
 
 
+DEEP = '{"a":' * 100_000 + "1" + "}" * 100_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        DEEP.encode(),
+        b"[" * 100_000,
+        bytes(range(256)),
+        '{"model_type": "bert"}'.encode("utf-16"),
+        b"null",
+        b'{"model_type": "bert", "hidden_size": ' + b"9" * 10_000 + b"}",
+        b'{"model_type": "bert", "auto_map": {"AutoConfig": "their_code.Config"}}'
+        b" and more",
+    ],
+    ids=["deep", "open", "bytes", "utf-16", "null", "digits", "more"],
+)
+def test_configurations_that_are_no_json(folder, content):
+    (folder / "config.json").write_bytes(content)
+    with pytest.raises(ModelFolderError, match="configuration in .* cannot be loaded"):
+        load_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden_size": "x"},
+        {"hidden_size": -1},
+        {"hidden_size": 10**40},
+        {"num_hidden_layers": 10**40},
+        {"num_hidden_layers": 10**9},
+        {"num_labels": 10**40},
+        {"text_config": {"vocab_size": 10**12}},
+        {"num_attention_heads": 0},
+        {"layer_norm_eps": math.nan},
+        {"label2id": "x"},
+        {"label2id": {"a": "b"}},
+        {"id2label": [1]},
+        {"model_type": ["bert"]},
+        {"model_type": "theirs", "auto_map": {"AutoConfig": "their_code.Config"}},
+        {"architectures": ["pipeline"]},
+        {"architectures": ["Trainer"]},
+        {"architectures": ["utils"]},
+        {"architectures": ["AutoModel"]},
+        {"architectures": [{"a": 1}]},
+        {"architectures": "BertModel"},
+        {"architectures": {"a": 1}},
+    ],
+    ids=str,
+)
+def test_configurations_of_no_model(folder, changes):
+    edit(folder, **changes)
+    (folder / "their_code.py").write_text("raise SystemExit(3)")
+    with pytest.raises(ModelFolderError) as caught:
+        load_folder(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_name_of_several_is_a_model(folder):
+    edit(folder, architectures=["Nope", "pipeline", "BertModel"])
+    assert type(load_model(folder)).__name__ == "BertModel"
+    edit(folder, architectures=None, time_step_limit=[0.0, math.inf])
+    assert type(load_model(folder)).__name__ == "BertForSequenceClassification"
+
+
+@pytest.mark.parametrize("kind", ["loop", "dangling", "folder"])
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_files_that_are_none(folder, file, kind):
+    path = folder / file
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"loop": file, "dangling": "nosuch"}[kind])
+    with pytest.raises(ModelFolderError):
+        load_folder(folder)
+
+
+def test_a_folder_that_is_a_loop(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ModelFolderError):
+        load_folder(tmp_path / "loop")
+
+
+def tensors(header, size=None):
+    written = json.dumps(header).encode()
+    return struct.pack("<Q", len(written) if size is None else size) + written
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        tensors({}, 2**62),
+        tensors({}, 90_000_000),
+        tensors({}, 0),
+        tensors({}),
+        tensors([1]),
+        tensors({"a": {"dtype": "F32", "shape": [2**40] * 2, "data_offsets": [0, 16]}}),
+        tensors({"a": {"dtype": "X9", "shape": [0], "data_offsets": [0, 0]}}),
+        struct.pack("<Q", len(DEEP)) + DEEP.encode(),
+    ],
+    ids=["huge", "long", "zero", "empty", "list", "lies", "dtype", "deep"],
+)
+def test_weights_that_are_none(folder, content):
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelFolderError, match="weights in"):
+        load_model(folder)
+
+
+def test_weights_that_are_programs_do_not_run(folder, tmp_path):
+    (folder / "model.safetensors").unlink()
+    program = f"cos\nmkdir\n(S'{tmp_path / 'ran'}'\ntR."
+    (folder / "pytorch_model.bin").write_text(program)
+    with pytest.raises(ModelFolderError, match="weights in"):
+        load_model(folder)
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
 def test_cut_weights(folder, share):
     weights = folder / "model.safetensors"
@@ -90,7 +210,18 @@ def test_weights_of_another_size(folder):
         load_model(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "{}", '{"model": 1, "added_tokens": []}'])
+@pytest.mark.parametrize("limit", [-1, "x", []])
+def test_tokenizers_of_no_length(folder, limit):
+    path = folder / "tokenizer_config.json"
+    given = {**json.loads(path.read_text()), "model_max_length": limit}
+    path.write_text(json.dumps(given))
+    with pytest.raises(ModelFolderError, match=r"model_max_length=.* must be a number"):
+        load_tokenizer(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "{}", "[1]", DEEP, '{"model": 1, "added_tokens": []}']
+)
 def test_bad_tokenizers(folder, content):
     (folder / "tokenizer.json").write_text(content)
     with pytest.raises(ModelFolderError, match="tokenizer in .* cannot be loaded"):
