@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["depends", "foreign_functions"]
+__all__ = ["depends", "foreign_functions", "last_gate"]
 
 
 def foreign_functions(output: Tensor) -> set[str]:
@@ -40,6 +41,46 @@ def depends(output: Tensor, leaves: Iterable[Tensor]) -> bool:
     """
     wanted = {id(leaf) for leaf in leaves}
     return any(id(getattr(n, "variable", None)) in wanted for n in _nodes(output))
+
+
+def last_gate(output: Tensor) -> str | None:
+    """Name the gate that a tensor is a part, a multiple or a sum of.
+
+    Args:
+        output: A tensor of a plain graph.
+
+    Returns:
+        The function's name as autograd has it; None where something else comes last.
+    """
+    found: str | None = None
+    seen: set[Any] = set()
+    stack = [output.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        name = re.sub(r"Backward\d*$", "", node.name())
+        if name in _GATES:
+            found = name
+        elif name in _STEPS or hasattr(node, "variable"):
+            stack += [parent for parent, _ in node.next_functions]
+        else:
+            return None
+    return found
+
+
+_GATES = frozenset(
+    "Exp Exp2 Hardsigmoid LogSigmoid LogSoftmax SafeSoftmax Sigmoid Softmax "
+    "Softplus".split()
+)
+_STEPS = frozenset(
+    "Add Alias Amax Amin AsStrided Cat Clamp Clone Copy Cumsum Div Expand Gather Index "
+    "IndexSelect Log Max Mean Min Mul Neg Permute Pow Reciprocal ReshapeAlias Rsub "
+    "Select Slice Sort Squeeze Stack Sub Sum T ToCopy Topk Transpose Unbind Unsqueeze "
+    "UnsafeView View Where".split()
+)
+"""What a gate's values may go through and still be what is explained."""
 
 
 def _nodes(output: Tensor) -> Generator[Any]:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from ..errors import InferenceModeError
-from .autograd import carries
-from .nested import first_tensor
+from .autograd import carries, watched
+from .nested import first_tensor, replace_floats
 from .scope import Scope, active_scope
 from .sources import SourceCollector
 from .surroundings import Frame, Surroundings
@@ -27,15 +27,27 @@ class Runtime(threading.local):
         paused: Whether this thread's calls run without rules.
     """
 
-    def __init__(self, surroundings: Surroundings, settled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        settled: Callable[[], None],
+        weights_asked: Callable[[], None],
+        plain: bool,
+    ) -> None:
         """Start with nothing running.
 
         Args:
             surroundings: See `Surroundings`.
             settled: Called after each outermost call.
+            weights_asked: Called when a backward pass comes by for weights, which are
+                constants.
+            plain: Whether the rules are autograd's own, so that a call that writes no
+                ledger needs no scope.
         """
         self.surroundings = surroundings
         self.settled = settled
+        self.weights_asked = weights_asked
+        self.plain = plain
         self.collector: SourceCollector | None = None
         self.paused = False
 
@@ -58,7 +70,9 @@ class Runtime(threading.local):
         idle = frame.fused and self._is_idle(frame, given)
         scope = self.scope
         if scope is None:
-            if self.paused or not torch.is_grad_enabled() or idle:
+            plain = self.plain and self.collector is None and active_scope() is None
+            unseen = self.paused or plain
+            if unseen or not torch.is_grad_enabled() or idle:
                 _check_inference(frame)
                 return
             scope = Scope(self.surroundings, self.collector)
@@ -89,6 +103,23 @@ class Runtime(threading.local):
         if not scope.frames:
             self.settled()
         return not scope.in_leaf
+
+    def guarded(self, module: nn.Module, output: Any) -> Any:
+        """Let a backward pass that comes by for weights be told.
+
+        Args:
+            module: The outermost module, which has run.
+            output: What it returned.
+
+        Returns:
+            The output, with the same values.
+        """
+        if self.collector is not None or not torch.is_grad_enabled():
+            return output
+        weights = [p for p in module.parameters() if p.requires_grad]
+        if not weights:
+            return output
+        return replace_floats(output, lambda t: watched(t, weights, self.weights_asked))
 
     def report_foreign(self, names: Iterable[str]) -> None:
         """Report custom autograd functions, which have backwards of their own.
