@@ -66,10 +66,11 @@ def results_of(
             "they finished is kept: run the same again, with fewer workers."
         ) from error
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-            process.join()
+        with _interrupts_held_back():
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - before:
+                process.terminate()
+                process.join()
 
 
 @contextmanager
