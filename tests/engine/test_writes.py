@@ -21,7 +21,10 @@ SHAPE = (2, 4, 6)
 
 
 class Around(nn.Module):
-    """Linear -> function(y, z) -> Linear, with two signals of one input."""
+    """Linear -> function(y, z) -> Linear, with two signals of one input.
+
+    All is of one example, since what is written may come from anywhere.
+    """
 
     def __init__(self, function):
         super().__init__()
@@ -32,14 +35,15 @@ class Around(nn.Module):
         self.double().eval()
 
     def forward(self, x):
+        x = x.reshape(SHAPE)
         y = self.function(self.first(x) * 1, self.other(x))
-        return self.head(self.last(y).mean(1))
+        return self.head(self.last(y).mean((0, 1)))[None]
 
 
 def explained(function, strict=True):
     """Explain, and check that outputs are the same bits and that the ledger closes."""
     model = Around(function)
-    x = random(*SHAPE)
+    x = random(*SHAPE).flatten(0, 1)[None]
     with torch.no_grad():
         plain = model(x)
     with warnings.catch_warnings():
@@ -322,7 +326,7 @@ def test_constants_and_noise_written_to_given_tensors():
 
     same(written, lambda y, z: constant(y) * 2 * z)
     model = Around(lambda y, z: y + torch.rand(6, out=torch.empty(6).to(y)))
-    x = random(*SHAPE)
+    x = random(*SHAPE).flatten(0, 1)[None]
     torch.manual_seed(0)
     plain = model(x)
     with instrument(model):
@@ -389,10 +393,10 @@ def test_a_write_that_autograd_does_not_see_is_told(write):
     model = Around(lambda y, z: (write(y), y * z)[1])
     with instrument(model) as lrp:
         with pytest.warns(UnruledWarning, match=f"{UNSEEN[write]} on values that"):
-            lrp.attribute(random(*SHAPE), 1)
+            lrp.attribute(random(*SHAPE).flatten(0, 1)[None], 1)
     with instrument(model, strict=True) as lrp:
         with pytest.raises(UnruledError, match=UNSEEN[write]):
-            lrp.attribute(random(*SHAPE), 1)
+            lrp.attribute(random(*SHAPE).flatten(0, 1)[None], 1)
 
 
 def clamped(y):
