@@ -154,7 +154,8 @@ class Instrumentation:
 
         Args:
             inputs: A tensor, a tuple of tensors, or a mapping of keyword arguments
-                such as a tokenizer's output.
+                such as a tokenizer's output; or the one argument of a model that takes
+                a mapping, a dataclass or a tuple.
             target: What is explained: None (the arg-max class; for [B, T, V] logits
                 the arg-max token at the last attended position), an int, B ints, a
                 label of ``model.config.label2id``, a `Contrast`, or a function from

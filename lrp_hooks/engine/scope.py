@@ -186,7 +186,7 @@ class Scope(TorchFunctionMode):
         self.frames.pop()
 
     def _close(self) -> None:
-        while any(mode is self for mode in _get_current_function_mode_stack()):
+        while self in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self.frames.clear()
         if self in self._open:
