@@ -243,7 +243,12 @@ class Instrumentation:
                     f"{method}() was called after remove(); instrument the model again."
                 )
             undo.add(self.runtime.resetting())
-            yield subject
+            try:
+                yield subject
+            except SystemError as error:  # torch makes one of an interrupt in a node
+                if isinstance(error.__cause__, KeyboardInterrupt):
+                    raise error.__cause__ from None
+                raise
 
     def remove(self) -> None:
         """Leave the model exactly as it was; may be called twice.
