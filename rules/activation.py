@@ -31,20 +31,22 @@ from ..engine import (
     table,
     watch_gate,
 )
+from .composite import CLAMPS, clamped
 
 __all__ = ["NOT_A_FUNCTION", "Activation"]
 
 FUNCTIONS = spellings(
     """
-    relu relu6 gelu silu mish tanh elu selu celu leaky_relu rrelu hardtanh hardswish
+    relu relu6 gelu silu mish tanh elu selu celu leaky_relu hardtanh hardswish
     hardshrink softshrink threshold prelu sigmoid hardsigmoid softplus log_sigmoid logit
     exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan arctan sinh cosh
-    asinh acosh atanh erf erfc erfinv expit sinc lgamma digamma abs absolute clamp clip
-    clamp_min clamp_max round floor ceil trunc fix frac sign sgn nan_to_num deg2rad
-    rad2deg fake_quantize_per_tensor_affine
+    asinh acosh atanh erf erfc erfinv expit sinc lgamma digamma abs absolute round
+    floor ceil trunc fix frac sign sgn nan_to_num deg2rad rad2deg
+    fake_quantize_per_tensor_affine
     """,
     F.softsign,
 )
+RANDOM = spellings("rrelu")
 MODULES = (
     nn.CELU,
     nn.ELU,
@@ -143,10 +145,19 @@ class Activation(LeafRule):
         Returns:
             The function table.
         """
-        return table(FUNCTIONS, _activate if self.unchanged else None)
+        if not self.unchanged:
+            return table([*FUNCTIONS, *CLAMPS, *RANDOM], None)
+        return {
+            **table(FUNCTIONS, _activate),
+            **table(CLAMPS, _clamp),
+            **table(RANDOM, _random),
+        }
 
 
 def _activate(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+    # What else shapes the function is part of its slope.
+    args = tuple(freeze(a) if carries(a) else a for a in args)
+    kwargs = {key: freeze(a) if carries(a) else a for key, a in kwargs.items()}
     if not carries(x):
         return func(x, *args, **kwargs)
     function = partial(_apply, func, args, kwargs)
@@ -157,6 +168,17 @@ def _activate(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> An
             return gate
         y = func(x, *args, **kwargs)
     return set_role(pass_through(function, x, y), "activated")
+
+
+def _clamp(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+    by_signal = any(map(carries, (*args, *kwargs.values())))
+    return (clamped if by_signal else _activate)(func, x, *args, **kwargs)
+
+
+def _random(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
+    """A slope that is drawn anew in every call: its own gradient is the secant."""
+    y = func(x, *args, **kwargs)
+    return set_role(y, "activated") if carries(y) else y
 
 
 def _apply(func: Callable[..., Any], args: Any, kwargs: Any, x: Tensor) -> Tensor:

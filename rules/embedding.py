@@ -19,10 +19,12 @@ from ..engine import (
     active_scope,
     carries,
     register,
+    scale_gradient,
     spellings,
     splice,
     table,
     trainable,
+    watch_source,
 )
 
 __all__ = ["Embedding"]
@@ -48,15 +50,31 @@ class Embedding(ScopeRule):
 def _look_up(
     func: Callable[..., Any], weight: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
+    if any(map(carries, (weight, *args, *kwargs.values()))):
+        return _of_signals(func, weight, *args, **kwargs)
     out = func(weight, *args, **kwargs)
     scope = active_scope()
-    if scope is None or carries(weight) or not isinstance(out, Tensor):
+    if scope is None or not isinstance(out, Tensor):
         return out
     name = scope.parameter_name(weight)
     if scope.collector is None and trainable(weight) and torch.is_grad_enabled():
         root = torch.zeros((), requires_grad=True)
         return splice(out, root, lambda grad: None)
     out._lrp_name = name  # type: ignore[attr-defined]
+    return out
+
+
+def _of_signals(
+    func: Callable[..., Any], weight: Tensor, ids: Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    """Look up in a table that was computed, or sum by weights that were."""
+    weights = [a for a in (*args, *kwargs.values()) if carries(a)]
+    out = func(weight, ids, *args, **kwargs)
+    if weights and carries(weight):  # each row times its weight
+        return (scale_gradient(out[0], 0.5), *out[1:])
+    if isinstance(out, Tensor) and args and args[0] is not None and args[0] >= 0:
+        # The row of the padding is a constant.
+        watch_source(out, torch.where((ids == args[0])[..., None], out.detach(), 0.0))
     return out
 
 

@@ -37,13 +37,14 @@ from ..engine import (
     table,
 )
 from ..errors import ArgumentError
-from .product import LAYERS, per_channel, plain_value, shared
+from .product import LAYERS, layer_product, per_channel, plain_value, summed
 
 __all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "WSquare", "ZBox", "ZPlus", "Zero"]
 
 ADDMM = spellings("addmm")
 Layer = Callable[[Tensor, Tensor], Tensor]
 Keep = Callable[[str, Tensor], None]
+Shares = tuple[Tensor, Tensor, Tensor]
 
 
 class Zero(ScopeRule):
@@ -66,7 +67,7 @@ class _Sharing(ScopeRule):
 
     def share(
         self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Shares:
         """Share the relevance of a layer's output.
 
         Args:
@@ -78,7 +79,8 @@ class _Sharing(ScopeRule):
             r: Its relevance, in the shape of the output.
 
         Returns:
-            The input's relevance divided by the input, and the bias's relevance in the
+            The input's relevance divided by the input (for the first layer's rules,
+            the input's relevance); the bias's and what else the rule keeps, in the
             shape of the output.
         """
         raise NotImplementedError
@@ -93,7 +95,7 @@ class _Sharing(ScopeRule):
         **kwargs: Any,
     ) -> Any:
         if not carries(x) or carries(weight):
-            return shared(func, (x, weight, bias, *args), kwargs)
+            return layer_product(func, x, weight, bias, *args, **kwargs)
         none = () if func.__name__ == "linear" else (None, *args)
 
         def layer(x: Tensor, w: Tensor) -> Tensor:
@@ -101,7 +103,7 @@ class _Sharing(ScopeRule):
             return result
 
         z = plain_value(func, x, weight, bias, *args, **kwargs)
-        shift = None if bias is None else per_channel(func, bias, z)
+        shift = None if bias is None else per_channel(bias, weight)
         return self._splice(layer, x, weight, shift, z)
 
     def _addmm(
@@ -113,7 +115,7 @@ class _Sharing(ScopeRule):
         **kwargs: Any,
     ) -> Any:
         if not carries(x) or carries(weight) or carries(bias) or kwargs:
-            return shared(func, (bias, x, weight), kwargs, first=1)
+            return summed(func, bias, x, weight, **kwargs)
         with torch.no_grad():
             z = func(bias, x, weight)
         return self._splice(torch.mm, x, weight, bias, z)
@@ -137,18 +139,17 @@ class _Sharing(ScopeRule):
         b: Tensor,
         z: Tensor,
     ) -> Tensor:
-        r = grad * z
-        dx, kept = self.share(layer, x.detach(), w.detach(), b.detach(), z, r)
+        x, w, b = x.detach(), w.detach(), b.detach()
+        r = _product(grad, z)
+        shares, kept, rest = self.share(layer, x, w, b, z, r)
         if keep is not None:
             keep("bias", kept)
-            self._keep_rest(keep, r - kept, x * dx)
-        return dx
+            keep("rest", rest)
+        return self._per_input(x, shares, keep)
 
-    @staticmethod
-    def _keep_rest(keep: Keep, given: Tensor, taken: Tensor) -> None:
-        batch = given.shape[0]
-        rest = given.reshape(batch, -1).sum(1) - taken.reshape(batch, -1).sum(1)
-        keep("rest", rest)
+    def _per_input(self, x: Tensor, shares: Tensor, keep: Keep | None) -> Tensor:
+        """Return the gradient for the input."""
+        return shares
 
 
 def _keeper() -> Keep | None:
@@ -170,6 +171,11 @@ def _transposed(layer: Layer, x: Tensor, w: Tensor, s: Tensor) -> Tensor:
         point = x.detach().requires_grad_()
         (result,) = torch.autograd.grad(layer(point, w), point, s)
     return result
+
+
+def _product(s: Tensor, terms: Tensor) -> Tensor:
+    """Multiply; an infinite bias of an output that takes nothing takes nothing."""
+    return torch.where(s == 0, 0.0, s * terms)
 
 
 def _by_sign(
@@ -203,10 +209,10 @@ class Epsilon(_Sharing):
 
     def share(
         self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Shares:
         """Share relevance by this rule."""
         s = rescale(torch.ones_like(z), r, z, self.epsilon)
-        return _transposed(layer, x, w, s), b * s
+        return _transposed(layer, x, w, s), _product(s, b), r - _product(s, z)
 
 
 class Gamma(_Sharing):
@@ -231,7 +237,7 @@ class Gamma(_Sharing):
 
     def share(
         self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Shares:
         """Share relevance by this rule."""
         up, down = w.clamp(min=0), w.clamp(max=0)
         agree, against = _by_agreement(layer, x, w, b)
@@ -240,8 +246,9 @@ class Gamma(_Sharing):
         pos, neg = torch.where(z >= 0, s, 0.0), torch.where(z >= 0, 0.0, s)
         more, less = w + self.gamma * up, w + self.gamma * down
         dx = _by_sign(layer, x, more, less, pos) + _by_sign(layer, x, less, more, neg)
-        boost = pos * b.clamp(min=0) + neg * b.clamp(max=0)
-        return dx, s * b + self.gamma * boost
+        boost = _product(pos, b.clamp(min=0)) + _product(neg, b.clamp(max=0))
+        kept = _product(s, b) + self.gamma * boost
+        return dx, kept, r - _product(s, boosted)
 
 
 class AlphaBeta(_Sharing):
@@ -267,14 +274,15 @@ class AlphaBeta(_Sharing):
 
     def share(
         self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Shares:
         """Share relevance by this rule."""
         up, down = w.clamp(min=0), w.clamp(max=0)
         agree, against = _by_agreement(layer, x, w, b)
         s = self.alpha * rescale(torch.ones_like(z), r, agree)
         t = -self.beta * rescale(torch.ones_like(z), r, against)
         dx = _by_sign(layer, x, up, down, s) + _by_sign(layer, x, down, up, t)
-        return dx, s * b.clamp(min=0) + t * b.clamp(max=0)
+        kept = _product(s, b.clamp(min=0)) + _product(t, b.clamp(max=0))
+        return dx, kept, r - _product(s, agree) - _product(t, against)
 
 
 class ZPlus(AlphaBeta):
@@ -292,9 +300,10 @@ class _FirstLayer(_Sharing):
     what it would get stays in the ledger.
     """
 
-    @staticmethod
-    def _per_input(x: Tensor, relevance: Tensor) -> Tensor:
-        return rescale(torch.ones_like(x), relevance, x)
+    def _per_input(self, x: Tensor, shares: Tensor, keep: Keep | None) -> Tensor:
+        if keep is not None:
+            keep("rest", torch.where(x == 0, shares, 0.0))
+        return rescale(torch.ones_like(x), shares, x)
 
 
 class WSquare(_FirstLayer):
@@ -302,12 +311,13 @@ class WSquare(_FirstLayer):
 
     def share(
         self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Shares:
         """Share relevance by this rule."""
         weights = self._weights(w)
-        s = rescale(torch.ones_like(z), r, layer(torch.ones_like(x), weights))
-        relevance = _transposed(layer, x, weights, s)
-        return self._per_input(x, relevance), torch.zeros_like(z)
+        terms = layer(torch.ones_like(x), weights)
+        s = rescale(torch.ones_like(z), r, terms)
+        rest = r - _product(s, terms)
+        return _transposed(layer, x, weights, s), torch.zeros_like(z), rest
 
     def _weights(self, w: Tensor) -> Tensor:
         return w.square()
@@ -343,7 +353,7 @@ class ZBox(_FirstLayer):
 
     def share(
         self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Shares:
         """Share relevance by this rule."""
         up, down = w.clamp(min=0), w.clamp(max=0)
         low, high = torch.full_like(x, self.low), torch.full_like(x, self.high)
@@ -352,7 +362,7 @@ class ZBox(_FirstLayer):
         relevance = x * _transposed(layer, x, w, s)
         relevance -= low * _transposed(layer, x, up, s)
         relevance -= high * _transposed(layer, x, down, s)
-        return self._per_input(x, relevance), torch.zeros_like(z)
+        return relevance, torch.zeros_like(z), r - _product(s, terms)
 
 
 register(

@@ -31,8 +31,10 @@ from ..engine import (
     watch_gate,
     watch_source,
 )
-from .centring import centred, present
+from .centring import centred, present, scaled
 from .channel_normalization import channel_norms
+from .composite import rounded
+from .definition import as_defined
 from .rms_norm import FrozenRMS, looks_like_rms_norm
 
 __all__ = ["Normalization"]
@@ -112,6 +114,11 @@ def _layer_norm(
     eps: float = 1e-5,
     *more: Any,
 ) -> Any:
+    if carries(weight) or carries(bias):
+        with torch.no_grad():
+            y = func(x, normalized_shape, weight, bias, eps, *more)
+        rest = (normalized_shape, None, None, eps, *more)
+        return as_defined(y, scaled(func, weight, bias), x, *rest)
     if not carries(x):
         return func(x, normalized_shape, weight, bias, eps, *more)
     dims = tuple(range(-len(normalized_shape), 0))
@@ -130,6 +137,11 @@ def _rms_norm(
     weight: Tensor | None = None,
     eps: float | None = None,
 ) -> Any:
+    if carries(weight):
+        with torch.no_grad():
+            y = func(x, normalized_shape, weight, eps)
+        rest = (normalized_shape, None, eps)
+        return as_defined(y, scaled(func, weight, None), x, *rest)
     if not carries(x):
         return func(x, normalized_shape, weight, eps)
     dims = tuple(range(-len(normalized_shape), 0))
@@ -139,12 +151,15 @@ def _rms_norm(
         scale = (x.square().mean(dims, keepdim=True) + small).rsqrt()
 
     def backward(grad: Tensor, scale: Tensor, weight: Tensor | None = None) -> Tensor:
-        return grad * scale if weight is None else grad * weight * scale
+        gain = scale if weight is None else weight * scale
+        return grad * gain.conj()
 
     return splice(y, x, backward, *present(scale, weight))
 
 
 def _divide(func: Callable[..., Any], a: Any, other: Any, **kwargs: Any) -> Any:
+    if kwargs.get("rounding_mode") is not None:
+        return rounded(func, a, other, **kwargs)
     return func(a, freeze(other) if carries(other) else other, **kwargs)
 
 
@@ -194,6 +209,7 @@ def _cosine_similarity(
     func: Callable[..., Any], a: Tensor, b: Tensor, dim: int = 1, eps: float = 1e-8
 ) -> Any:
     """A b / (|a| |b|): the lengths are scales, and the product is shared."""
+    a, b = (a, b) if a.shape == b.shape else torch.broadcast_tensors(a, b)
     with torch.no_grad():
         y = func(a, b, dim, eps)
         scale = a.norm(dim=dim).clamp(min=eps) * b.norm(dim=dim).clamp(min=eps)

@@ -29,17 +29,25 @@ from ..engine import (
     trainable,
     watch_source,
 )
+from .composite import COMPOSITES, REDUCTIONS
+from .composite import GATED as GATES
 from .normalization import POWERS
+from .structure import affine
 
-__all__ = ["Product", "plain_value", "shared"]
+__all__ = ["Product", "layer_product", "per_channel", "plain_value", "summed"]
 
 ELEMENTWISE = spellings("mul multiply")
 CONTRACTIONS = spellings(
-    "matmul __matmul__ mm bmm mv dot inner outer ger vdot kron cross _grouped_mm",
+    """
+    matmul __matmul__ mm bmm mv dot inner outer ger vdot kron cross _grouped_mm
+    vecdot linalg_vecdot tensordot _sparse_mm hspmm smm multi_dot linalg_multi_dot
+    chain_matmul trapezoid trapz cumulative_trapezoid stft
+    """,
     torch.functional.einsum,
     torch.einsum,
+    torch.sparse.mm,
 )
-WITH_SUMMAND = spellings("addmm baddbmm addbmm addmv addr addcmul")
+WITH_SUMMAND = spellings("addmm baddbmm addbmm addmv addr addcmul", torch.sparse.addmm)
 LAYERS = spellings("""
     linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
     convolution
@@ -48,8 +56,14 @@ DEGREES = {**dict.fromkeys(spellings("square var"), 2.0)}
 DEGREES |= dict.fromkeys(spellings("sqrt"), 0.5)
 BILINEAR = spellings("bilinear")
 FACTORIALS = spellings("prod cumprod")
-HOMOGENEOUS = spellings("norm std linalg_norm linalg_vector_norm vector_norm hypot")
+HOMOGENEOUS = spellings(
+    """
+    norm std std_mean linalg_norm linalg_vector_norm vector_norm matrix_norm
+    linalg_matrix_norm svdvals linalg_svdvals nuclear_norm
+    """
+)
 GATED = spellings("glu")
+LERP = frozenset(spellings("lerp"))
 
 
 def shared(func: Callable[..., Any], args: Any, kwargs: Any, first: int = 0) -> Any:
@@ -67,7 +81,7 @@ def shared(func: Callable[..., Any], args: Any, kwargs: Any, first: int = 0) -> 
     Returns:
         The product.
     """
-    live = [v for v in (*args[first:], *kwargs.values()) if carries(v)]
+    live = [v for v in _factors((*args[first:], *kwargs.values())) if carries(v)]
     if len(live) < 2:
         return func(*args, **kwargs)
     share = next((role(v) for v in live if isinstance(role(v), float)), None)
@@ -83,6 +97,12 @@ def shared(func: Callable[..., Any], args: Any, kwargs: Any, first: int = 0) -> 
 
     weighed = (*args[:first], *map(part, args[first:]))
     return func(*weighed, **{key: part(value) for key, value in kwargs.items()})
+
+
+def _factors(values: Any) -> list[Any]:
+    """List arguments, and those in lists of factors."""
+    lists = [value if isinstance(value, list | tuple) else [value] for value in values]
+    return [factor for factors in lists for factor in factors]
 
 
 class Product(ScopeRule):
@@ -119,14 +139,19 @@ class Product(ScopeRule):
         }
         if not self.split:
             known = [*ELEMENTWISE, *CONTRACTIONS, *BILINEAR, *DEGREES, *FACTORIALS]
-            return {**plain, **table([*known, *GATED], None)}
+            rarer = [*COMPOSITES, *GATES, *REDUCTIONS]
+            free = table([*known, *GATED, *(f for f in rarer if f not in LERP)], None)
+            return {**plain, **free}
         return {
             **plain,
+            **COMPOSITES,
+            **GATES,
+            **REDUCTIONS,
             **table(ELEMENTWISE, self._multiply),
             **table(CONTRACTIONS, _contract),
             **table(BILINEAR, _bilinear),
-            **table(WITH_SUMMAND, _summed),
-            **table(LAYERS, _layer),
+            **table(WITH_SUMMAND, summed),
+            **table(LAYERS, layer_product),
             **table(POWERS, _power),
             **table(DEGREES, _homogeneous),
             **table(FACTORIALS, _factorial),
@@ -174,13 +199,26 @@ def _matmul_as_trained(func: Callable[..., Any], a: Tensor, b: Tensor) -> Tensor
     return result.detach()
 
 
-def _summed(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Beta * summand + alpha * a @ b."""
+def summed(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Evaluate beta * summand + alpha * a @ b.
+
+    Args:
+        func: ``addmm`` and the like.
+        *args: The summand and the factors.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        The sum; its factors share the relevance of the product.
+    """
+    if not any(map(carries, (*args[1:], *kwargs.values()))):
+        return affine(func, *args, **kwargs)
     out = shared(func, args, kwargs, first=1)
     return _watch_summand(out, args, kwargs)
 
 
 def _summed_plainly(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not any(map(carries, (*args[1:], *kwargs.values()))):
+        return affine(func, *args, **kwargs)
     return _watch_summand(func(*args, **kwargs), args, kwargs)
 
 
@@ -191,7 +229,7 @@ def _watch_summand(out: Any, args: Any, kwargs: Any) -> Any:
     return out
 
 
-def _layer(
+def layer_product(
     func: Callable[..., Any],
     x: Any,
     weight: Any,
@@ -199,11 +237,23 @@ def _layer(
     *args: Any,
     **kw: Any,
 ) -> Any:
-    """X * W + b, where W may depend on the input too."""
+    """Evaluate x * W + b, where W may depend on the input too.
+
+    Args:
+        func: A linear layer's or a convolution's function.
+        x: The input.
+        weight: The weight.
+        bias: The bias, or None.
+        *args: Its other arguments.
+        **kw: Its keyword arguments.
+
+    Returns:
+        The output.
+    """
     if not (carries(x) and carries(weight)):
         return _layer_plainly(func, x, weight, bias, *args, **kw)
     both = (split(x, 2), split(weight, 2))
-    return watch_bias(func, func(*both, bias, *args, **kw), bias)
+    return watch_bias(func(*both, bias, *args, **kw), weight, bias)
 
 
 def _layer_plainly(
@@ -214,11 +264,13 @@ def _layer_plainly(
     *args: Any,
     **kw: Any,
 ) -> Any:
+    if carries(bias) and not (carries(x) or carries(weight)):
+        return affine(func, x, weight, bias, *args, **kw)
     if _folds(func, x, weight):
         y = plain_value(func, x, weight, bias)
         y = splice(y, x, lambda grad, w: grad @ w, weight) if carries(x) else y
-        return watch_bias(func, y, bias)
-    return watch_bias(func, func(x, weight, bias, *args, **kw), bias)
+        return watch_bias(y, weight, bias)
+    return watch_bias(func(x, weight, bias, *args, **kw), weight, bias)
 
 
 def _folds(func: Callable[..., Any], x: Tensor, weight: Tensor) -> bool:
@@ -259,45 +311,46 @@ def plain_value(
     return y.detach()
 
 
-def watch_bias(func: Callable[..., Any], out: Tensor, bias: Tensor | None) -> Tensor:
+def watch_bias(out: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """Enter a layer's bias in the ledger.
 
     Args:
-        func: The layer's function.
-        out: Its output; channels are last for ``linear``, second for a convolution.
+        out: The output of a linear layer or a convolution.
+        weight: Its weight.
         bias: One number per channel, or None.
 
     Returns:
         The output.
     """
-    if bias is not None and carries(out) and not carries(bias):
-        watch_source(out, per_channel(func, bias, out), bias)
+    if bias is not None and carries(out):
+        watch_source(out, per_channel(bias, weight), bias)
     return out
 
 
-def per_channel(func: Callable[..., Any], values: Tensor, out: Tensor) -> Tensor:
+def per_channel(values: Tensor, weight: Tensor) -> Tensor:
     """Shape one number per channel so that it broadcasts to a layer's output.
 
     Args:
-        func: The layer's function.
         values: [C].
-        out: The layer's output.
+        weight: The layer's weight, which tells how many dimensions come after the
+            channels, whether the input has a batch dimension or not.
 
     Returns:
         [C] for ``linear``, [C, 1, ...] for a convolution.
     """
-    if "conv" not in func.__name__:
-        return values
-    return values.view(-1, *(1,) * (out.ndim - 2)) if out.ndim > 2 else values
+    return values.view(-1, *(1,) * (weight.ndim - 2)) if weight.ndim > 2 else values
 
 
 def _bilinear(
     func: Callable[..., Any], a: Any, b: Any, weight: Any, bias: Any = None
 ) -> Any:
     """A W b + c."""
-    live = carries(a) and carries(b)
-    out = func(split(a, 2) if live else a, split(b, 2) if live else b, weight, bias)
-    if bias is not None and carries(out):
+    factors = (a, b, weight)
+    n = sum(map(carries, factors))
+    if not n:
+        return affine(func, *factors, bias)
+    out = func(*(split(v, n) for v in factors), bias)
+    if bias is not None:
         watch_source(out, bias)
     return out
 
@@ -308,13 +361,14 @@ def _power(func: Callable[..., Any], base: Any, exponent: Any, **kwargs: Any) ->
     if not carries(base):
         return func(base, exponent, **kwargs)
     degree = torch.as_tensor(exponent)
-    if not bool((degree > 0).all()):
+    if degree.is_complex() or not bool((degree > 0).all()):
         return func(freeze(base), exponent, **kwargs)
     if degree.ndim == 0:
         return func(split(base, float(degree)), exponent, **kwargs)
     with torch.no_grad():
         y = func(base, exponent, **kwargs)
-    return pass_through(lambda x: func(x, exponent, **kwargs), base, y)
+    # A tensor of exponents may broadcast.
+    return pass_through(lambda x: func(x, exponent, **kwargs), base.expand(y.shape), y)
 
 
 def _homogeneous(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -323,13 +377,14 @@ def _homogeneous(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any)
 
 def _factorial(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
     dim = args[0] if args else kwargs.get("dim")
-    n = x.numel() if dim is None else x.shape[dim]
+    n = x.numel() if dim is None or not x.ndim else x.shape[dim]
     if func.__name__ == "prod":
         return func(split(x, max(n, 1)), *args, **kwargs)
     out = func(x, *args, **kwargs)
-    counts = torch.arange(1, n + 1, dtype=x.dtype, device=x.device)
+    counts = torch.arange(1, n + 1, device=x.device)
     shape = [1] * x.ndim
-    shape[dim or 0] = n
+    if x.ndim:
+        shape[dim or 0] = n
     return splice(out.clone(), out, lambda grad: grad / counts.view(shape))
 
 

@@ -21,11 +21,11 @@ from torch.nn import functional as F
 from ..engine import (
     FunctionTable,
     ScopeRule,
-    active_scope,
     carries,
     freeze,
     pass_through,
     register,
+    report,
     spellings,
     splice,
     table,
@@ -36,6 +36,7 @@ from ..engine import (
 __all__ = ["Recurrence"]
 
 FUNCTIONS = spellings("lstm gru rnn_tanh rnn_relu")
+CELLS = spellings("lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell")
 State = tuple[Tensor, ...]
 Step = Callable[[Tensor, State, Sequence[Tensor]], State]
 
@@ -60,7 +61,9 @@ class Recurrence(ScopeRule):
         Returns:
             The function table.
         """
-        return table(FUNCTIONS, _recur if self.unrolled else None)
+        if not self.unrolled:
+            return table([*FUNCTIONS, *CELLS], None)
+        return {**table(FUNCTIONS, _recur), **table(CELLS, _recur_once)}
 
 
 def _recur(func: Callable[..., Any], x: Tensor, hx: Any, *args: Any) -> Any:
@@ -69,14 +72,26 @@ def _recur(func: Callable[..., Any], x: Tensor, hx: Any, *args: Any) -> Any:
     if not any(map(carries, (x, *states))):
         return func(x, hx, *args)
     packed = isinstance(hx, Tensor) and not hx.is_floating_point()  # batch sizes
-    scope = active_scope()
     if packed or (args[3] and args[4]):  # a packed sequence, or dropout in training
-        if scope is not None:
-            scope.surroundings.report(func, scope.frames[-1].name)
-        return func(x, hx, *args)
+        out = func(x, hx, *args)
+        report(func, out)
+        return out
     fused = _as_trained(func, x, hx, *args)
     twin = _unroll(_STEPS[func.__name__], x, states, *args)
     return tuple(map(_take_graph, fused, twin))
+
+
+def _recur_once(func: Callable[..., Any], x: Tensor, hx: Any, *weights: Any) -> Any:
+    """Run the fused kernel of a cell, and join its outputs to one step."""
+    state = (hx,) if isinstance(hx, Tensor) else tuple(hx)
+    fused = func(x, hx, *weights)
+    if not any(map(carries, (x, *state))):
+        return fused
+    step = _STEPS[func.__name__.removesuffix("_cell")]
+    twin = step(x, state, [weight for weight in weights if weight is not None])
+    if isinstance(fused, Tensor):
+        return _take_graph(fused.detach(), twin[0])
+    return tuple(_take_graph(y.detach(), t) for y, t in zip(fused, twin, strict=True))
 
 
 def _as_trained(
@@ -205,4 +220,7 @@ _STEPS: dict[str, Step] = {
     "rnn_relu": _rnn_relu,
 }
 
-register(nn.LSTM, nn.GRU, nn.RNN, family="recurrence")
+
+register(
+    nn.LSTM, nn.GRU, nn.RNN, nn.LSTMCell, nn.GRUCell, nn.RNNCell, family="recurrence"
+)

@@ -24,6 +24,7 @@ from ..engine import (
     in_place,
     mark_alias,
     owner_of,
+    report,
     role,
     set_role,
     spellings,
@@ -34,16 +35,18 @@ from ..engine import (
 __all__ = ["SHAPES", "affine", "keeps_role", "zeroed"]
 
 SAME = """
-    contiguous clone to type type_as float double half bfloat16 cpu cuda dropout
-    alpha_dropout feature_dropout positive pin_memory alias
+    contiguous clone to type type_as float double half bfloat16 cfloat cdouble chalf
+    cpu cuda dropout as_tensor asarray
+    feature_dropout positive pin_memory alias
 """
+NOISE = "alpha_dropout feature_alpha_dropout"
 SHAPE = """
     view reshape view_as reshape_as transpose t permute swapaxes swapdims movedim
     moveaxis unsqueeze squeeze flatten unflatten ravel expand expand_as
     broadcast_to __getitem__ select narrow as_strided
 """
 LINEAR = """
-    sum mean nansum nanmean cumsum diff trace diagonal diag diag_embed diagflat tril
+    sum mean nansum nanmean cumsum trace diagonal diag diag_embed diagflat tril
     triu neg negative roll flip fliplr flipud rot90 repeat repeat_interleave tile
     broadcast_tensors split tensor_split chunk unbind unsafe_chunk unsafe_split
     split_with_sizes unsafe_split_with_sizes hsplit vsplit dsplit meshgrid
@@ -53,12 +56,15 @@ LINEAR = """
     native_channel_shuffle upsample_nearest1d upsample_nearest2d upsample_linear1d
     upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d
     _upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa
-    grid_sampler grid_sampler_2d affine_grid_generator
-    real imag view_as_real view_as_complex complex conj conj_physical resolve_conj
+    affine_grid_generator
+    real imag view_as_real view_as_complex conj conj_physical resolve_conj
     resolve_neg fft ifft rfft irfft fft2 ifft2 rfft2 irfft2 fftn ifftn rfftn irfftn
-    hfft ihfft fftshift ifftshift stft istft
-    sort topk kthvalue cummax cummin max min amax amin aminmax median nanmedian mode
-    unsqueeze_copy segment_reduce sparse_mask to_dense values coalesce
+    hfft ihfft hfft2 ihfft2 hfftn ihfftn fftshift ifftshift
+    sort msort topk kthvalue cummax cummin max min amax amin aminmax median nanmedian
+    mode unsqueeze_copy alias_copy as_strided_copy diagonal_copy expand_copy narrow_copy
+    permute_copy split_with_sizes_copy squeeze_copy t_copy transpose_copy unbind_copy
+    unfold_copy view_copy atleast_1d atleast_2d atleast_3d combinations sum_to_size
+    sparse_mask to_sparse to_dense values coalesce
     item tolist numpy register_hook retain_grad backward zeros_like ones_like
     full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty
     new_tensor is_floating_point size dim numel stride data_ptr is_contiguous
@@ -67,9 +73,9 @@ LINEAR = """
 PUTTING = """
     add sub subtract rsub cat concat concatenate stack hstack vstack dstack
     column_stack row_stack where masked_fill masked_scatter index_put index_add
-    index_copy index_fill scatter scatter_add scatter_reduce slice_scatter
-    select_scatter diagonal_scatter copy __setitem__ lerp fill zero pad
-    constant_pad_nd
+    index_copy index_fill scatter scatter_add slice_scatter select_scatter
+    diagonal_scatter copy __setitem__ lerp fill zero pad
+    constant_pad_nd put complex diff block_diag cartesian_prod
 """
 
 
@@ -79,6 +85,14 @@ def keeps_role(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     note = role(args[0]) if args else None
     if note is not None and isinstance(out, Tensor) and out is not args[0]:
         set_role(out, note)
+    return out
+
+
+def _noise(func: Callable[..., Any], x: Any, p: float, train: bool) -> Any:
+    """Alpha dropout puts in constants of its own while training."""
+    out = keeps_role(func, x, p, train)
+    if train and p and carries(out):
+        report(func, out)
     return out
 
 
@@ -209,11 +223,15 @@ def _any_carries(value: Any) -> bool:
 
 
 def _constants(value: Any) -> list[Any]:
-    """List the float tensors among nested arguments that carry no relevance."""
+    """List the tensors of values among nested arguments that carry no relevance."""
     if isinstance(value, list | tuple):
         return [constant for item in value for constant in _constants(item)]
-    constant = isinstance(value, Tensor) and value.is_floating_point()
+    constant = isinstance(value, Tensor) and _has_values(value)
     return [value] if constant and value.numel() and not carries(value) else []
+
+
+def _has_values(value: Tensor) -> bool:
+    return value.is_floating_point() or value.is_complex()
 
 
 def _integers(func: Callable[..., Any], value: Any) -> list[Any]:
@@ -222,17 +240,17 @@ def _integers(func: Callable[..., Any], value: Any) -> list[Any]:
         return []
     if isinstance(value, list | tuple):
         return [found for item in value for found in _integers(func, item)]
-    whole = isinstance(value, Tensor) and not value.is_floating_point()
+    whole = isinstance(value, Tensor) and not _has_values(value)
     return [value] if whole and value.dtype != torch.bool else []
 
 
-def _numbers(func: Callable[..., Any], args: Any, kwargs: Any) -> list[float]:
+def _numbers(func: Callable[..., Any], args: Any, kwargs: Any) -> list[complex]:
     """List the numbers other than 0 that a function puts in."""
     first = _NUMBERS_FROM.get(func.__name__.strip("_"))
     if first is None:
         return []
     given = (*args[first:], kwargs.get("value", 0), kwargs.get("other", 0))
-    return [v for v in given if isinstance(v, int | float) and v != 0]
+    return [v for v in given if isinstance(v, _NUMBERS) and v != 0]
 
 
 def _origin(constants: list[Any], func: Callable[..., Any]) -> Any:
@@ -251,14 +269,13 @@ def _add(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return out
     if out is values[0] and note is not None:
         set_role(out, None)
-    signs = (1, _sign(func) * kwargs.get("alpha", 1))
-    if "rsub" in func.__name__:
-        signs = (-1, 1)
+    alpha = kwargs.get("alpha", 1)
+    signs = (-alpha, 1) if "rsub" in func.__name__ else (1, _sign(func) * alpha)
     for value, sign in zip(values, signs, strict=False):
         if isinstance(value, Tensor) and not carries(value):
             watch_source(out, value if sign == 1 else value * sign, value)
-        elif isinstance(value, int | float) and value != 0:
-            watch_source(out, float(value * sign), func.__name__.strip("_"))
+        elif isinstance(value, _NUMBERS) and value != 0:
+            watch_source(out, 1.0 * value * sign, func.__name__.strip("_"))
             if note == "activated":
                 set_role(out, "gate")
     return out
@@ -310,6 +327,7 @@ def _sign(func: Callable[..., Any]) -> int:
 
 
 SHAPES = spellings(SHAPE, torch.Tensor.unflatten)
+_NUMBERS = (int, float, complex)
 _FILLING = {"copy_", "fill_", "zero_"}
 _WITHOUT_INDICES = {"where", "cat", "concat", "stack", "masked_fill"}
 _NUMBERS_FROM = {
@@ -327,9 +345,10 @@ _NUMBERS_FROM = {
 }
 """The place of the first argument that may be a number to put in."""
 
-add_functions(table(spellings(LINEAR, torch.Tensor.backward), None))
+add_functions(table(spellings(LINEAR, torch.Tensor.backward, torch.meshgrid), None))
 add_functions(table(SHAPES, None))
 add_functions(table(spellings(SAME, F.dropout), keeps_role))
+add_functions(table(spellings(NOISE), _noise))
 add_functions(table(spellings(PUTTING), affine))
 add_functions(table(spellings("add sub subtract rsub"), _add))
 add_functions(table(spellings("detach"), _detach))

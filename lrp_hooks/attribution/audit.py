@@ -155,7 +155,7 @@ def _carrying(value: Any) -> list[Tensor]:
 
 
 def _add(call: _Call, column: str, value: Tensor, grad: Tensor) -> None:
-    terms = torch.where(grad == 0, 0.0, grad * value)
+    terms = torch.where(grad == 0, 0.0, grad.conj() * value).real
     setattr(call, column, getattr(call, column) + float(terms.double().sum()))
 
 
@@ -190,9 +190,9 @@ class _Collector(SourceCollector):
         running: tuple[_Call, ...], constant: Constant, grad: Tensor
     ) -> None:
         value = constant() if callable(constant) else constant
-        terms = float(torch.where(grad == 0, 0.0, grad * value).double().sum())
+        terms = torch.where(grad == 0, 0.0, grad.conj() * value).real.double().sum()
         for call in running:
-            call.bias += terms
+            call.bias += float(terms)
 
 
 def audit(

@@ -231,6 +231,7 @@ def backward_pass(
     reads, collector = forward.reads, forward.collector
     collector.clear()
     selected = select_target(subject, forward, target)
+    runtime.report_reached(collector, selected.scalar)
     if (read := tuple(reads)) not in subject.walked:  # its graph has one form
         runtime.report_foreign(foreign_functions(selected.scalar))
         subject.walked.add(read)

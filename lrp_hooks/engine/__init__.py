@@ -24,9 +24,11 @@ from .rule import FunctionTable, LeafRule, Rule, ScopeRule
 from .ruleset import RuleSet, add_functions
 from .scope import (
     active_scope,
+    report,
     role,
     set_role,
     trainable,
+    under_rules,
     watch_gate,
     watch_source,
 )
@@ -50,6 +52,7 @@ __all__ = [
     "pass_through",
     "register",
     "register_shape",
+    "report",
     "rescale",
     "role",
     "scale_gradient",
@@ -61,6 +64,7 @@ __all__ = [
     "split",
     "table",
     "trainable",
+    "under_rules",
     "watch_gate",
     "watch_source",
 ]

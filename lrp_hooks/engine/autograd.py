@@ -306,7 +306,9 @@ def slope(x: Tensor, y: Tensor) -> Tensor:
         return value / point
     # Below the smallest normal number y/x is made of rounding.
     near = point.abs() <= torch.finfo(point.dtype).tiny
-    ratio = value / torch.where(near, 1.0, point)
+    # What is infinite and reaches a finite output has no gradient: 0, not 0 * NaN.
+    far = point.isinf()
+    ratio = torch.where(far, 0.0, value / torch.where(near | far, 1.0, point))
     return torch.where(near, _limit(x, y, near), ratio)
 
 
@@ -320,7 +322,12 @@ def _limit(x: Tensor, y: Tensor, near: Tensor) -> Tensor:
     )
     if limit is None:
         return torch.zeros_like(x)
-    return limit.detach().to(y.dtype).nan_to_num(0.0, 0.0, 0.0)  # overflow in halves
+    # Overflow in halves; autograd gives the conjugate of a complex derivative.
+    return _zero_unless_finite(limit.detach().to(x.dtype)).conj()
+
+
+def _zero_unless_finite(x: Tensor) -> Tensor:
+    return torch.where(x.isfinite(), x, 0.0)
 
 
 def secant(x: Tensor, y: Tensor) -> Tensor:
@@ -337,7 +344,7 @@ def secant(x: Tensor, y: Tensor) -> Tensor:
     if not carries(x):
         return y
     kept = slope(x, y)
-    return splice(y, x, lambda grad, s: (grad * s).to(x.dtype), kept)
+    return splice(y, x, lambda grad, s: _real_as(x, grad * s.conj()), kept)
 
 
 def pass_through(function: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
@@ -372,11 +379,19 @@ def secant_backward(
     """
     with torch.no_grad():
         if x.numel() == 0 or clear_of_zero(x):
-            return torch.div(function(x), x).mul_(grad).to(x.dtype)
+            ratio = torch.div(function(x), x).conj()
+            return _real_as(x, grad * ratio if x.is_complex() else ratio.mul_(grad))
     with torch.enable_grad():
         point = x.detach().requires_grad_()
         y = function(point)
-    return (grad * slope(point, y)).to(x.dtype)
+    return _real_as(x, grad * slope(point, y).conj())
+
+
+def _real_as(x: Tensor, grad: Tensor) -> Tensor:
+    """Give a gradient the dtype of a tensor."""
+    if grad.is_complex() and not x.is_complex():
+        grad = grad.real
+    return grad.to(x.dtype)
 
 
 def clear_of_zero(x: Tensor) -> bool:
@@ -386,6 +401,8 @@ def clear_of_zero(x: Tensor) -> bool:
         x: Any tensor with at least one element.
 
     Returns:
-        True if no element is zero or smaller than the smallest normal number.
+        True if no element is infinite, zero, or smaller than the smallest normal
+        number.
     """
-    return bool(x.detach().abs().min() > torch.finfo(x.dtype).tiny)
+    low, high = x.detach().abs().aminmax()
+    return bool((low > torch.finfo(x.dtype).tiny) & (high < torch.inf))

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["depends", "foreign_functions", "last_gate"]
+__all__ = ["depends", "foreign_functions", "graph_nodes", "last_gate", "reached"]
 
 
 def foreign_functions(output: Tensor) -> set[str]:
@@ -20,12 +20,17 @@ def foreign_functions(output: Tensor) -> set[str]:
     Returns:
         Their qualified names; this package's own and torch's checkpoints are left out.
     """
-    known = (f"{__name__.partition('.')[0]}.", "torch.utils.checkpoint")
+    # torch's full backward hooks pass gradients on as they are.
+    hook = "torch.nn.modules._functions.BackwardHookFunction"
+    known = (f"{__name__.partition('.')[0]}.", "torch.utils.checkpoint", hook)
     found: set[str] = set()
     for node in _nodes(output):
         custom = getattr(node, "_forward_cls", None)
-        if custom is not None and not custom.__module__.startswith(known):
-            found.add(f"{custom.__module__}.{custom.__qualname__}")
+        if custom is None:
+            continue
+        name = f"{custom.__module__}.{custom.__qualname__}"
+        if not name.startswith(known):
+            found.add(name)
     return found
 
 
@@ -41,6 +46,34 @@ def depends(output: Tensor, leaves: Iterable[Tensor]) -> bool:
     """
     wanted = {id(leaf) for leaf in leaves}
     return any(id(getattr(n, "variable", None)) in wanted for n in _nodes(output))
+
+
+def graph_nodes(value: Any) -> tuple[Any, ...]:
+    """List the graph nodes that nested results came out of.
+
+    Args:
+        value: What a function returned.
+
+    Returns:
+        The nodes of the tensors that carry relevance.
+    """
+    if isinstance(value, list | tuple):
+        return tuple(node for item in value for node in graph_nodes(item))
+    node = value.grad_fn if isinstance(value, Tensor) else None
+    return () if node is None else (node,)
+
+
+def reached(output: Tensor, nodes: Iterable[Any]) -> set[Any]:
+    """Tell which nodes the graph behind a tensor holds.
+
+    Args:
+        output: Any tensor.
+        nodes: Nodes of any graph.
+
+    Returns:
+        Those of them that a backward pass from ``output`` comes to.
+    """
+    return set(nodes).intersection(_nodes(output))
 
 
 def last_gate(output: Tensor) -> str | None:

@@ -20,7 +20,7 @@ __all__ = [
     "Kept",
     "before_write",
     "keep_saved",
-    "listening",
+    "listen",
     "read_saved",
 ]
 
@@ -37,11 +37,11 @@ _saved_hooks = getattr(
 )
 
 
-def listening(scopes: int) -> None:
-    """Listen while scopes are open in this thread; forget everything after the last.
+def listen(scopes: int) -> None:
+    """Listen while a scope is open in this thread, and then forget everything.
 
     Args:
-        scopes: How many are open from now on.
+        scopes: How many are open.
     """
     _memory.scopes = scopes
     if not scopes:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InferenceModeError
 from .autograd import carries, watched
+from .foreign import reached
 from .nested import first_tensor, replace_floats
 from .scope import Scope, active_scope
 from .sources import SourceCollector
@@ -114,7 +115,9 @@ class Runtime(threading.local):
         Returns:
             The output, with the same values.
         """
-        if self.collector is not None or not torch.is_grad_enabled():
+        # A block that a checkpoint recomputes must save what it saved before.
+        recomputed = torch._C._current_graph_task_id() != -1
+        if recomputed or self.collector is not None or not torch.is_grad_enabled():
             return output
         weights = [p for p in module.parameters() if p.requires_grad]
         if not weights:
@@ -157,6 +160,21 @@ class Runtime(threading.local):
             self.collector, self.paused = before
 
         return reset
+
+    def report_reached(self, collector: SourceCollector, explained: Tensor) -> None:
+        """Report the functions without rule that an explained output depends on.
+
+        Args:
+            collector: What noted them in the forward pass.
+            explained: The output.
+        """
+        calls = collector.unruled
+        nodes = [node for *_, made in calls for node in made]
+        found = reached(explained, nodes) if nodes else set()
+        for func, module, made in calls:
+            if not found.isdisjoint(made):
+                self.surroundings.report(func, module)
+        self.settled()
 
     def abandon(self) -> None:
         """Close this model's scope after an exception that no hook has seen."""

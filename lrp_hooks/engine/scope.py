@@ -21,8 +21,9 @@ from .autograd import carries, splice
 from .bypass import bypasses, changed, is_recorded, mark_alias, owner_of
 from .composite import is_composite, opened
 from .constancy import expect_histories
+from .foreign import graph_nodes
 from .functions import in_place
-from .kept import before_write, listening
+from .kept import before_write, listen
 from .rule import FunctionTable
 from .sources import Constant, Gate, SourceCollector
 from .surroundings import Frame, Surroundings, storage_address
@@ -30,9 +31,11 @@ from .surroundings import Frame, Surroundings, storage_address
 __all__ = [
     "Scope",
     "active_scope",
+    "report",
     "role",
     "set_role",
     "trainable",
+    "under_rules",
     "watch_gate",
     "watch_source",
 ]
@@ -63,9 +66,43 @@ def watch_source(out: Tensor, constant: Constant, of: object = None) -> None:
             of one), or the name's last part. Defaults to ``constant``.
     """
     scope = active_scope()
-    if scope is not None and scope.collector is not None:
+    if scope is not None and scope.collector is not None and not carries(constant):
         name = scope.name_source(constant if of is None else of)
         scope.collector.watch(out, constant, name)
+
+
+def report(func: Callable[..., Any], result: object) -> None:
+    """Say that a function bends relevance in a way that no rule covers.
+
+    For replacements of torch functions that cover some arguments and not others.
+
+    Args:
+        func: The function.
+        result: What it returned.
+    """
+    scope = active_scope()
+    if scope is not None:
+        scope.report(func, result)
+
+
+def under_rules(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function so that the torch functions it calls have their rules.
+
+    For replacements, inside which they have none.
+
+    Args:
+        function: A function in terms of torch functions.
+        *args: Its arguments.
+        **kwargs: Its keyword arguments.
+
+    Returns:
+        What it returned.
+    """
+    scope = active_scope()
+    if scope is None:
+        return function(*args, **kwargs)
+    with scope:
+        return function(*args, **kwargs)
 
 
 def watch_gate(out: Tensor, x: Tensor, name: str) -> None:
@@ -157,9 +194,9 @@ class Scope(TorchFunctionMode):
         if not self.frames:
             self._open.append(self)  # first, so that `leave` finds it at any moment
             self.__enter__()  # type: ignore[no-untyped-call]
+            listen(len(self._open))
             if len(self._open) == 1:
                 expect_histories()
-            listening(len(self._open))
         self.frames.append(frame)
         if idle:
             self._idle[len(self.frames)] = guard = torch._C.DisableTorchFunction()
@@ -190,7 +227,7 @@ class Scope(TorchFunctionMode):
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self.frames.clear()
         if self in self._open:
-            listening(len(self._open) - 1)
+            listen(len(self._open) - 1)  # first, since nothing comes back for it
             self._open.remove(self)
 
     def _combine(self, frames: Sequence[Frame]) -> None:
@@ -259,7 +296,17 @@ class Scope(TorchFunctionMode):
             return func(*args, **kwargs)
         if handler is _MISSING:
             return self._unruled(func, args, kwargs)
-        return handler(func, *args, **kwargs)  # type: ignore[operator]
+        result = handler(func, *args, **kwargs)  # type: ignore[operator]
+        if _vmap_level() is not None:
+            self._report_batched(func, result)
+        return result
+
+    def _report_batched(self, func: Callable[..., Any], result: Any) -> None:
+        """Report a function inside torch.vmap, which hides from rules what carries."""
+        if isinstance(result, Tensor) and torch._C._functorch.is_batchedtensor(result):
+            inner = torch._C._functorch.get_unwrapped(result)
+            if carries(inner):
+                self.report(f"{func.__name__} under torch.vmap", inner)
 
     def _as_it_is(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -365,15 +412,30 @@ class Scope(TorchFunctionMode):
             before_write(args[0])
         result = func(*args, **kwargs)
         if _is_signal(result) and _any_carries((args, tuple(kwargs.values()))):
-            self.surroundings.report(func, self.frames[-1].name)
+            self.report(func, result)
         return result
+
+    def report(self, func: Callable[..., Any] | str, result: object) -> None:
+        """Report a function; while a ledger is written, once an output is explained.
+
+        Args:
+            func: A function that bends relevance and has no rule.
+            result: What it returned.
+        """
+        nodes = graph_nodes(result)
+        if self.collector is None or not nodes:
+            self.surroundings.report(func, self.frames[-1].name)
+        else:
+            self.collector.unruled.append((func, self.frames[-1].name, nodes))
 
 
 def _is_signal(value: object) -> bool:
     """Tell floats from masks and indices; some functions have no derivative at all."""
     if isinstance(value, list | tuple):
         return any(_is_signal(item) for item in value)
-    return isinstance(value, Tensor) and value.is_floating_point()
+    return isinstance(value, Tensor) and (
+        value.is_floating_point() or value.is_complex()
+    )
 
 
 def _any_carries(value: object) -> bool:
@@ -383,6 +445,7 @@ def _any_carries(value: object) -> bool:
 
 
 _thread = _Thread()
+_vmap_level = torch._C._functorch.maybe_current_level
 _VIEWS = {
     getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "real", "imag")
 }

@@ -18,7 +18,7 @@ from .kept import Kept
 
 __all__ = ["Gate", "SourceCollector"]
 
-Constant = Tensor | float | Callable[[], Tensor]
+Constant = Tensor | complex | Callable[[], Tensor]
 
 
 class Gate(NamedTuple):
@@ -70,6 +70,8 @@ class SourceCollector:
             example.
         ambiguous: Whether a layout could be read in two ways.
         row: The one example that the backward pass is for, if it is for one.
+        unruled: ``(function, module name, graph nodes)`` of calls that have no rule;
+            they matter if what is explained depends on them.
         gate: The last gate of the forward pass.
     """
 
@@ -89,6 +91,7 @@ class SourceCollector:
         self.ambiguous = False
         self._turned = False
         self.row: int | None = None
+        self.unruled: list[tuple[Callable[..., Any] | str, str, tuple[Any, ...]]] = []
         self.gate: Gate | None = None
 
     def clear(self) -> None:
@@ -195,16 +198,18 @@ def _accumulate(table: dict[str, Tensor], name: str, rows: Tensor) -> None:
     table[name] = table[name] + rows if name in table else rows
 
 
-def _inner(grad: Tensor, constant: Tensor | float) -> Tensor:
-    """Multiply, summing over the last dimension; an infinite mask meets gradient 0."""
+def _inner(grad: Tensor, constant: Tensor | complex) -> Tensor:
+    """Multiply, summing over the last dimension; what is infinite meets gradient 0."""
     if grad.dtype in _HALF:
         grad = grad.float()
     if isinstance(constant, Tensor):
         if constant.dtype != grad.dtype:
             constant = constant.to(grad.dtype)
         if constant.ndim == 1 < grad.ndim and len(constant) == grad.shape[-1]:
-            return grad @ constant
-    terms = torch.where(grad == 0, 0.0, grad * constant)
+            # With infinity in it, the product of a gradient 0 would be NaN.
+            finite = torch.where(constant.isinf(), 0.0, constant)
+            return (grad.conj() @ finite).real
+    terms = torch.where(grad == 0, 0.0, grad.conj() * constant).real
     return terms.sum(-1) if grad.ndim > 1 else terms
 
 

@@ -83,6 +83,7 @@ def relevance_of_each(
         forward = forward_pass(subject, lrp.runtime, call, request, Noting)
         explained = _explained(forward, targets, others)
         check_output(subject, call, explained[0])
+        lrp.runtime.report_reached(forward.collector, explained)
         lrp.runtime.report_foreign(foreign_functions(explained))
         ((name, read),) = forward.reads.items()
         if not depends(explained, [read]):

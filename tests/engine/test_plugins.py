@@ -1,5 +1,7 @@
 """Rules of third parties come in through the entry-point group."""
 
+import subprocess
+import sys
 import textwrap
 
 from third_party import PLUGIN, seeing
@@ -45,6 +47,16 @@ def test_a_third_party_that_cannot_be_imported_is_named_and_left_out(forks, tmp_
     assert b"broken_rules" in done.stderr
     assert b"no_such_module" in done.stderr
     assert b"conservative" in done.stdout
+
+
+def _run(folder, code):
+    """Run code in an interpreter of its own, which has imported nothing yet."""
+    program = f"import sys; sys.path.insert(0, {str(folder)!r})\n" + textwrap.dedent(
+        code
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
 
 
 BROKEN = {
@@ -95,24 +107,23 @@ LAID_OUT = """
 """
 
 
-def test_whatever_is_wrong_with_them_is_named_and_taken_back(forks, tmp_path):
+def test_whatever_is_wrong_with_them_is_named_and_taken_back(tmp_path):
     for name, code in BROKEN.items():
         whole = code if name == "syntax" else f"{FIRST}{code}"
         _package(tmp_path, f"a_{name}", whole, f"a_{name}", f"of_{name}")
     _package(tmp_path, "their_rules", PLUGIN, "their_rules")
     needs = f"{FIRST}import their_rules\nraise ValueError"
     _package(tmp_path, "a_needs", needs, "a_needs", "of_needs")
-    done = forks.run(seeing(tmp_path, LAID_OUT))
+    done = _run(tmp_path, LAID_OUT)
     assert done.returncode == 0, done.stderr
-    out = done.stdout.decode()
-    warned = [line for line in out.splitlines() if line.startswith("WARNED")]
+    warned = [line for line in done.stdout.splitlines() if line.startswith("WARNED")]
     assert len(warned) == len(BROKEN) + 1
     for name in (*BROKEN, "needs"):
         assert any(f"'of_{name}' (a_{name})" in line for line in warned)
-    assert "ZeroDivisionError: division by zero" in out
-    assert "theirs" not in out.partition("NAMES")[2].partition("KEPT")[0]
-    assert "KEPT False False linear [] False" in out
-    assert "THEIRS True" in out
+    assert "ZeroDivisionError: division by zero" in done.stdout
+    assert "theirs" not in done.stdout.partition("NAMES")[2].partition("KEPT")[0]
+    assert "KEPT False False linear [] False" in done.stdout
+    assert "THEIRS True" in done.stdout
 
 
 BREAK = """
@@ -126,32 +137,35 @@ BREAK = """
 """
 
 
-def test_broken_built_in_rules_are_an_error(forks):
-    done = forks.run(
+def test_broken_built_in_rules_are_an_error(tmp_path):
+    done = _run(
+        tmp_path,
         f"""
-breaks = [ImportError("a file is gone")]
-{textwrap.dedent(BREAK)}
-try:
-    lrp_hooks.instrument(torch.nn.Linear(2, 2))
-except lrp_hooks.errors.RegistrationError as error:
-    print(error)
-"""
+    breaks = [ImportError("a file is gone")]
+    {BREAK}
+    try:
+        lrp_hooks.instrument(torch.nn.Linear(2, 2))
+    except lrp_hooks.errors.RegistrationError as error:
+        print(error)
+    """,
     )
     assert done.returncode == 0, done.stderr
-    said = b"built-in rules cannot be imported: ImportError: a file is gone"
-    assert said in done.stdout
+    assert "built-in rules cannot be imported: ImportError: a file is gone" in (
+        done.stdout
+    )
 
 
-def test_an_interrupted_import_is_done_again(forks):
-    done = forks.run(
+def test_an_interrupted_import_is_done_again(tmp_path):
+    done = _run(
+        tmp_path,
         f"""
-breaks = [KeyboardInterrupt()]
-{textwrap.dedent(BREAK)}
-try:
-    lrp_hooks.instrument(torch.nn.Linear(2, 2))
-except KeyboardInterrupt:
-    print(lrp_hooks.instrument(torch.nn.LSTM(2, 2)))
-"""
+    breaks = [KeyboardInterrupt()]
+    {BREAK}
+    try:
+        lrp_hooks.instrument(torch.nn.Linear(2, 2))
+    except KeyboardInterrupt:
+        print(lrp_hooks.instrument(torch.nn.LSTM(2, 2)))
+    """,
     )
     assert done.returncode == 0, done.stderr
-    assert b"Recurrence" in done.stdout
+    assert "Recurrence" in done.stdout

@@ -68,3 +68,59 @@ def test_what_has_a_rule_passes_strictly(rules):
         with instrument(build(parts), rules, strict=True) as lrp:
             lrp.attribute(tokens(2, 3))
     assert not lrp.coverage.unruled
+
+
+class TwoHeads(nn.Module):
+    """Computes a loss or a score beside the logits that are explained."""
+
+    def __init__(self, beside):
+        super().__init__()
+        self.map, self.beside = nn.Linear(4, 3), beside
+
+    def forward(self, x):
+        logits = self.map(x)
+        return {"logits": logits, "beside": self.beside(logits)}
+
+
+BESIDE = {
+    "cross_entropy": lambda y: nn.functional.cross_entropy(y, y.argmax(-1))[None],
+    "i0": lambda y: torch.special.i0(y).sum(-1),
+}
+
+
+@pytest.mark.parametrize("name", BESIDE)
+def test_what_the_explained_output_does_not_depend_on_is_no_warning(name):
+    model, x = TwoHeads(BESIDE[name]).double(), noise(2, 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with instrument(model, strict=True) as lrp:
+            lrp.attribute(x, target=1)
+            assert not lrp.coverage.unruled
+            lrp.attribute(x, target=lambda out: out["logits"][:, 0])
+    with instrument(model) as lrp, pytest.warns(UnruledWarning, match=name):
+        lrp.attribute(x, target=lambda out: out["beside"].expand(2) * 1)
+    with instrument(model, strict=True) as lrp, pytest.raises(UnruledError, match=name):
+        lrp.attribute(x, target=lambda out: out["beside"].expand(2) * 1)
+
+
+class SparseGraph(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Linear(4, 3)
+        self.register_buffer("adjacent", torch.eye(5).roll(1, 0).to_sparse())
+
+    def forward(self, x):
+        return torch.sparse.mm(self.adjacent, self.map(x[0]).relu()).sum(0)[None]
+
+
+def test_a_sparse_product_and_a_backward_hook_bend_nothing():
+    hooked = vector(Bent(torch.relu)).double()
+    hooked[1].register_full_backward_hook(lambda module, given, taken: None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnruledWarning)
+        for model, x in (
+            (SparseGraph().double(), noise(1, 5, 4)),
+            (hooked, noise(2, 4)),
+        ):
+            with instrument(model, strict=True) as lrp:
+                assert lrp.attribute(x, target=1).ledger.error.max() < 1e-5

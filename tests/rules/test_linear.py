@@ -293,3 +293,64 @@ def test_an_output_may_be_overwritten(rule):
         with instrument(model, rules) as lrp:
             found.append(lrp.attribute(x, target=1).scores)
     assert torch.equal(*found)
+
+
+SHARING = [Epsilon(0.1), Gamma(0.25), AlphaBeta(), ZPlus(), WSquare(), Flat()]
+
+
+@pytest.mark.parametrize("size", [6, 7])
+@pytest.mark.parametrize("rule", SHARING, ids=repr)
+@pytest.mark.parametrize("transposed", [False, True])
+def test_a_convolution_without_batch_dimension_is_the_same(transposed, rule, size):
+    torch.manual_seed(0)
+    layer = (nn.ConvTranspose2d if transposed else nn.Conv2d)(3, 4, 3).double()
+    x = torch.randn(1, 3, size, size, dtype=torch.float64)
+    rules = RuleSet.named("conservative").override(linear=rule)
+    batched = Calls(lambda m, x: m.layer(x).sum((2, 3)), layer=layer)
+    single = Calls(lambda m, x: m.layer(x[0])[None].sum((2, 3)), layer=layer)
+    found = [closes(model, x, rules=rules) for model in (batched, single)]
+    exact(found[0].scores, found[1].scores)
+    for name, kept in found[0].ledger.sources.items():
+        exact(kept, found[1].ledger.sources[name])
+
+
+@pytest.mark.parametrize("rule", SHARING, ids=repr)
+def test_what_a_rule_keeps_is_computed_and_not_what_is_missing(rule, monkeypatch):
+    monkeypatch.setattr("lrp_hooks.rules.linear._transposed", wrong_by_half)
+    rules = RuleSet.named("conservative").override(linear=rule)
+    model = inside(nn.Linear(4, 3).double())
+    with instrument(model, rules) as lrp:
+        found = lrp.attribute(random(2, 4), target=1)
+    assert found.ledger.error.max() > 1e-3
+
+
+def wrong_by_half(layer, x, w, s):
+    point = x.detach().requires_grad_()
+    with torch.enable_grad():
+        (result,) = torch.autograd.grad(layer(point, w), point, s)
+    return result / 2
+
+
+@pytest.mark.parametrize("rule", [*SHARING[:4], Zero()], ids=repr)
+def test_a_class_that_a_bias_suppresses_leaves_the_others_alone(rule):
+    rules = RuleSet.named("conservative").override(linear=rule)
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3)).double()
+    x, found = random(2, 4), []
+    for bias in (0.0, -torch.inf):
+        with torch.no_grad():
+            model[2].bias[0] = bias
+        with instrument(model, rules, strict=True) as lrp:
+            found.append(lrp.attribute(x, target=1))
+    assert found[1].ledger.error.max() < 1e-10
+    assert torch.equal(found[0].scores, found[1].scores)
+    for name, kept in found[0].ledger.sources.items():
+        assert torch.equal(kept, found[1].ledger.sources[name])
+
+
+def test_a_weight_that_was_computed_shares_and_its_bias_is_a_source():
+    rules = RuleSet.named("conservative").override(linear=Gamma(0.25))
+    bias = random(3, seed=5)
+    model = Calls(lambda m, x: F.linear(x, x.flip(1)[:1].expand(3, 4), bias))
+    plain = passed(model, random(1, 4))
+    exact(passed(model, random(1, 4), rules=rules)[0], plain[0])
+    closes(model, random(1, 4), rules=rules)

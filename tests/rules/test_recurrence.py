@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from lrp_hooks import UnruledError, UnruledWarning, instrument
-from oracles import Calls, check, closes, random, randomised
+from oracles import Calls, check, closes, exact, passed, random, randomised
 
 KINDS = {
     "LSTM": nn.LSTM,
@@ -160,3 +160,32 @@ def test_what_is_not_unrolled_is_named(kind):
     with instrument(model.train(), strict=True):
         with pytest.raises(UnruledError, match=f"{kind.lower()}, called by rnn"):
             model(x.requires_grad_())
+
+
+CELLS = {"LSTM": nn.LSTMCell, "GRU": nn.GRUCell, "RNN": nn.RNNCell}
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", CELLS)
+def test_cells_have_the_rule_of_the_layer(kind, bias):
+    layer = randomised(KINDS[kind](3, 5, bias=bias).double(), seed=4)
+    cell = CELLS[kind](3, 5, bias=bias).double()
+    own = dict(layer.named_parameters())
+    cell.load_state_dict({n: own[f"{n}_l0"] for n, _ in cell.named_parameters()})
+
+    def stepped(m, x):
+        state = x.new_zeros(x.shape[1], 5)
+        state = (state, state) if kind == "LSTM" else state
+        outputs = []
+        for t in x:
+            state = m.cell(t, state)
+            outputs.append(state[0] if kind == "LSTM" else state)
+        return torch.stack(outputs)
+
+    x = random(*SEQUENCE)
+    right = passed(Calls(lambda m, x: m.layer(x)[0], layer=layer), x)
+    exact(passed(Calls(stepped, cell=cell), x)[0], right[0])
+    closes(
+        Calls(lambda m, x: stepped(m, x.transpose(0, 1))[-1], cell=cell),
+        x.transpose(0, 1).contiguous(),
+    )

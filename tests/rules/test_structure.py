@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lrp_hooks import instrument
+from lrp_hooks import UnruledError, instrument
 from oracles import Calls, check, closes, exact, of, passed, random, seed_like
 
 SHAPE = (2, 3, 4)
@@ -231,7 +231,6 @@ LONE = {
     "RMSNorm": nn.RMSNorm(4),
     "Conv1d": nn.Conv1d(3, 2, 2),
     "BatchNorm1d": nn.BatchNorm1d(3),
-    "Softmax": nn.Softmax(-1),
     "GLU": nn.GLU(),
 }
 
@@ -248,6 +247,14 @@ def test_a_lone_layer_is_a_model_too(name):
     if y.requires_grad:
         grads = torch.autograd.grad(y, leaf, seed_like(y))
     exact(grads[0] * x, found.values)
+
+
+def test_a_lone_softmax_hands_on_nothing_and_says_so():
+    layer, x = nn.Softmax(-1), random(*SHAPE)
+    with pytest.raises(UnruledError, match="made by Softmax"):
+        closes(layer, x)
+    with instrument(layer):
+        assert not layer(x.clone().requires_grad_()).requires_grad
 
 
 @pytest.mark.parametrize("func", [torch.max, torch.min])
