@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from argparse import Namespace
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from importlib import import_module
+from types import FrameType
 from typing import TextIO
 
 from .commands.arguments import command_parser
@@ -35,29 +38,62 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, or 2 after bad input, with one line on standard error.
     """
-    stderr = sys.stderr
+    stderr, interrupts = sys.stderr, list[int]()
     try:
-        caught = _run(command_parser().parse_args(argv), stderr)
-        sys.stdout.flush()
-    except LrpHooksError as error:
-        print(one_line(f"lrp-hooks: {error}", LONGEST_MESSAGE), file=stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("lrp-hooks: stopped; files are whole or not there", file=stderr)
-        return INTERRUPTED
-    except OSError as error:
-        # Files report their own errors, so this is standard output; the interpreter
-        # must not flush into it again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            return BROKEN_PIPE
-        reason = f"standard output cannot be written: {error.strerror}"
-        print(f"lrp-hooks: {reason}", file=stderr)
-        return BAD_INPUT
+        with _noting(interrupts):
+            caught = _run(command_parser().parse_args(argv), stderr)
+            sys.stdout.flush()
+    except BaseException as error:
+        if interrupts or isinstance(error, KeyboardInterrupt):
+            print("lrp-hooks: stopped; files are whole or not there", file=stderr)
+            return INTERRUPTED
+        code = _failed(error, stderr)
+        if code is None:
+            raise
+        return code
     ours = (w for w in caught if issubclass(w.category, LrpHooksWarning))
     for message in dict.fromkeys(str(warning.message) for warning in ours):
         print(f"lrp-hooks: {message}", file=stderr)
     return 0
+
+
+@contextmanager
+def _noting(interrupts: list[int]) -> Generator[None]:
+    """Note each Ctrl-C, since other exceptions may take its exception's place.
+
+    A lock that an interrupt has not let be taken, say, cannot be released.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) != signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _failed(error: BaseException, stderr: TextIO) -> int | None:
+    """Tell of an error in a line, and return the exit code; None for defects."""
+    if isinstance(error, LrpHooksError):
+        print(one_line(f"lrp-hooks: {error}", LONGEST_MESSAGE), file=stderr)
+        return BAD_INPUT
+    if not isinstance(error, OSError):
+        return None
+    # Files report their own errors, so this is standard output; the interpreter
+    # must not flush into it again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    reason = f"standard output cannot be written: {error.strerror}"
+    print(f"lrp-hooks: {reason}", file=stderr)
+    return BAD_INPUT
 
 
 def _run(arguments: Namespace, stderr: TextIO) -> list[warnings.WarningMessage]:

@@ -6,6 +6,7 @@ A key-value cache grows with every call, and then holds the graph of the call.
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError
 
-__all__ = ["copied"]
+__all__ = ["copied", "fields_of", "swapped"]
 
 Memo = dict[int, Any]
 _PLAIN = (str, bytes, int, float, complex, type(None), type, torch.dtype, torch.device)
@@ -49,6 +50,43 @@ def copied(name: object, value: Any, memo: Memo) -> Any:
             "it, so it is not used as it is; pass tensors, containers of them, or an "
             "object that copy.deepcopy can copy."
         ) from error
+
+
+def fields_of(value: Any) -> dict[Any, Any] | None:
+    """Return what a mapping or a dataclass holds, by name; None for anything else."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return {name: getattr(value, name, None) for name in names}
+    return None
+
+
+def swapped(value: Any, swap: Mapping[int, Tensor]) -> Any:
+    """Put other tensors in place of those that an argument holds.
+
+    Args:
+        value: A tensor, a mapping, a dataclass, or a list or tuple of such.
+        swap: ``{id: tensor}``.
+
+    Returns:
+        The argument, or a copy of it with the tensors in it.
+    """
+    if id(value) in swap:
+        return swap[id(value)]
+    if isinstance(value, list | tuple):
+        made = [swapped(item, swap) for item in value]
+        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
+    fields = fields_of(value)
+    if fields is None:
+        return value
+    result = copy.copy(value)
+    for name, item in fields.items():
+        if isinstance(value, Mapping):
+            result[name] = swapped(item, swap)
+        else:
+            object.__setattr__(result, name, swapped(item, swap))  # it may be frozen
+    return result
 
 
 def _copy_tensors(value: Any, memo: Memo, seen: set[int]) -> bool:

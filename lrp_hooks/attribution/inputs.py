@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ..engine.subject import Subject
 from ..errors import ArgumentError, LrpHooksError, TargetError, TextError
-from .copies import copied
+from .copies import copied, fields_of, swapped
+from .readable import advice, check_readable, is_plain
 
 __all__ = ["Call", "advising", "bind", "is_encoder_decoder", "same_storage"]
 
@@ -31,6 +32,7 @@ class Call:
         mask: The attention mask of the main input, [B, T], or None.
         output_mask: The attention mask that belongs to the logits, or None.
         batch_dim: Which axis of the main input counts the examples.
+        doubt: What may be wrong with the inputs should the model fail.
     """
 
     args: tuple[Any, ...]
@@ -40,6 +42,7 @@ class Call:
     mask: Tensor | None = None
     output_mask: Tensor | None = None
     batch_dim: int = 0
+    doubt: str = ""
 
     @property
     def batch(self) -> int:
@@ -85,9 +88,8 @@ class Call:
             A new call.
         """
         swap = {id(self.floats[name]): leaf for name, leaf in leaves.items()}
-        args = tuple(swap.get(id(value), value) for value in self.args)
-        kwargs = {key: swap.get(id(value), value) for key, value in self.kwargs.items()}
-        return replace(self, args=args, kwargs=kwargs)
+        kwargs = {key: swapped(value, swap) for key, value in self.kwargs.items()}
+        return replace(self, args=swapped(self.args, swap), kwargs=kwargs)
 
 
 def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
@@ -95,7 +97,8 @@ def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
 
     Args:
         subject: The model.
-        inputs: A tensor, a tuple of tensors, or a mapping of keyword arguments.
+        inputs: A tensor, a tuple of tensors, or a mapping of keyword arguments; or the
+            one argument of a model that takes a mapping, a dataclass or a tuple.
         batch_dim: Which axis of the main input counts the examples.
 
     Returns:
@@ -105,18 +108,21 @@ def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
         ArgumentError: If there is no tensor in them, or they do not fit the model.
     """
     model = subject.model
-    if isinstance(inputs, Mapping):
-        call = _keywords(model, dict(inputs))
-    elif isinstance(inputs, Tensor):
+    if isinstance(inputs, Tensor):
         call = _positional(model, (inputs,))
+    elif isinstance(inputs, Mapping):
+        call = _from_mapping(model, inputs)
+    elif fields_of(inputs) is not None:
+        call = _as_one(model, inputs)
     elif isinstance(inputs, Sequence) and not isinstance(inputs, str):
-        call = _positional(model, tuple(inputs))
+        call = _from_sequence(model, inputs)
     else:
-        hint = _EXPLAINS_TEXT if inputs and isinstance(inputs, str) else ""
+        hint = _EXPLAINS_TEXT if isinstance(inputs, str) and inputs else ""
         raise ArgumentError(
             f"inputs is a {type(inputs).__name__}; it must be a tensor, a tuple of "
             f"tensors, or a mapping such as a tokenizer's output.{hint}"
         )
+    check_readable(subject, call.main)
     if call.main.ndim == 0 or call.main.numel() == 0:
         raise ArgumentError(
             f"inputs has shape {tuple(call.main.shape)}; it must start with the number "
@@ -124,7 +130,49 @@ def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
         )
     call = _along(call, batch_dim)
     _check_ids(subject, call)
-    return call
+    return replace(call, doubt=advice(subject, call.main))
+
+
+def _from_mapping(model: nn.Module, inputs: Mapping[str, Any]) -> Call:
+    """Take a mapping for keyword arguments, or else for the model's one argument."""
+    takes = _signature(model)
+    known = takes is None or _fits(takes, inputs) or inputs.keys() & takes.parameters
+    if not known and takes is not None and _fits(takes, {}, inputs):
+        return _as_one(model, inputs)
+    held = fields_of(*inputs.values()) if len(inputs) == 1 else None
+    found = _keywords(model, dict(inputs) if held is None else held)
+    return replace(found, kwargs=dict(inputs))
+
+
+def _from_sequence(model: nn.Module, inputs: Sequence[Any]) -> Call:
+    """Take a sequence for positional arguments, or else for the one argument."""
+    if len(inputs) == 1 and fields_of(inputs[0]) is not None:
+        return _as_one(model, inputs[0])
+    call, takes = _positional(model, tuple(inputs)), _signature(model)
+    if takes is None or _fits(takes, {}, *inputs) or not _fits(takes, {}, inputs):
+        return call
+    return replace(call, args=(inputs,))
+
+
+def _as_one(model: nn.Module, inputs: Any) -> Call:
+    """Take a mapping or a dataclass for the one argument of a model."""
+    call = _keywords(model, fields_of(inputs) or {})
+    return replace(call, args=(inputs,), kwargs={})
+
+
+def _signature(model: nn.Module) -> inspect.Signature | None:
+    try:
+        return inspect.signature(model.forward)
+    except (TypeError, ValueError):  # builtins have no signature
+        return None
+
+
+def _fits(takes: inspect.Signature, named: Mapping[str, Any], *args: Any) -> bool:
+    try:
+        takes.bind(*args, **named)
+    except TypeError:
+        return False
+    return True
 
 
 def _along(call: Call, batch_dim: int) -> Call:
@@ -152,9 +200,10 @@ _EXPLAINS_TEXT = (
 
 @contextmanager
 def advising(call: Call) -> Generator[None]:
-    """Say what a failure of the model or the target may mean for inputs [B].
+    """Say what a failure of the model or the target may mean.
 
-    Any error becomes an `ArgumentError` that tells of the batch dimension.
+    Any error becomes an `ArgumentError` that tells of the batch dimension where inputs
+    are [B], or of their type where it is not the model's.
 
     Args:
         call: The call that is made.
@@ -163,13 +212,18 @@ def advising(call: Call) -> Generator[None]:
         yield
     except Exception as error:
         ours = isinstance(error, LrpHooksError | Warning)
-        if call.main.ndim != 1 or (ours and not isinstance(error, TargetError)):
+        doubt = "" if ours else call.doubt
+        if call.main.ndim == 1 and (not ours or isinstance(error, TargetError)):
+            doubt = (
+                f"inputs of shape {tuple(call.main.shape)}, which count as "
+                f"{call.batch} examples; if they are one example, add the batch "
+                "dimension: inputs[None]."
+            )
+        if not doubt:
             raise
         kind = TargetError if ours else ArgumentError
         raise kind(
-            f"{type(error).__name__}: {error} This may come from inputs of shape "
-            f"{tuple(call.main.shape)}, which count as {call.batch} examples; if they "
-            "are one example, add the batch dimension: inputs[None]."
+            f"{type(error).__name__}: {error} This may come from {doubt}"
         ) from error
 
 
@@ -182,17 +236,15 @@ def _positional(model: nn.Module, values: tuple[Any, ...]) -> Call:
         hint = _EXPLAINS_TEXT if any(isinstance(v, str) for v in values) else ""
         raise ArgumentError(f"inputs holds no tensor; pass at least one.{hint}")
     main = next(iter(tensors.values()))
-    floats = {n: t for n, t in tensors.items() if t.is_floating_point()}
+    floats = {n: t for n, t in tensors.items() if is_plain(t)}
     mask = _fitting(tensors.get("attention_mask"), main)
     floats = floats if main.is_floating_point() else {}
     return Call(values, {}, main, floats, mask, mask)
 
 
 def _parameter_names(model: nn.Module, n: int) -> list[str]:
-    try:
-        names = list(inspect.signature(model.forward).parameters)[:n]
-    except (TypeError, ValueError):  # builtins have no signature
-        names = []
+    takes = _signature(model)
+    names = [] if takes is None else list(takes.parameters)[:n]
     return names + [f"input_{i}" for i in range(len(names), n)]
 
 
@@ -209,7 +261,7 @@ def _keywords(model: nn.Module, values: dict[str, Any]) -> Call:
     floats = {
         name: t
         for name, t in tensors.items()
-        if t.is_floating_point() and "mask" not in name and (not known or name == known)
+        if is_plain(t) and "mask" not in name and (not known or name == known)
     }
     mask = tensors.get("attention_mask")
     decoder = "decoder_input_ids" in tensors or is_encoder_decoder(model)
@@ -244,7 +296,7 @@ def is_encoder_decoder(model: nn.Module) -> bool:
 def _check_ids(subject: Subject, call: Call) -> None:
     """Refuse token ids that the model's tables cannot hold, before torch does."""
     ids = call.main
-    if ids.is_floating_point():
+    if ids.is_floating_point() or ids.is_complex():
         return
     rows = getattr(subject.input_embedding, "num_embeddings", None)
     if rows is not None and not 0 <= int(ids.min()) <= int(ids.max()) < rows:

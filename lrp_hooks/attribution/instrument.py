@@ -154,7 +154,8 @@ class Instrumentation:
 
         Args:
             inputs: A tensor, a tuple of tensors, or a mapping of keyword arguments
-                such as a tokenizer's output.
+                such as a tokenizer's output; or the one argument of a model that takes
+                a mapping, a dataclass or a tuple.
             target: What is explained: None (the arg-max class; for [B, T, V] logits
                 the arg-max token at the last attended position), an int, B ints, a
                 label of ``model.config.label2id``, a `Contrast`, or a function from
@@ -242,7 +243,12 @@ class Instrumentation:
                     f"{method}() was called after remove(); instrument the model again."
                 )
             undo.add(self.runtime.resetting())
-            yield subject
+            try:
+                yield subject
+            except SystemError as error:  # torch makes one of an interrupt in a node
+                if isinstance(error.__cause__, KeyboardInterrupt):
+                    raise error.__cause__ from None
+                raise
 
     def remove(self) -> None:
         """Leave the model exactly as it was; may be called twice.

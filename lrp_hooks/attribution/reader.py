@@ -93,7 +93,11 @@ class Reader:
             output = self._with_hooks(tables, accept)
             if self.reads:
                 return output
-        raise _unread("wrt", None)
+        raise ArgumentError(
+            f"inputs are {self.call.main.dtype}, but no embedding module of the model "
+            "looks them up; pass floats, or name the module whose output to read with "
+            "wrt=."
+        )
 
     def _with_hooks(
         self,
@@ -198,12 +202,7 @@ class Reader:
         return self.seen[name].clone()  # which a model may overwrite
 
 
-def _unread(argument: str, name: str | None) -> ArgumentError:
-    if name is None:
-        return ArgumentError(
-            "inputs are integers, but no embedding module of the model looks them up; "
-            "name the module whose output to read with wrt=."
-        )
+def _unread(argument: str, name: str) -> ArgumentError:
     return ArgumentError(
         f"{argument}={name!r} names a module that did not run, or returned no float "
         "tensor, in this call; name one that does."

@@ -66,11 +66,12 @@ def results_of(
             "they finished is kept: run the same again, with fewer workers."
         ) from error
     finally:
-        for process in set(multiprocessing.active_children()) - before:
-            process.terminate()
-            process.join()
-        # Waited for, since its thread must not meet the end of the interpreter.
-        pool.shutdown(wait=True, cancel_futures=True)
+        with _interrupts_held_back():
+            for process in set(multiprocessing.active_children()) - before:
+                process.terminate()
+                process.join()
+            # Waited for, since its thread must not meet the end of the interpreter.
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager

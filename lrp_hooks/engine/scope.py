@@ -223,12 +223,12 @@ class Scope(TorchFunctionMode):
         self.frames.pop()
 
     def _close(self) -> None:
-        while any(mode is self for mode in _get_current_function_mode_stack()):
+        while self in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self.frames.clear()
         if self in self._open:
+            listen(len(self._open) - 1)  # first, since nothing comes back for it
             self._open.remove(self)
-        listen(len(self._open))
 
     def _combine(self, frames: Sequence[Frame]) -> None:
         """Lay the function tables of the running modules over one another."""

@@ -19,6 +19,7 @@ class Connection(H11Protocol):
     """
 
     _late: asyncio.TimerHandle
+    _since: float
 
     def connection_made(self, transport: Any) -> None:
         """Wait for a first request.
@@ -56,7 +57,8 @@ class Connection(H11Protocol):
 
     def _make_room(self) -> None:
         most = self.limit_concurrency
-        others = [c for c in self.connections if c is not self and _asks_nothing(c)]
+        known = [c for c in self.connections if isinstance(c, Connection)]
+        others = [c for c in known if c is not self and _asks_nothing(c)]
         others.sort(key=lambda other: other._since, reverse=True)
         while others and most is not None and len(self.connections) >= most:
             other = others.pop()
@@ -64,7 +66,7 @@ class Connection(H11Protocol):
             other.transport.abort()
 
 
-def _asks_nothing(connection: Any) -> bool:
+def _asks_nothing(connection: Connection) -> bool:
     """Tell whether a request, its body included, is still to come."""
     cycle = connection.cycle
     return cycle is None or cycle.response_complete or cycle.more_body

@@ -73,4 +73,4 @@ def test_every_method_does_what_it_says():
 def test_the_readme_shows_the_committed_results():
     results = json.loads(run.RESULTS.read_text(encoding="utf-8"))
     assert results["config"] == load_config(path=run.CONFIG)
-    assert report.table(results) in report.BENCHMARKS.read_text(encoding="utf-8")
+    assert report.table(results) in report.README.read_text(encoding="utf-8")

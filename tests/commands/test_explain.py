@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -13,7 +14,7 @@ import warnings
 import pytest
 
 from command_line import EMBEDDED, SENTENCE, assert_refused
-from lrp_hooks import UnruledWarning, cli, explain
+from lrp_hooks import ArgumentError, UnruledWarning, cli, explain
 from lrp_hooks.commands import explain as explain_command
 from processes import command
 from shared_models import sentiment
@@ -247,6 +248,21 @@ def test_interrupts_are_no_errors(run, monkeypatch):
         "",
         "lrp-hooks: stopped; files are whole or not there\n",
     )
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, OSError, ArgumentError, SystemExit])
+def test_an_interrupt_that_another_error_takes_the_place_of(run, monkeypatch, kind):
+    def interrupt(*arguments):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise kind("release unlocked lock") from error
+
+    monkeypatch.setattr(explain_command, "predict", interrupt)
+    code, out, err = run("explain", "a")
+    said = "lrp-hooks: stopped; files are whole or not there\n"
+    assert (code, out, err) == (130, "", said)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_help(capsys):
