@@ -66,10 +66,11 @@ def results_of(
             "they finished is kept: run the same again, with fewer workers."
         ) from error
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
         for process in set(multiprocessing.active_children()) - before:
             process.terminate()
             process.join()
+        # Waited for, since its thread must not meet the end of the interpreter.
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextmanager

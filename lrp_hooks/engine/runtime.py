@@ -114,7 +114,9 @@ class Runtime(threading.local):
         Returns:
             The output, with the same values.
         """
-        if self.collector is not None or not torch.is_grad_enabled():
+        # A block that a checkpoint recomputes must save what it saved before.
+        recomputed = torch._C._current_graph_task_id() != -1
+        if recomputed or self.collector is not None or not torch.is_grad_enabled():
             return output
         weights = [p for p in module.parameters() if p.requires_grad]
         if not weights:
