@@ -37,48 +37,47 @@ from .structure import affine
 __all__ = ["CLAMPS", "COMPOSITES", "GATED", "REDUCTIONS", "clamped", "rounded"]
 
 
-def _lerp(a: Tensor, end: Tensor, weight: Any) -> Tensor:
+def _lerp(a: Tensor, end: Tensor, weight: Any) -> Any:
     return a + weight * (end - a)
 
 
-def _addcdiv(a: Tensor, b: Tensor, c: Tensor, *, value: complex = 1) -> Tensor:
+def _addcdiv(a: Tensor, b: Tensor, c: Tensor, *, value: complex = 1) -> Any:
     return a + value * (b / c)
 
 
-def _hypot(a: Tensor, b: Tensor) -> Tensor:
+def _hypot(a: Tensor, b: Tensor) -> Any:
     return torch.linalg.vector_norm(_stacked(a, b), dim=0)
 
 
-def _logaddexp(a: Tensor, b: Tensor) -> Tensor:
+def _logaddexp(a: Tensor, b: Tensor) -> Any:
     return torch.logsumexp(_stacked(a, b), 0)
 
 
-def _logaddexp2(a: Tensor, b: Tensor) -> Tensor:
+def _logaddexp2(a: Tensor, b: Tensor) -> Any:
     return torch.logsumexp(_stacked(a, b) * math.log(2), 0) / math.log(2)
 
 
 def _stacked(a: Tensor, b: Tensor) -> Tensor:
-    return torch.stack(torch.broadcast_tensors(a, b))
+    shape = torch.broadcast_shapes(a.shape, b.shape)  # type: ignore[no-untyped-call]
+    return torch.stack([a.expand(shape), b.expand(shape)])
 
 
-def _logcumsumexp(x: Tensor, dim: int) -> Tensor:
+def _logcumsumexp(x: Tensor, dim: int) -> Any:
     if x.ndim == 0:
         return torch.logsumexp(x, 0)
     rows = x.movedim(dim, -1).unsqueeze(-2)
     n = rows.shape[-1]
     seen = torch.ones(n, n, dtype=torch.bool, device=x.device).tril()
-    # With its first element filled in, no prefix is empty or grows by what is hidden.
-    first = rows.select(-1, 0).detach().unsqueeze(-1).expand(*rows.shape[:-2], n, n)
-    low = torch.full_like(first, -math.inf)
-    return torch.logsumexp(torch.where(seen, rows, low), -1).movedim(-1, dim)
+    hidden = torch.full_like(rows, -math.inf)
+    return torch.logsumexp(torch.where(seen, rows, hidden), -1).movedim(-1, dim)
 
 
-def _xlogy(x: Any, y: Any) -> Tensor:
+def _xlogy(x: Any, y: Any) -> Any:
     x, y = _tensors(x, y)
     return x * torch.log(torch.where(x == 0, 1, y))
 
 
-def _xlog1py(x: Any, y: Any) -> Tensor:
+def _xlog1py(x: Any, y: Any) -> Any:
     x, y = _tensors(x, y)
     return x * torch.log1p(torch.where(x == 0, 0, y))
 
@@ -88,11 +87,11 @@ def _tensors(a: Any, b: Any) -> tuple[Tensor, Tensor]:
     return a, b if isinstance(b, Tensor) else torch.full_like(a, b)
 
 
-def _polar(r: Tensor, phi: Tensor) -> Tensor:
+def _polar(r: Tensor, phi: Tensor) -> Any:
     return r * torch.polar(torch.ones_like(r), phi.detach())
 
 
-def _ldexp(x: Tensor, exponent: Tensor) -> Tensor:
+def _ldexp(x: Tensor, exponent: Tensor) -> Any:
     return x * torch.pow(2.0, exponent)
 
 
@@ -233,7 +232,8 @@ def _scatter_reduce(
             zeros if carries(base) else own,
             torch.zeros_like(wins) if carries(src) else wins,
         )
-        return value * lost / count(own, wins)
+        share: Tensor = value * lost / count(own, wins)
+        return share
 
     watch_source(out, kept, func.__name__)
     return out
@@ -258,7 +258,7 @@ def _segment_reduce(
 
 
 def _tables() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
-    definitions = {
+    definitions: dict[str, Callable[..., Any]] = {
         "lerp": _lerp,
         "addcdiv": _addcdiv,
         "hypot": _hypot,

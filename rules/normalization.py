@@ -209,7 +209,9 @@ def _cosine_similarity(
     func: Callable[..., Any], a: Tensor, b: Tensor, dim: int = 1, eps: float = 1e-8
 ) -> Any:
     """A b / (|a| |b|): the lengths are scales, and the product is shared."""
-    a, b = (a, b) if a.shape == b.shape else torch.broadcast_tensors(a, b)
+    if a.shape != b.shape:
+        shape = torch.broadcast_shapes(a.shape, b.shape)  # type: ignore[no-untyped-call]
+        a, b = a.expand(shape), b.expand(shape)
     with torch.no_grad():
         y = func(a, b, dim, eps)
         scale = a.norm(dim=dim).clamp(min=eps) * b.norm(dim=dim).clamp(min=eps)
