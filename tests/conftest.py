@@ -139,10 +139,17 @@ def client():
 
 
 @pytest.fixture(scope="session")
-def forks():
-    """What runs programs in processes of their own, without waiting for imports."""
+def forked():
+    """One process that has imported everything, for all tests that fork it."""
     with forking() as forks:
         yield forks
+
+
+@pytest.fixture
+def forks(forked):
+    """What runs programs in processes of their own, without waiting for imports."""
+    yield forked
+    forked.end()
 
 
 @pytest.fixture

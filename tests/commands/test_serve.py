@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from argparse import Namespace
-from contextlib import closing, suppress
+from contextlib import closing
 
 import pytest
 
@@ -39,24 +39,14 @@ class Serving:
         self.out = open(reader, encoding="utf-8")
         ready, *_ = select.select([self.out], [], [], SECONDS)
         self.url = self.out.readline().strip() if ready else ""
-        if not self.url:
-            self.kill()
-            pytest.fail(f"no address, but {errors.read_text()!r}")
+        assert self.url, f"no address, but {errors.read_text()!r}"
 
     def send(self, sent):
         os.kill(self.process, sent)
 
     def wait(self):
         """Return the exit code, and what it said since, on both streams."""
-        code, self.process = self.forks.wait(), None
-        return code, self.out.read(), self.errors.read_text()
-
-    def kill(self):
-        if self.process is not None:
-            with suppress(ProcessLookupError):  # it may have ended already
-                self.send(signal.SIGKILL)
-            self.wait()
-        self.out.close()
+        return self.forks.wait(), self.out.read(), self.errors.read_text()
 
 
 @pytest.fixture
@@ -70,8 +60,8 @@ def serve(forks, tmp_path):
         return started[-1]
 
     yield serve
-    for process in started:
-        process.kill()
+    for running in started:
+        running.out.close()
 
 
 def ask(url, path, seconds=SECONDS, **question):

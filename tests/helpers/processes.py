@@ -6,13 +6,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 
 SECONDS = 120  # that a process may take
 
 # Imports take seconds, and a fork next to nothing. The parent of all forks is a fresh
-# process, since the one that runs the tests has threads, which forks do not survive.
+# process: that of the tests has threads, and a fork would inherit what they lock.
 PARENT = """
 import os, signal, socket, sys
 import pandas, pyarrow.parquet, starlette, torch, transformers, uvicorn
@@ -64,23 +64,34 @@ class Forks:
     """Runs programs in processes of their own, one after the other."""
 
     def __init__(self, line):
-        self._line, self._answers = line, line.makefile()
-        assert self._answers.readline() == "ready\n"
+        self._line, self._running = line, None
+        assert self._answer() == b"ready\n"
+
+    def _answer(self):
+        """Return a line; a file would be of no use any more after a time-out."""
+        said = b""
+        while not said.endswith(b"\n"):
+            said += self._line.recv(1) or b", and no more\n"
+        return said
 
     def start(self, program, stdout, stderr):
         """Run a program that writes to these files, in a session of its own."""
         streams = [stream.fileno() for stream in (stdout, stderr)]
         socket.send_fds(self._line, [program.encode()], streams)
-        self._last = int(self._answers.readline())
-        return self._last
+        self._running = int(self._answer())
+        return self._running
 
     def wait(self):
         """Return the exit code of the last one, or less than 0 for a signal."""
-        try:
-            return int(self._answers.readline())
-        except TimeoutError:
-            os.killpg(self._last, signal.SIGKILL)
-            raise
+        code, self._running = int(self._answer()), None
+        return code
+
+    def end(self):
+        """End what nobody has waited for."""
+        if self._running is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._running, signal.SIGKILL)
+            self.wait()
 
     def run(self, program):
         """Run a program to its end."""
