@@ -30,7 +30,7 @@ settings.load_profile("lrp_hooks")
 torch.set_num_threads(1)  # the tensors are small, and other processes need cores too
 
 TESTS = Path(__file__).parent
-# `pytest -m quick`: some of every room, laws and oracles first, in less than a minute.
+# `pytest -m quick`: some of every room, laws and oracles first, in about a minute.
 QUICK = """
     attribution/test_attribute attribution/test_latent_layers attribution/test_readout
     captum/test_toys

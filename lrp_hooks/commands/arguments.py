@@ -26,6 +26,12 @@ __all__ = ["command_parser"]
 class _Parser(argparse.ArgumentParser):
     """Reports bad arguments as everything else reports bad input."""
 
+    def parse_known_args(self, *arguments: Any, **named: Any) -> Any:
+        found, unknown = super().parse_known_args(*arguments, **named)
+        if unknown:  # told here, where the command is known
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
     def error(self, message: str) -> NoReturn:
         raise ArgumentError(f"{message}. Try: {self.prog} --help")
 

@@ -102,7 +102,7 @@ BAD = {
     "no command": ([], "COMMAND"),
     "unknown command": (["nosuch"], "'nosuch'"),
     "no text": (["explain"], "TEXT"),
-    "unknown option": (["explain", "a", "--nosuch"], "--nosuch"),
+    "unknown option": (["explain", "a", "--nosuch"], "--nosuch.*lrp-hooks explain --h"),
     "option without value": (["explain", "a", "--rules"], "--rules"),
     "abbreviated option": (["explain", "a", "--targ", "0"], "--targ"),
     "second text": (["explain", "a", "second"], "second"),

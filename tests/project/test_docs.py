@@ -221,6 +221,13 @@ def is_submodule(module, name):
     return isinstance(getattr(module, name), ModuleType)
 
 
+def test_the_command_line_page_lists_every_command():
+    page = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    (commands,) = [each for each in command_parser()._actions if each.choices]
+    rows = [f"| `lrp-hooks {c.dest}` | {c.help} |" for c in commands._choices_actions]
+    assert page.endswith("\n".join(rows) + "\n")
+
+
 def test_the_command_line_page_is_what_help_says(site, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     (commands,) = [each for each in command_parser()._actions if each.choices]
