@@ -19,6 +19,7 @@ from ..engine.registry import lookup
 from ..engine.rule import Rule
 from ..engine.ruleset import RuleSet, load_rules
 from ..engine.runtime import Runtime
+from ..engine.scope import aside
 from ..engine.subject import Subject
 from ..engine.surroundings import Surroundings
 from ..errors import (
@@ -214,10 +215,11 @@ class Instrumentation:
                 f"{method}() was called after remove(); instrument the model again."
             )
         with self._lock:
-            try:
-                yield subject
-            finally:
-                self.runtime.abandon()
+            with aside():
+                try:
+                    yield subject
+                finally:
+                    self.runtime.abandon()
 
     def remove(self) -> None:
         """Leave the model exactly as it was; may be called twice."""

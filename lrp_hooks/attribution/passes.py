@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.foreign import foreign_functions
 from ..engine.runtime import Runtime
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
+from ..engine.unseen import Differentiates
 from ..errors import InferenceModeError
 from .backward import by_example, gradients, sum_rows
 from .checks import Complain, watch_target
@@ -161,14 +161,15 @@ def forward_pass(
     collector = collect(call.batch, length)
     layers, asked = split_layers(subject, request.layers)
     reader = Reader(subject, call, request.wrt, layers)
-    runtime.collector = collector
     try:
-        with watched_latent(subject, runtime, collector, asked) as found:
-            with advising(call):
-                output = reader.forward()
-        reader.check_layers()
-    finally:
-        runtime.collector = None
+        with runtime.lending(collector, reader.reads), runtime.eager():
+            with watched_latent(subject, runtime, collector, asked) as found:
+                with advising(call):
+                    output = reader.forward()
+            reader.check_layers()
+    except Differentiates:
+        runtime.tell_differentiates(bool(asked))
+        return forward_pass(subject, runtime, call, request, collect)
     if collector.length is None:
         collector.length = _length_read(reader.reads)
     seen = {**reader.seen, **found}
@@ -199,9 +200,7 @@ def backward_pass(
     reads, collector = forward.reads, forward.collector
     collector.clear()
     selected = select_target(subject, forward, target)
-    if (read := tuple(reads)) not in subject.walked:  # its graph has one form
-        runtime.report_foreign(foreign_functions(selected.scalar))
-        subject.walked.add(read)
+    runtime.report_foreign(selected.scalar, collector)
     check_output(subject, forward.call, selected.scalar)
     wanted = {**reads, **forward.seen}
     shared = any(len(read) != forward.call.batch for read in reads.values())

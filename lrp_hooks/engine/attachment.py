@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import nn
 
 from .coverage import LINEAR
@@ -37,12 +38,21 @@ def attach(
         for inner in module.modules()
         if inner is not module
     }
-    undo: list[Callable[[], None]] = []
+    undo: list[Callable[[], None]] = [runtime.close]
+    scripted = {
+        id(inner)
+        for module in modules.values()
+        if isinstance(module, torch.jit.ScriptModule)
+        for inner in module.modules()
+        if inner is not module
+    }
     for name, module in modules.items():
+        if id(module) in scripted:
+            continue
         match = matches[name]
-        if not name or _needs_hooks(module, match, id(module) in fused):
-            own = match.rule if match and _is_own(module, match) else None
-            undo += ModuleHooks(runtime, module, name, own).attach(module)
+        framed = not name or _needs_hooks(module, match, id(module) in fused)
+        own = match.rule if match and framed and _is_own(module, match) else None
+        undo += ModuleHooks(runtime, module, name, own).attach(module, framed)
     return undo
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import UnsupportedModelError
+
 __all__ = [
     "carries",
     "clear_of_zero",
@@ -29,6 +31,7 @@ __all__ = [
     "split",
 ]
 
+_is_batched = torch._C._functorch.is_legacy_batchedtensor
 Backward = Callable[..., Tensor | None]
 
 
@@ -70,6 +73,16 @@ def freeze(x: Tensor) -> Tensor:
     return x.detach()
 
 
+def _check_batched(grad: Tensor) -> None:
+    """Refuse a gradient that stands for several."""
+    if _is_batched(grad) or torch._C._are_functorch_transforms_active():
+        raise UnsupportedModelError(
+            "a gradient of an instrumented model was asked for in a batch "
+            "(is_grads_batched=True, vectorize=True, torch.vmap), which no rule goes "
+            "through; run one backward pass for each output."
+        )
+
+
 class _Splice(torch.autograd.Function):
     """y = value; dL/dx = backward(dL/dy, *saved)."""
 
@@ -92,6 +105,7 @@ class _Splice(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
+        _check_batched(grads[0])
         grad = ctx.rule(grads[0], *ctx.saved_tensors)
         return (None, None, None, grad, *(None,) * ctx.n_saved)
 
@@ -109,6 +123,7 @@ class _InPlaceSplice(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
+        _check_batched(grads[0])
         grad = ctx.rule(grads[0], *ctx.saved_tensors)
         return (None, grad, *(None,) * ctx.n_saved)
 

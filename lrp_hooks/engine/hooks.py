@@ -15,6 +15,7 @@ from .nested import first_tensor, replace_first
 from .rule import LeafRule, Rule, joining
 from .runtime import Runtime
 from .surroundings import Frame
+from .unseen import transformed
 
 __all__ = ["ModuleHooks"]
 
@@ -24,7 +25,10 @@ FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncode
 
 
 class ModuleHooks:
-    """The forward pre-hook and the forward hook of one module.
+    """What stands around one module's call, and around its forward inside the hooks.
+
+    The call opens the scope, so that it sees what hooks of others do. The rule belongs
+    to the module's own input and output, so it stands inside those hooks.
 
     A copy of an instrumented model is a plain model: copies of these hooks do nothing.
     """
@@ -54,22 +58,24 @@ class ModuleHooks:
         """Copy and pickle as hooks that do nothing."""
         return (ModuleHooks, ())
 
-    def attach(self, module: nn.Module) -> list[Callable[[], None]]:
+    def attach(
+        self, module: nn.Module, framed: bool = True
+    ) -> list[Callable[[], None]]:
         """Put the hooks on a module.
 
         Args:
             module: The module.
+            framed: Whether its forward needs a frame of its own.
 
         Returns:
             Functions that take them off again.
         """
-        if not self.frame.name or isinstance(module, nn.TransformerEncoderLayer):
-            return [_wrap_forward(self, module)]
-        before = module.register_forward_pre_hook(self.enter, with_kwargs=True)
-        after = module.register_forward_hook(
-            self.leave, with_kwargs=True, always_call=True
-        )
-        return [before.remove, after.remove]
+        if isinstance(module, torch.jit.ScriptModule):
+            return [_wrap(_WrappedScript(self, module))]
+        undo = [_wrap(_WrappedCall(self, module))]
+        if framed:
+            undo.append(_wrap(_WrappedForward(self, module)))
+        return undo
 
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Open the module's scope."""
@@ -87,6 +93,11 @@ class ModuleHooks:
             return None
         if y is x:
             raise _overwritten(module, self.frame.name, self.rule)
+        if transformed():
+            self.runtime.surroundings.report(
+                f"{type(module).__name__} in a transform of torch.func", self.frame.name
+            )
+            return None
         joined = self._join(module, args, kwargs, x, y)
         return joined if output is y else replace_first(output, y, joined)
 
@@ -97,12 +108,14 @@ class ModuleHooks:
         alone = len(args) == 1 and not kwargs and args[0] is x
         given = None if alone else replace_first((args, kwargs), x, _HOLE)
 
+        forward = _own_forward(module)
+
         def again(point: Tensor) -> Tensor:
             if given is None:
                 args, kwargs = (point,), {}
             else:
                 args, kwargs = replace_first(given, _HOLE, point)
-            result = first_tensor(module.forward(*args, **kwargs))
+            result = first_tensor(forward(*args, **kwargs))
             assert result is not None
             return result
 
@@ -113,8 +126,14 @@ class ModuleHooks:
             def sink(kind: str, terms: Tensor) -> None:
                 collector.add(f"{name}.{kind}" if name else kind, terms)
 
-        with joining(sink):
+        with joining(sink), self.runtime.resting():
             return self.rule.join(module, x, y, again)
+
+
+def _own_forward(module: nn.Module) -> Callable[..., Any]:
+    """Return the forward of a module without what stands around it."""
+    forward = module.forward
+    return forward.inner if isinstance(forward, _WrappedForward) else forward
 
 
 def _overwritten(module: nn.Module, name: str, rule: Rule | None) -> RuleError:
@@ -127,24 +146,48 @@ def _overwritten(module: nn.Module, name: str, rule: Rule | None) -> RuleError:
 _HOLE = object()
 
 
-class _WrappedForward:
-    """Runs a module's forward between its hooks, whatever happens inside.
+class _Wrapped:
+    """Runs a method of a module, which it hides on the instance.
 
-    For the model itself, since torch calls no hook when Ctrl-C interrupts a forward;
-    and for ``nn.TransformerEncoderLayer``, which refuses its fused kernel to a module
-    with hooks.
+    No hook of torch's: torch calls none when Ctrl-C interrupts a forward, and refuses
+    ``nn.TransformerEncoderLayer``'s fused kernel to a module with hooks.
     """
+
+    method: str
 
     def __init__(self, hooks: ModuleHooks, module: nn.Module) -> None:
         self.hooks = hooks
         self.module = module
-        self.inner = module.forward
-        functools.update_wrapper(self, module.forward)
+        self.inner = getattr(module, self.method)
+        functools.update_wrapper(self, self.inner)
 
     def __reduce__(self) -> Any:
-        return (_plain_forward, (self.module,))
+        return (_plain, (self.module, self.method))
+
+
+class _WrappedCall(_Wrapped):
+    """Opens the scope for an outermost call, hooks of others included."""
+
+    method = "_call_impl"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        runtime = self.hooks.runtime
+        if runtime is None or runtime.paused or runtime.scope is not None:
+            return self.run(*args, **kwargs)
+        return runtime.around(self.hooks.frame, self.run, args, kwargs)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the method itself."""
+        return self.inner(*args, **kwargs)
+
+
+class _WrappedForward(_WrappedCall):
+    """Runs a module's forward in its frame, whatever happens inside."""
+
+    method = "forward"
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the forward between `ModuleHooks.enter` and `ModuleHooks.leave`."""
         self.hooks.enter(self.module, args, kwargs)
         output = None
         try:
@@ -154,18 +197,34 @@ class _WrappedForward:
         return output if replaced is None else replaced
 
 
-def _plain_forward(module: nn.Module) -> Callable[..., Any]:
-    return functools.partial(type(module).forward, module)
+class _WrappedScript(_Wrapped):
+    """Tells that relevance goes through TorchScript, where no rule holds."""
+
+    method = "_call_impl"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        runtime = self.hooks.runtime
+        live = runtime is not None and first_tensor((args, kwargs), carries) is not None
+        if runtime is not None and live and torch.is_grad_enabled():
+            scope = runtime.scope
+            if scope is not None and not scope.in_leaf:
+                runtime.surroundings.report("TorchScript", self.hooks.frame.name)
+        return self.inner(*args, **kwargs)
 
 
-def _wrap_forward(hooks: ModuleHooks, module: nn.Module) -> Callable[[], None]:
-    before = module.__dict__.get("forward")
-    module.__dict__["forward"] = _WrappedForward(hooks, module)
+def _plain(module: nn.Module, method: str) -> Callable[..., Any]:
+    return functools.partial(getattr(type(module), method), module)
+
+
+def _wrap(wrapped: _Wrapped) -> Callable[[], None]:
+    attributes, method = wrapped.module.__dict__, wrapped.method
+    before = attributes.get(method)
+    attributes[method] = wrapped
 
     def restore() -> None:
         if before is None:
-            del module.__dict__["forward"]
+            del attributes[method]
         else:
-            module.__dict__["forward"] = before
+            attributes[method] = before
 
     return restore

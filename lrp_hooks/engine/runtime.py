@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ..errors import InferenceModeError
+from ..errors import InferenceModeError, UnsupportedModelError
 from .autograd import carries
-from .nested import first_tensor
+from .foreign import crosses_threads, depends, foreign_functions
+from .nested import all_tensors, first_tensor
+from .recompute import next_node
 from .scope import Scope, active_scope
 from .sources import SourceCollector
 from .surroundings import Frame, Surroundings
+from .unseen import Differentiates, check_transforms, eagerly
 
 __all__ = ["Runtime"]
 
@@ -47,6 +52,150 @@ class Runtime(threading.local):
             return None
         return scope
 
+    def around(
+        self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Run an outermost call in a scope, with everything that hangs on the module.
+
+        Args:
+            frame: The frame of its module.
+            call: The module's own call.
+            args: Its arguments.
+            kwargs: Its keyword arguments.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            Differentiates: If the model asks for gradients in its forward, and the
+                call must begin again outside.
+        """
+        if not torch.is_grad_enabled():
+            _check_inference(frame)
+            return self._unrecorded(frame, call, args, kwargs)
+        if not self.surroundings.state.differentiates:
+            try:
+                return self._opened(frame, call, args, kwargs)
+            except Differentiates:
+                if self.collector is not None:
+                    raise
+        return self.without_rules(frame, call, args, kwargs)
+
+    def _opened(
+        self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        with self.eager():
+            self.enter(frame._replace(functions={}, leaf=False), (args, kwargs))
+            scope, output = self.scope, None
+            lent = None if self.collector or scope is None else scope.collector
+            first = next_node() if lent else 0
+            try:
+                output = call(*args, **kwargs)
+                return output
+            finally:
+                if lent is not None:
+                    lent.spans.append((first, next_node()))
+                if scope is not None:
+                    scope.mark_checkpoints(output)
+                self.leave(frame.module)
+
+    def without_rules(
+        self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Run a call of a model that differentiates inside, and tell of it."""
+        self.tell_differentiates()
+        with self.pausing():
+            return call(*args, **kwargs)
+
+    def tell_differentiates(self, watched: bool = False) -> None:
+        """Note that the model asks for gradients inside its forward, and tell of it.
+
+        Args:
+            watched: Whether something is watched that only rules show.
+
+        Raises:
+            UnsupportedModelError: If it cannot be shown, therefore.
+        """
+        state = self.surroundings.state
+        if watched and state.differentiates:
+            raise UnsupportedModelError(
+                "the model asks for a gradient inside its forward, so no rule holds "
+                "there and what rules show (layers='heads') cannot be read."
+            )
+        state.differentiates = True
+        self.surroundings.report("a gradient taken inside the forward", "")
+        self.settled()
+
+    def _unrecorded(
+        self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Run a call under ``no_grad``: what it records inside is its own affair."""
+        with self.pausing():
+            output = call(*args, **kwargs)
+        made = [t for t in all_tensors(output) if t.grad_fn is not None]
+        if any(not _is_given(tensor, (args, kwargs)) for tensor in made):
+            self.surroundings.report("enable_grad() under no_grad()", frame.name)
+            self.settled()
+        return output
+
+    @contextmanager
+    def pausing(self) -> Generator[None]:
+        """Run this thread's calls without rules."""
+        before, self.paused = self.paused, True
+        try:
+            yield
+        finally:
+            self.paused = before
+
+    @contextmanager
+    def resting(self) -> Generator[None]:
+        """Let a rule's own functions go by; the scope stays open for its sources."""
+        scope = self.scope
+        if scope is None:
+            yield
+            return
+        before, scope.in_leaf = scope.in_leaf, True
+        try:
+            yield
+        finally:
+            scope.in_leaf = before
+
+    @contextmanager
+    def lending(
+        self, collector: SourceCollector, leaves: dict[str, Tensor]
+    ) -> Generator[None]:
+        """Collect sources in this thread, and in those that it hands its tensors to.
+
+        Args:
+            collector: Where they are entered.
+            leaves: Where relevance is read, as far as known.
+        """
+        self.collector = collector
+        self.surroundings.state.lends = (collector, leaves)
+        try:
+            yield
+        finally:
+            self.collector = self.surroundings.state.lends = None
+
+    def _lent(self, given: Any) -> SourceCollector | None:
+        """Find the collector of the thread that made what a module is given."""
+        lent = self.surroundings.state.lends
+        if lent is None:
+            return None
+        collector, leaves = lent
+        live = [tensor for tensor in all_tensors(given) if carries(tensor)]
+        found = any(depends(tensor, leaves.values()) for tensor in live)
+        return collector if found else None
+
+    @staticmethod
+    def eager() -> Any:
+        """Keep torch.compile from hiding functions, where it is in use at all."""
+        return eagerly() if "torch._dynamo" in sys.modules else nullcontext()
+
+    def close(self) -> None:
+        """Note that the rules are taken off."""
+        self.surroundings.state.removed = True
+
     def enter(self, frame: Frame, given: Any) -> None:
         """Push the frame of a module; open a scope if it is the outermost one.
 
@@ -61,7 +210,8 @@ class Runtime(threading.local):
             if self.paused or not torch.is_grad_enabled() or idle:
                 _check_inference(frame)
                 return
-            scope = Scope(self.surroundings, self.collector)
+            check_transforms()
+            scope = Scope(self.surroundings, self.collector or self._lent(given))
         scope.enter(frame, idle=idle)
 
     def _is_idle(self, frame: Frame, given: Any) -> bool:
@@ -89,20 +239,27 @@ class Runtime(threading.local):
             self.settled()
         return not scope.in_leaf
 
-    def report_foreign(self, names: Iterable[str]) -> None:
-        """Report custom autograd functions, which have backwards of their own.
+    def report_foreign(self, output: Tensor, collector: SourceCollector) -> None:
+        """Report what no scope has made in the graph behind an output.
 
         Args:
-            names: Their qualified names.
+            output: What is explained.
+            collector: That of the forward pass.
         """
-        for name in names:
+        for name in foreign_functions(output):
             self.surroundings.report(name, "")
+        if crosses_threads(output, collector.spans):
+            self.surroundings.report("a function in another thread", "")
         self.settled()
 
     def abandon(self) -> None:
         """Close this model's scope after an exception that no hook has seen."""
         while (scope := self.scope) is not None:
             scope.leave()
+
+
+def _is_given(tensor: Tensor, given: Any) -> bool:
+    return any(tensor is other for other in all_tensors(given))
 
 
 def _check_inference(frame: Frame) -> None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,13 +20,17 @@ from torch.overrides import TorchFunctionMode
 
 from .autograd import carries
 from .composite import is_composite, opened
+from .recompute import mark_reentrant, next_node, recomputed_in
 from .rule import FunctionTable
+from .scripts import ScriptWatch, script_names
 from .sources import Constant, SourceCollector
 from .surroundings import Frame, Surroundings, storage_address
+from .unseen import differentiate, transformed
 
 __all__ = [
     "Scope",
     "active_scope",
+    "aside",
     "role",
     "set_role",
     "trainable",
@@ -37,13 +42,25 @@ _MISSING = object()
 
 class _Thread(threading.local):
     def __init__(self) -> None:
-        self.scopes: list[Scope] = []
+        self.scopes: list[Scope | None] = []
 
 
 def active_scope() -> Scope | None:
     """Return the innermost scope that is open in this thread."""
     scopes = _thread.scopes
     return scopes[-1] if scopes else None
+
+
+@contextmanager
+def aside() -> Generator[None]:
+    """Set the scopes of this thread aside: what runs is no part of their forward."""
+    scopes = _thread.scopes
+    height = len(scopes)
+    scopes.append(None)
+    try:
+        yield
+    finally:
+        del scopes[height:]
 
 
 def watch_source(out: Tensor, constant: Constant, of: object = None) -> None:
@@ -99,8 +116,30 @@ def trainable(value: object) -> bool:
     return storage_address(value) in scope.surroundings.trainable
 
 
+def _switch_grad(func: Callable[..., Any], mode: bool) -> Any:
+    """Switch recording; a custom function that does so may be a checkpoint."""
+    scope = active_scope()
+    if scope is not None and not mode and not torch.is_grad_enabled():
+        scope.note_unrecorded()
+    return func(mode)
+
+
+_OWN_TABLE: FunctionTable = {
+    torch.autograd.grad: differentiate,
+    torch.autograd.backward: differentiate,
+    Tensor.backward: differentiate,
+    torch._C._set_grad_enabled: _switch_grad,
+}
+"""What a scope itself must know of, whatever the rules."""
+
+
 class Scope(TorchFunctionMode):
     """Replaces torch functions in one thread while a module of the model runs."""
+
+    @property
+    def plain(self) -> type[Scope]:
+        """The class of a scope that only replaces functions."""
+        return Scope
 
     def __init__(
         self, surroundings: Surroundings, collector: SourceCollector | None
@@ -116,10 +155,13 @@ class Scope(TorchFunctionMode):
         self.collector = collector
         self.frames: list[Frame] = []
         self._open = _thread.scopes
-        self._table: FunctionTable = surroundings.table
+        self._table: FunctionTable = {**surroundings.table, **_OWN_TABLE}
         self.in_leaf = False
         self._idle: dict[int, Any] = {}
         self._opening: list[Callable[..., Any]] = []
+        self._watch: ScriptWatch | None = None
+        self._scripts: set[tuple[str, str]] = set()
+        self._unrecorded: list[tuple[int, list[Frame]]] = []
 
     def enter(self, frame: Frame, idle: bool = False) -> None:
         """Enter a module; the first one opens the scope.
@@ -131,6 +173,9 @@ class Scope(TorchFunctionMode):
         if not self.frames:
             self.__enter__()  # type: ignore[no-untyped-call]
             self._open.append(self)
+            if script_names():
+                self._watch = ScriptWatch(self._sees, self._note_script)
+                self._watch.__enter__()
         self.frames.append(frame)
         if idle:
             self._idle[len(self.frames)] = guard = torch._C.DisableTorchFunction()
@@ -151,13 +196,28 @@ class Scope(TorchFunctionMode):
         if frame.functions or frame.leaf:
             self._combine()
         if not self.frames:
+            if self._watch is not None:
+                self._watch.__exit__(None, None, None)
             self._open.remove(self)
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            while self._scripts:
+                self.surroundings.report(*self._scripts.pop())
         return frame
+
+    def _sees(self) -> bool:
+        """Tell whether a function is being called, for which torch takes a mode off."""
+        top = torch._C._len_torch_function_stack() - 1
+        if self.in_leaf or top < 0:
+            return True
+        return torch._C._get_function_stack_at(top) is not self
+
+    def _note_script(self, label: str) -> None:
+        # The interpreter of TorchScript would make another error of one raised here.
+        self._scripts.add((label, self.frames[-1].name))
 
     def _combine(self) -> None:
         """Lay the function tables of the running modules over one another."""
-        table = self.surroundings.table
+        table = {**self.surroundings.table, **_OWN_TABLE}
         for frame in self.frames:
             table = {**table, **frame.functions} if frame.functions else table
         self._table = table
@@ -219,7 +279,41 @@ class Scope(TorchFunctionMode):
             return func(*args, **kwargs)
         if handler is _MISSING:
             return self._unruled(func, args, kwargs)
+        if _saved_tensors_hooks(True) is not None or transformed():
+            return self._elsewhere(handler, func, args, kwargs)
         return handler(func, *args, **kwargs)  # type: ignore[operator]
+
+    def _elsewhere(
+        self, handler: Any, func: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Call a replacement where a checkpoint or a transform has its own graph."""
+        if transformed():
+            self._tell_transformed(func, args, kwargs)
+            return func(*args, **kwargs)
+        hooks = _saved_tensors_hooks(True)
+        if (told := recomputed_in(self, hooks)) is not None:
+            self.surroundings.report(told, self.frames[-1].name)
+        return handler(func, *args, **kwargs)
+
+    def _tell_transformed(
+        self, func: Callable[..., Any], args: Any, kwargs: Any
+    ) -> None:
+        if _any_carries((args, tuple(kwargs.values())), inside=True):
+            label = f"{func.__qualname__} in a transform of torch.func"
+            self.surroundings.report(label, self.frames[-1].name)
+
+    def note_unrecorded(self) -> None:
+        """Note that a part runs without a graph: it may be a reentrant checkpoint."""
+        self._unrecorded.append((next_node(), list(self.frames)))
+
+    def mark_checkpoints(self, output: Any) -> None:
+        """Let reentrant checkpoints run again in the scope that they ran in.
+
+        Args:
+            output: What the outermost call returned.
+        """
+        if self._unrecorded:
+            mark_reentrant(self, output, self._unrecorded)
 
     def _as_it_is(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -266,7 +360,9 @@ class Scope(TorchFunctionMode):
             finally:
                 self._opening.pop()
         result = func(*args, **kwargs)
-        if _is_signal(result) and _any_carries((args, tuple(kwargs.values()))):
+        if transformed():
+            self._tell_transformed(func, args, kwargs)
+        elif _is_signal(result) and _any_carries((args, tuple(kwargs.values()))):
             self.surroundings.report(func, self.frames[-1].name)
         return result
 
@@ -278,13 +374,18 @@ def _is_signal(value: object) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _any_carries(value: object) -> bool:
+def _any_carries(value: object, inside: bool = False) -> bool:
     if isinstance(value, list | tuple):
-        return any(_any_carries(item) for item in value)
+        return any(_any_carries(item, inside) for item in value)
+    while inside and isinstance(value, Tensor) and _is_transformed(value):
+        value = _untransformed(value)
     return carries(value)
 
 
 _thread = _Thread()
+_saved_tensors_hooks = torch._C._autograd._top_saved_tensors_default_hooks
+_is_transformed = torch._C._functorch.is_functorch_wrapped_tensor
+_untransformed = torch._C._functorch.get_unwrapped
 _VIEWS = {
     getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "real", "imag")
 }

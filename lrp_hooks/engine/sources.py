@@ -32,6 +32,7 @@ class SourceCollector:
             example.
         ambiguous: Whether a layout could be read in two ways.
         row: The one example that the backward pass is for, if it is for one.
+        spans: The numbers of the graph's nodes that scopes of other threads made.
     """
 
     def __init__(self, batch: int, length: int | None) -> None:
@@ -50,6 +51,7 @@ class SourceCollector:
         self.ambiguous = False
         self._turned = False
         self.row: int | None = None
+        self.spans: list[tuple[int, int]] = []
 
     def clear(self) -> None:
         """Forget what a backward pass brought; what the forward recorded stays."""

@@ -18,7 +18,6 @@ class Subject:
     Attributes:
         model: The model.
         modules: ``{qualified name: module}``.
-        walked: The read-outs whose graphs were searched for custom functions.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -28,7 +27,6 @@ class Subject:
             model: The model.
         """
         self.model = model
-        self.walked: set[tuple[str, ...]] = set()
         self.modules: dict[str, nn.Module] = dict(model.named_modules())
 
     def module(self, argument: str, name: object) -> nn.Module:
