@@ -19,12 +19,14 @@ __all__ = [
     "NonFiniteError",
     "RegistrationError",
     "RuleError",
+    "SecondOrderError",
     "TargetError",
     "TextError",
     "UnknownTokensWarning",
     "UnruledError",
     "UnruledWarning",
     "UnsupportedModelError",
+    "WeightGradientWarning",
 ]
 
 
@@ -98,6 +100,10 @@ class NonFiniteError(LrpHooksError, ValueError):
     """A NaN or an infinity appeared; the message says in which module first."""
 
 
+class SecondOrderError(LrpHooksError, RuntimeError):
+    """A gradient of relevance was asked for: gates and weights are constants of it."""
+
+
 class UnruledError(LrpHooksError, RuntimeError):
     """Something bends relevance and has no rule, or cuts it off (``strict=True``)."""
 
@@ -112,3 +118,7 @@ class UnruledWarning(LrpHooksWarning):
 
 class UnknownTokensWarning(LrpHooksWarning):
     """Most of a text is unknown to the tokenizer, so the model has not read it."""
+
+
+class WeightGradientWarning(LrpHooksWarning):
+    """A backward pass asked for weight gradients where weights are constants."""

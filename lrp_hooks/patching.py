@@ -153,6 +153,7 @@ def measured_effects(
         with _outputs(modules) as values, advising(call):
             base = _selected(subject, call, target)
         with _outputs(modules) as patches, advising(taken):
+            taken = taken.fresh()
             model(*taken.args, **taken.kwargs)
         effects = {}
         for name, module in modules.items():
@@ -188,6 +189,7 @@ def _recorded(
 
 
 def _selected(subject: Subject, call: Call, target: Any) -> Selected:
+    call = call.fresh()
     output = subject.model(*call.args, **call.kwargs)
     repeats = call.batch
     if isinstance(target, Contrast):

@@ -23,15 +23,13 @@ from ..engine import (
     LeafRule,
     carries,
     freeze,
-    in_place,
     pass_through,
     register,
     register_shape,
-    secant_backward,
     set_role,
     spellings,
-    splice,
     table,
+    watch_gate,
 )
 
 __all__ = ["NOT_A_FUNCTION", "Activation"]
@@ -131,7 +129,9 @@ class Activation(LeafRule):
             return y
         with torch.no_grad():
             if _open_at_zero(again, x, module):
-                return set_role(freeze(y), "gate")
+                gate = set_role(freeze(y), "gate")
+                watch_gate(gate, x, type(module).__name__)
+                return gate
         return set_role(pass_through(again, x, y), "activated")
 
     def functions(self, module: nn.Module | None) -> FunctionTable:
@@ -152,23 +152,16 @@ def _activate(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> An
     function = partial(_apply, func, args, kwargs)
     with torch.no_grad():
         if _open_at_zero(function, x, _key(func, args, kwargs)):
-            return set_role(func(freeze(x), *args, **kwargs), "gate")
-        before = x.detach().clone() if in_place(func) else x
+            gate = set_role(func(freeze(x), *args, **kwargs), "gate")
+            watch_gate(gate, x, func.__name__)
+            return gate
         y = func(x, *args, **kwargs)
-    if y is x:
-        return set_role(_overwritten(function, y, before), "activated")
     return set_role(pass_through(function, x, y), "activated")
 
 
 def _apply(func: Callable[..., Any], args: Any, kwargs: Any, x: Tensor) -> Tensor:
-    result: Tensor = func(x.clone() if in_place(func) else x, *args, **kwargs)
+    result: Tensor = func(x, *args, **kwargs)
     return result
-
-
-def _overwritten(
-    function: Callable[[Tensor], Tensor], x: Tensor, before: Tensor
-) -> Tensor:
-    return splice(x, x, partial(secant_backward, function), before)
 
 
 _known_open: dict[Any, bool] = {}

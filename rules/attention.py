@@ -23,7 +23,6 @@ from ..engine import (
     active_scope,
     carries,
     freeze,
-    in_place,
     on_gradient,
     register,
     set_role,
@@ -31,6 +30,7 @@ from ..engine import (
     splice,
     split,
     table,
+    watch_gate,
 )
 from ..errors import ArgumentError
 from .structure import SHAPES, keeps_role
@@ -85,8 +85,10 @@ class Attention(ScopeRule):
         self, func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any
     ) -> Any:
         if not self.query_key_share or not carries(x):
-            return func(freeze(x), *args, **kwargs)
-        scores = x.detach().clone() if in_place(func) else x
+            out = func(freeze(x), *args, **kwargs)
+            if carries(x):
+                watch_gate(out, x, func.__name__)
+            return out
         with torch.no_grad():
             p = func(x, *args, **kwargs)
         dim = args[0] if args else kwargs["dim"]
@@ -100,7 +102,7 @@ class Attention(ScopeRule):
                 absorb(kept.squeeze(dim) - finite.sum(dim))
             return passed.to(scores.dtype)
 
-        out = splice(p, x, backward, scores, keep_value=True)
+        out = splice(p, x, backward, x, keep_value=True)
         return set_role(out, float(self.query_key_share))
 
     def _dot_product(

@@ -28,6 +28,7 @@ from ..engine import (
     spellings,
     splice,
     table,
+    watch_gate,
     watch_source,
 )
 from .centring import centred, present
@@ -171,6 +172,7 @@ def _log_softmax(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any)
     shift = (y - x).detach()
     y = splice(y, x, lambda grad: grad)
     watch_source(y, shift, "log_softmax")
+    watch_gate(y, x, "log_softmax")
     return y
 
 

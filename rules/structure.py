@@ -16,10 +16,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..engine import (
+    Kept,
     active_scope,
     add_functions,
     carries,
+    drop_history,
     in_place,
+    mark_alias,
+    owner_of,
     role,
     set_role,
     spellings,
@@ -55,7 +59,7 @@ LINEAR = """
     hfft ihfft fftshift ifftshift stft istft
     sort topk kthvalue cummax cummin max min amax amin aminmax median nanmedian mode
     unsqueeze_copy segment_reduce sparse_mask to_dense values coalesce
-    detach item tolist numpy register_hook retain_grad backward zeros_like ones_like
+    item tolist numpy register_hook retain_grad backward zeros_like ones_like
     full_like empty_like rand_like randn_like new_zeros new_ones new_full new_empty
     new_tensor is_floating_point size dim numel stride data_ptr is_contiguous
     type_of get_device storage_offset is_complex element_size nelement
@@ -108,44 +112,94 @@ def affine(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     Returns:
         Its result.
     """
+    if in_place(func):
+        write = _blank if _is_blank(func, *args, **kwargs) else _overwrite
+        out = write(func, *args, **kwargs)
+        return out if role(args[0]) is None else set_role(args[0], None)
     scope = active_scope()
     if scope is None or scope.collector is None or not torch.is_grad_enabled():
         return func(*args, **kwargs)
-    if in_place(func):
-        return _overwrite(func, *args, **kwargs)
     out = func(*args, **kwargs)
     constants = _constants((args, *kwargs.values())) + _numbers(func, args, kwargs)
     constants += _integers(func, (args, *kwargs.values()))
     if carries(out) and constants:
-        given, named = zeroed(args), {key: zeroed(v) for key, v in kwargs.items()}
-        watch_source(out, lambda: func(*given, **named), _origin(constants, func))
+        kept = Kept((zeroed(args), {key: zeroed(v) for key, v in kwargs.items()}))
+
+        def constant() -> Tensor:
+            given, named = kept.values
+            result: Tensor = func(*given, **named)
+            return result
+
+        watch_source(out, constant, _origin(constants, func))
     return out
+
+
+def _is_blank(
+    func: Callable[..., Any], base: Tensor, *args: Any, **kwargs: Any
+) -> bool:
+    """Tell whether a function puts constants in place of all that relevance is in."""
+    owner = owner_of(base)
+    if (
+        not carries(owner)
+        or owner.is_leaf
+        or _any_carries((args, tuple(kwargs.values())))
+    ):
+        return False
+    everything = func.__name__ in _FILLING or (
+        func.__name__ == "__setitem__" and _is_everything(args[0])
+    )
+    return everything and base.numel() == owner.numel()
+
+
+def _is_everything(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(part is Ellipsis or part == slice(None) for part in parts)
+
+
+def _blank(func: Callable[..., Any], base: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Overwrite a tensor by constants: it is one from then on, wherever it is added."""
+    drop_history(owner_of(base))
+    with torch.no_grad():
+        return func(base, *args, **kwargs)
 
 
 def _overwrite(
     func: Callable[..., Any], base: Tensor, *args: Any, **kwargs: Any
 ) -> Any:
     """`affine` for functions that overwrite their first argument, or a view's base."""
+    scope = active_scope()
+    if scope is None or scope.collector is None or not torch.is_grad_enabled():
+        return func(base, *args, **kwargs)
     values = (*args, *kwargs.values())
-    owner = base._base if base._is_view() and base._base is not None else base
+    owner = owner_of(base)
     constants = _constants(values) + _numbers(func, (base, *args), kwargs)
     if not carries(owner):
         if not _any_carries(values):
             return func(base, *args, **kwargs)
         constants += [owner] if bool(owner.any()) else []
-    blank = torch.zeros_like(owner) if carries(owner) else owner.detach().clone()
+    before = None if carries(owner) else owner.detach().clone()
+    part = (base.shape, base.stride(), base.storage_offset() - owner.storage_offset())
+    kept = Kept((zeroed(args), {key: zeroed(v) for key, v in kwargs.items()}))
     out = func(base, *args, **kwargs)
     if carries(owner) and constants:
-        given, named = zeroed(args), {key: zeroed(v) for key, v in kwargs.items()}
-        part = (base.shape, base.stride(), base.storage_offset())
 
         def constant() -> Tensor:
-            target = blank.clone()
+            given, named = kept.values
+            target = _laid_out_as(owner)
+            if before is not None:
+                target.copy_(before)
             func(target.as_strided(*part), *given, **named)
             return target
 
         watch_source(owner, constant, _origin(constants, func))
     return out
+
+
+def _laid_out_as(owner: Tensor) -> Tensor:
+    """Return zeros in which a view of the owner finds its place."""
+    steps = zip(owner.shape, owner.stride(), strict=True)
+    extent = 1 + sum((size - 1) * step for size, step in steps) if owner.numel() else 0
+    return owner.new_zeros(extent).as_strided(owner.shape, owner.stride(), 0)
 
 
 def _any_carries(value: Any) -> bool:
@@ -189,12 +243,14 @@ def _origin(constants: list[Any], func: Callable[..., Any]) -> Any:
 def _add(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A + b and a - b: the hot case of `affine`, without a second evaluation."""
     values = [*args[:2], *(kwargs[k] for k in ("input", "other") if k in kwargs)]
-    if in_place(func) and not carries(values[0]):
+    if in_place(func) and not (carries(values[0]) and _is_whole(values[0])):
         return affine(func, *args, **kwargs)
     note = role(values[0])
     out = func(*args, **kwargs)
     if not carries(out):
         return out
+    if out is values[0] and note is not None:
+        set_role(out, None)
     signs = (1, _sign(func) * kwargs.get("alpha", 1))
     if "rsub" in func.__name__:
         signs = (-1, 1)
@@ -205,6 +261,19 @@ def _add(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             watch_source(out, float(value * sign), func.__name__.strip("_"))
             if note == "activated":
                 set_role(out, "gate")
+    return out
+
+
+def _is_whole(x: Tensor) -> bool:
+    """Tell a view whose every write a hook on its owner sees in the same order."""
+    owner = owner_of(x)
+    laid_out = owner.is_contiguous() and x.is_contiguous()
+    return owner is x or (laid_out and owner.numel() == x.numel())
+
+
+def _detach(func: Callable[..., Any], x: Tensor) -> Tensor:
+    out: Tensor = func(x)
+    mark_alias(out, x)
     return out
 
 
@@ -241,8 +310,12 @@ def _sign(func: Callable[..., Any]) -> int:
 
 
 SHAPES = spellings(SHAPE, torch.Tensor.unflatten)
+_FILLING = {"copy_", "fill_", "zero_"}
 _WITHOUT_INDICES = {"where", "cat", "concat", "stack", "masked_fill"}
 _NUMBERS_FROM = {
+    "add": 1,
+    "sub": 1,
+    "subtract": 1,
     "masked_fill": 2,
     "where": 1,
     "index_fill": 3,
@@ -259,6 +332,7 @@ add_functions(table(SHAPES, None))
 add_functions(table(spellings(SAME, F.dropout), keeps_role))
 add_functions(table(spellings(PUTTING), affine))
 add_functions(table(spellings("add sub subtract rsub"), _add))
+add_functions(table(spellings("detach"), _detach))
 add_functions(table([torch.Tensor.requires_grad_], _require_grad))
 add_functions(table(spellings("max min"), _extreme))
 add_functions(table(spellings("maximum minimum fmax fmin"), _choose))

@@ -5,16 +5,22 @@ import io
 import os
 import sys
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
 import lrp_hooks
+import shared_models
+from explorer_server import serving
 from lrp_hooks import cli
 from lrp_hooks.attribution import instrument
+from lrp_hooks.commands import chosen
 from lrp_hooks.engine import registry, ruleset
 from lrp_hooks.engine.scope import active_scope
+from processes import forking
+from shared_models import changed
 
 # Where a change is judged, it gets the same verdict each time; elsewhere draws differ.
 settings.register_profile(
@@ -22,6 +28,49 @@ settings.register_profile(
 )
 settings.load_profile("lrp_hooks")
 torch.set_num_threads(1)  # the tensors are small, and other processes need cores too
+
+TESTS = Path(__file__).parent
+# `pytest -m quick`: some of every room, laws and oracles first, in less than a minute.
+QUICK = """
+    attribution/test_attribute attribution/test_latent_layers attribution/test_readout
+    captum/test_toys
+    commands/test_rules_and_audit
+    engine/test_autograd engine/test_foreign engine/test_registry engine/test_rule
+    engine/test_unruled
+    explainers/closed_form/test_closed_form explainers/decompx/test_errors
+    explainers/slalom/test_sampling explainers/slalom/test_surrogate
+    explainers/test_random_baseline
+    faithfulness/test_curve faithfulness/test_golden_flip
+    faithfulness/test_metrics_by_hand
+    generation/test_arguments
+    render/test_colour render/test_evaluation_report render/test_html
+    render/test_pointing render/test_record render/test_terminal render/test_text
+    results/test_agreement results/test_explanation_storage results/test_relevance
+    results/test_words
+    rules/test_activation rules/test_attention rules/test_embedding rules/test_gate
+    rules/test_linear rules/test_normalization rules/test_product rules/test_rms_norm
+    serve/test_questions
+    support/test_files
+    test_errors test_patching
+    texts/test_loading texts/test_tables
+    whole_models/test_golden_ali whole_models/test_properties
+""".split()
+
+
+def is_quick(path):
+    return path.relative_to(TESTS).with_suffix("").as_posix() in QUICK
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Do not even import what ``-m quick`` leaves out."""
+    left_out = config.option.markexpr == "quick" and collection_path.suffix == ".py"
+    return left_out and not is_quick(collection_path) or None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if is_quick(item.path):
+            item.add_marker("quick")
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +103,46 @@ def nothing_left_over():
         if module not in before
     }
     assert not left, f"still instrumented: {left}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def shared_models_unchanged():
+    """Verify that the tests of a module leave models that others read as they were."""
+    yield
+    assert not changed(), "a test changed a model that others read"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def all_shared_models_unchanged():
+    """Verify the same of models that live in fixtures of a whole session."""
+    yield
+    assert not changed(of_all=True), "a test changed a model that others read"
+
+
+@pytest.fixture(scope="module")
+def sentiment():
+    """The embedded model and its tokenizer, for reading only."""
+    return shared_models.sentiment()
+
+
+@pytest.fixture
+def loaded_once(monkeypatch, sentiment):
+    """Let commands explain the embedded model without loading it each time."""
+    monkeypatch.setattr(chosen, "sentiment_model", lambda: sentiment)
+
+
+@pytest.fixture(scope="session")
+def client():
+    """One explorer of the embedded model for all tests that leave it as it is."""
+    with serving(*shared_models.sentiment()) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def forks():
+    """What runs programs in processes of their own, without waiting for imports."""
+    with forking() as forks:
+        yield forks
 
 
 @pytest.fixture

@@ -1,26 +1,20 @@
 """Patching: measured by hand, estimated where the estimate is exact or a limit."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from lrp_hooks.rules import Attention
 from torch import nn
 
+from folders import SHARED, needs_shared
 from generation_models import language_model
 from lrp_hooks import ArgumentError, Contrast, RuleSet, instrument
 from lrp_hooks.patching import coefficients, estimated_effects, measured_effects
+from oracles import close
 from small_models import encoder, make
 from strategies import noise, tokens
 
-SHARED = os.environ.get("LRP_HOOKS_SHARED")
 SETS = ("gradient", "conservative", "attnlrp")
 STREAM = "model.layers.{}"
-
-
-def close(a, b, tolerance=1e-9):
-    torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
 
 
 def two_texts(batch=2):
@@ -211,11 +205,11 @@ def test_a_removed_instrumentation(llama):
         coefficients(lrp, two_texts()[0], 1, layers=STREAM.format(0))
 
 
-@pytest.mark.skipif(not SHARED, reason="LRP_HOOKS_SHARED names no folder of models")
+@needs_shared
 def test_estimates_on_a_trained_model():
     import transformers
 
-    folder = Path(SHARED) / "models" / "stories260k-llama"
+    folder = SHARED / "models" / "stories260k-llama"
     model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     texts = ["The girl was very happy because", "The boy was very happy because"]

@@ -123,7 +123,8 @@ def record_maps(model: nn.Module, inputs: Any, live: bool) -> Recorded:
     subject = Subject(model)
     with instrument(model, "gradient", overrides={model: rule}) as lrp:
         lrp.runtime.settled = _ignore  # no relevance is propagated here
-        with prepared(subject, inputs) as call:
+        with prepared(subject, inputs) as given:
+            call = given.fresh()
             lrp.runtime.collector = SourceCollector(call.batch, None)
             try:
                 output = model(*call.args, **call.kwargs)
@@ -143,6 +144,8 @@ def _ignore(*_: object) -> None:
 
 class _Recorder(ScopeRule):
     """Notes attention weights where they mix values."""
+
+    overwrites = True
 
     def __init__(self, live: bool) -> None:
         self.live = live

@@ -9,16 +9,24 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..engine.foreign import depends
+from ..engine.autograd import carries
+from ..engine.foreign import depends, last_gate
 from ..engine.ruleset import RuleSet
 from ..engine.runtime import Runtime
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
-from ..results.ledger import Ledger
+from ..results.ledger import Ledger, wide
 from ..results.relevance import Relevance
 from .backward import relevance_of
-from .checks import TARGET, check_reached, check_target
-from .finite import check_relevance
+from .checks import (
+    TARGET,
+    check_gate,
+    check_reached,
+    check_repeats,
+    check_rows,
+    check_target,
+)
+from .finite import check_ledger, check_relevance
 from .inputs import Call, advising
 from .passes import (
     Collect,
@@ -53,13 +61,17 @@ def attribute(
     Returns:
         The relevance and its ledger.
     """
-    with prepared(subject, request.inputs) as call:
+    with prepared(subject, request.inputs, request.batch_dim) as call:
 
-        def run(one_by_one: bool) -> Pass:
+        def run(one_by_one: bool, probe: bool = False) -> Pass:
             forward = forward_pass(subject, runtime, call, request, collect)
-            return backward_pass(subject, runtime, forward, request.target, one_by_one)
+            return backward_pass(
+                subject, runtime, forward, request.target, one_by_one, probe=probe
+            )
 
-        return _explained(subject, runtime, rules, request, call, run)
+        # An audit counts what each backward pass brings, and needs no examples apart.
+        probes = collect is SourceCollector
+        return _explained(subject, runtime, rules, request, call, run, probes)
 
 
 def attribute_each(
@@ -77,19 +89,23 @@ def attribute_each(
         The relevance of each class.
     """
     results = []
-    with prepared(subject, request.inputs) as call:
+    with prepared(subject, request.inputs, request.batch_dim) as call:
         forward = forward_pass(subject, runtime, call, request, SourceCollector)
         with advising(call):
-            logits = class_logits(forward.output, call.batch, call.output_mask)
+            logits = class_logits(
+                forward.output, call.batch, call.output_mask, call.batch_dim
+            )
         for target in range(logits.shape[1]):
 
-            def run(one_by_one: bool, target: int = target) -> Pass:
+            def run(
+                one_by_one: bool, probe: bool = False, target: int = target
+            ) -> Pass:
                 return backward_pass(
-                    subject, runtime, forward, target, one_by_one, retain=True
+                    subject, runtime, forward, target, one_by_one, True, probe
                 )
 
             one = replace(request, target=target)
-            results.append(_explained(subject, runtime, rules, one, call, run))
+            results.append(_explained(subject, runtime, rules, one, call, run, True))
     return results
 
 
@@ -100,12 +116,16 @@ def _explained(
     request: Request,
     call: Call,
     run: Callable[..., Pass],
+    probes: bool,
 ) -> Relevance:
-    done, ledger = _placed(run, call, rules)
+    done, ledger = _placed(subject, run, call, rules, request, probes)
     check_relevance(subject, done.grads)
+    check_ledger(ledger)
+    if done.strays is not None:
+        check_rows(done.strays, ledger, call.main.shape, request.complain)
     reached = any(name in done.grads for name in done.forward.reads)
-    if not reached and _is_cut(subject, runtime, call, request):
-        check_reached(done.forward.reads, request.complain)
+    if not reached:
+        _check_path(subject, runtime, call, done, request)
     elif reached and rules.complete and TARGET in done.collector.sources:
         entering = done.collector.sources[TARGET]
         check_target(request.target, entering, ledger, request.complain)
@@ -113,17 +133,32 @@ def _explained(
 
 
 def _placed(
-    run: Callable[..., Pass], call: Call, rules: RuleSet
+    subject: Subject,
+    run: Callable[..., Pass],
+    call: Call,
+    rules: RuleSet,
+    request: Request,
+    probes: bool,
 ) -> tuple[Pass, Ledger]:
     """Run, again if need be, until each term is its own example's."""
-    done = run(one_by_one=False)
+    # A ledger that is open cannot show by its sums that examples mix.
+    key = (request.wrt, getattr(request.target, "__code__", None))
+    probe = (
+        probes and call.batch > 1 and not rules.complete and key not in subject.apart
+    )
+    done = first = run(one_by_one=False, probe=probe)
     ledger = _ledger(done)
-    if call.batch > 1 and _is_misplaced(done.collector, ledger, rules):
-        done.collector.settle(turned=True)
-        ledger = _ledger(done)
+    if probe and done.strays is None:
+        subject.apart.add(key)
+    if done.strays is None and call.batch > 1:
+        if _is_misplaced(done.collector, ledger, rules):
+            done.collector.settle(turned=True)
+            ledger = _ledger(done)
         if _is_misplaced(done.collector, ledger, rules):
             done = run(one_by_one=True)
             ledger = _ledger(done)
+    outputs = [p.selected.scalar.detach() for p in (first, done)]
+    check_repeats(outputs if done is not first else outputs[:1], request.complain)
     return done, ledger
 
 
@@ -137,7 +172,7 @@ def _ledger(done: Pass) -> Ledger:
     output = done.selected.scalar.detach()
     found = done.collector.sources.items()
     sources = {n: v.to(output.device) for n, v in found if n != TARGET}
-    if not done.selected.scalar.requires_grad:
+    if not carries(done.selected.scalar):
         sources["constant output"] = output.double()
     positions = {n: v for n, v in done.collector.positions.items() if n != TARGET}
     inputs = done.inputs.to(torch.promote_types(output.dtype, torch.float32))
@@ -164,16 +199,21 @@ def _cancels(gaps: Tensor, tolerance: Tensor) -> bool:
     return not small and bool(gaps.sum().abs() < 0.01 * gaps.abs().sum())
 
 
-def _is_cut(subject: Subject, runtime: Runtime, call: Call, request: Request) -> bool:
-    """Tell whether it is no rule that keeps relevance from what is read."""
+def _check_path(
+    subject: Subject, runtime: Runtime, call: Call, done: Pass, request: Request
+) -> None:
+    """Complain where more than a rule keeps relevance from what is read."""
     runtime.paused = True
     try:
-        whole = replace(request, layers=())
+        whole = replace(request, layers=(), complain=lambda message: None)
         plain = forward_pass(subject, runtime, call, whole, SourceCollector)
     finally:
         runtime.paused = False
     scalar = select_target(subject, plain, request.target).scalar
-    return not depends(scalar, plain.reads.values())
+    if not depends(scalar, plain.reads.values()):
+        check_reached(done.forward.reads, request.complain)
+    elif done.forward.gate is None and (gate := last_gate(scalar)) is not None:
+        check_gate(gate, request.complain, replaced=False)
 
 
 def _result(
@@ -184,7 +224,9 @@ def _result(
         for tensors in (done.forward.reads, done.forward.seen)
     )
     scores = {name: _scores(v) for name, v in values.items()}
+    _check_sums(scores, ledger)
     single = len(values) == 1
+    gate = done.forward.gate
     return Relevance(
         scores=next(iter(scores.values())) if single else scores,
         values=next(iter(values.values())) if single else values,
@@ -200,8 +242,21 @@ def _result(
             "rules": rules.name,
             "read": list(done.forward.reads),
             "model": type(subject.model).__name__,
+            **({} if gate is None else {"explained": f"the input of {gate}"}),
         },
     )
+
+
+def _check_sums(scores: dict[str, Tensor], ledger: Ledger) -> None:
+    """Assert that each example's scores sum to its entry in the ledger."""
+    parts = list(scores.values())
+    if any(len(part) != len(ledger.inputs) for part in parts):
+        return  # read for all examples at once
+    rows = [wide(part).reshape(len(part), -1) for part in parts]
+    size = torch.stack([row.abs().sum(1) for row in rows]).sum(0) + ledger.scale
+    gap = torch.stack([row.sum(1) for row in rows]).sum(0) - wide(ledger.inputs)
+    eps = max(torch.finfo(part.dtype).eps for part in (*parts, ledger.inputs))
+    assert bool((gap.abs() <= eps**0.6 * size).all())
 
 
 def _images(done: Pass) -> Tensor | None:

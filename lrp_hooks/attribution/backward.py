@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..engine.autograd import carries
 from ..engine.sources import SourceCollector
 
-__all__ = ["by_example", "gradients", "relevance_of", "sum_rows"]
+__all__ = ["by_example", "gradients", "mixes", "relevance_of", "sum_rows"]
 
 
 def gradients(
@@ -24,7 +25,7 @@ def gradients(
         ``{name: gradient}``, without what the pass does not reach.
     """
     live = {name: t for name, t in wanted.items() if t.requires_grad}
-    if not (scalar.requires_grad and live):
+    if not (carries(scalar) and live):
         return {}
     found = torch.autograd.grad(
         scalar,
@@ -41,8 +42,10 @@ def by_example(
     wanted: dict[str, Tensor],
     reads: dict[str, Tensor],
     collector: SourceCollector,
-) -> tuple[dict[str, Tensor], Tensor]:
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Run one backward pass an example: then every term is that example's own.
+
+    Of what is read for each example, the others' part in its output is left out.
 
     Args:
         scalar: What is explained, [B].
@@ -51,23 +54,28 @@ def by_example(
         collector: Where sources are entered.
 
     Returns:
-        ``{name: gradient}`` of all examples together, and the sum of scores of each
-        example, [B].
+        ``{name: gradient}`` of all examples together, the sum of scores of each
+        example, [B], and how much of its output comes from others' inputs, [B].
     """
     batch = collector.batch
     total: dict[str, Tensor] = {}
     sources: dict[str, list[Tensor]] = {}
     positions: dict[str, Tensor] = {}
     inputs = torch.zeros(batch, dtype=torch.float64, device=scalar.device)
+    strays = torch.zeros_like(inputs)
     for row in range(batch):
         collector.clear()
         collector.row = row
         seed = torch.zeros_like(scalar)
         seed[row] = 1.0
         grads = gradients(scalar, wanted, seed)
-        inputs[row] = sum(
-            relevance_of(t, grads.get(n)).double().sum() for n, t in reads.items()
-        )
+        for name, read in reads.items():
+            if len(read) == batch:
+                found = _sums(read, grads.get(name)).abs()
+                strays[row] += found.sum() - found[row]
+                if name in grads:
+                    grads[name] = _row(grads[name], row)
+            inputs[row] += relevance_of(read, grads.get(name)).double().sum()
         for name, grad in grads.items():
             total[name] = total[name] + grad if name in total else grad
         collector.settle()
@@ -80,7 +88,7 @@ def by_example(
     collector.clear()
     collector.sources = {name: torch.stack(rows) for name, rows in sources.items()}
     collector.positions = positions
-    return total, inputs
+    return total, inputs, strays
 
 
 def sum_rows(reads: dict[str, Tensor], grads: dict[str, Tensor]) -> Tensor:
@@ -93,11 +101,42 @@ def sum_rows(reads: dict[str, Tensor], grads: dict[str, Tensor]) -> Tensor:
     Returns:
         The sum of scores, [B] in float64.
     """
-    rows = [
-        relevance_of(read, grads.get(name)).double().reshape(len(read), -1).sum(1)
-        for name, read in reads.items()
-    ]
-    return torch.stack(rows).sum(0)
+    return torch.stack([_sums(t, grads.get(name)) for name, t in reads.items()]).sum(0)
+
+
+def mixes(scalar: Tensor, reads: dict[str, Tensor], grads: dict[str, Tensor]) -> bool:
+    """Tell whether an example's output depends on another one's input.
+
+    Then a backward pass that weighs the examples does not weigh gradients alike.
+
+    Args:
+        scalar: What is explained, [B].
+        reads: ``{name: tensor}`` that starts with the batch dimension.
+        grads: Their gradients for ones, where one came.
+
+    Returns:
+        True if it does.
+    """
+    weights = torch.linspace(0.5, 1.5, len(scalar), device=scalar.device)
+    weighed = gradients(scalar, reads, weights.to(scalar))
+    for name, grad in weighed.items():
+        own = grads[name] * weights.view(-1, *[1] * (grad.ndim - 1)).to(grad)
+        size = relevance_of(reads[name], own.abs() + grad.abs()).abs().sum()
+        gap = relevance_of(reads[name], grad - own).abs().sum()
+        if bool(gap > max(1e-4, 10 * torch.finfo(grad.dtype).eps) * size):
+            return True
+    return False
+
+
+def _row(grad: Tensor, row: int) -> Tensor:
+    """Return the gradient of one example's own part, and zeros."""
+    own = torch.zeros_like(grad)
+    own[row] = grad[row]
+    return own
+
+
+def _sums(read: Tensor, grad: Tensor | None) -> Tensor:
+    return relevance_of(read, grad).double().reshape(len(read), -1).sum(1)
 
 
 def relevance_of(read: Tensor, grad: Tensor | None) -> Tensor:
@@ -110,4 +149,6 @@ def relevance_of(read: Tensor, grad: Tensor | None) -> Tensor:
     Returns:
         Gradient times value, in the shape of ``read``.
     """
-    return torch.zeros_like(read) if grad is None else read.detach() * grad
+    if grad is None:
+        return torch.zeros_like(read)
+    return torch.where(grad == 0, 0.0, read.detach() * grad)  # 0 times infinity is 0

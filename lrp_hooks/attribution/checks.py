@@ -7,7 +7,7 @@ linear in the model's output adds something of its own that no score accounts fo
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,15 @@ from ..engine.nested import first_tensor, replace_first
 from ..engine.sources import SourceCollector
 from ..results.ledger import Ledger
 
-__all__ = ["TARGET", "check_reached", "check_target", "watch_target"]
+__all__ = [
+    "TARGET",
+    "check_gate",
+    "check_reached",
+    "check_repeats",
+    "check_rows",
+    "check_target",
+    "watch_target",
+]
 
 TARGET = "(target)"
 """The name under which a collector notes what a target function passes on."""
@@ -71,6 +79,78 @@ def check_reached(reads: Iterable[str], complain: Complain) -> None:
         "model or the target cuts the graph (detach(), no_grad(), an argmax or another "
         "conversion to integers), or the target does not use the model's output. Take "
         "the cut out, or name a module behind it with wrt=."
+    )
+
+
+def check_gate(name: str, complain: Complain, replaced: bool = True) -> None:
+    """Complain that what is explained is a probability or the like.
+
+    Args:
+        name: The function that returned it.
+        complain: Called with the message.
+        replaced: Whether its input is explained instead.
+    """
+    instead = (
+        "What it was given is explained instead, the logit, and relevance.output is "
+        "that. Leave the function off the model."
+        if replaced
+        else "All scores are 0. Explain the logit: have the model return what the "
+        "function is given."
+    )
+    complain(
+        f"the explained output is made by {name} at the model's end: a probability, "
+        f"or another value of which no part belongs to an input. {instead}"
+    )
+
+
+def check_repeats(outputs: Sequence[Tensor | None], complain: Complain) -> None:
+    """Complain of a model that had to be run twice and returned two things.
+
+    Args:
+        outputs: What it returned, of the same inputs, each time.
+        complain: Called with the message.
+    """
+    first, last = outputs[0], outputs[-1]
+    if first is last or first is None or last is None:
+        return
+    if first.shape == last.shape:
+        size = float(last.abs().max()) if last.numel() else 0.0
+        limit = max(_MATERIAL, 10 * _eps(last)) * size
+        if torch.allclose(first, last, rtol=0.0, atol=limit, equal_nan=True):
+            return
+    complain(
+        "the model had to be run twice and returned something else the second time, "
+        "of the same inputs: it keeps a state, or draws random numbers, in eval mode. "
+        "What is explained is the last call. Reset the state, or explain one example "
+        "at a time and name what is read with wrt=."
+    )
+
+
+def check_rows(
+    strays: Tensor, ledger: Ledger, shape: Sequence[int], complain: Complain
+) -> None:
+    """Complain that an example's output depends on another example's input.
+
+    Args:
+        strays: How much of each output comes from the inputs of others, [B].
+        ledger: The ledger of the same pass.
+        shape: The shape of the inputs.
+        complain: Called with the message.
+    """
+    found = strays.cpu().double()
+    excess = found - max(_MATERIAL, _eps(ledger.output)) * (ledger.scale + found)
+    if bool((excess <= 0).all()):
+        return
+    row = int(excess.argmax())
+    axes = ", ".join(map(str, range(1, len(shape)))) or "none here"
+    complain(
+        f"rows of the batch interact: inputs of shape {tuple(shape)} count as "
+        f"{len(found)} examples, and {float(found[row]):.4g} of the "
+        f"{float(ledger.output[row]):+.4g} explained for example {row} comes from the "
+        "inputs of others. Each example's scores are of its own input alone, and "
+        "ledger.error shows what is missing. If the examples lie along another axis, "
+        f"pass batch_dim= ({axes}); if all is one example, inputs[None]; else explain "
+        "one example at a time."
     )
 
 

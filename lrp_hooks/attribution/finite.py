@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from ..engine.nested import first_tensor
 from ..engine.subject import Subject
 from ..errors import NonFiniteError
+from ..results.ledger import Ledger
 from .inputs import Call
 
-__all__ = ["check_output", "check_relevance"]
+__all__ = ["check_ledger", "check_output", "check_relevance"]
 
 
 def check_output(subject: Subject, call: Call, scalar: Tensor) -> None:
@@ -78,6 +79,7 @@ def _first_module(subject: Subject, call: Call) -> str:
     with ExitStack() as stack, torch.no_grad():
         for name, module in subject.modules.items():
             stack.callback(module.register_forward_hook(watch(name)).remove)
+        call = call.fresh()
         subject.model(*call.args, **call.kwargs)
     return bad[0] if bad else "the model's last step"
 
@@ -100,3 +102,22 @@ def check_relevance(subject: Subject, grads: Mapping[str, Tensor]) -> None:
                 f"backward pass overflowed in {dtype}. Run in a wider dtype "
                 "(model.float()), or audit() the model to see where."
             )
+
+
+def check_ledger(ledger: Ledger) -> None:
+    """Refuse a ledger with an entry that is not finite, and name it.
+
+    Args:
+        ledger: The ledger of an explained output that is finite.
+
+    Raises:
+        NonFiniteError: If an entry is NaN or infinite.
+    """
+    for table in (ledger.sources, ledger.positions, {"the inputs": ledger.inputs}):
+        for name, terms in table.items():
+            if not bool(terms.isfinite().all()):
+                raise NonFiniteError(
+                    f"the relevance of {name!r} is not finite although the output is: "
+                    "it holds NaN or infinity, or what it is multiplied with does. Put "
+                    "a large finite number in place of infinity."
+                )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..engine.subject import Subject
 from ..errors import ArgumentError, LrpHooksError, TargetError, TextError
+from .copies import copied
 
 __all__ = ["Call", "advising", "bind", "is_encoder_decoder", "same_storage"]
 
@@ -29,6 +30,7 @@ class Call:
             where the main input is integer.
         mask: The attention mask of the main input, [B, T], or None.
         output_mask: The attention mask that belongs to the logits, or None.
+        batch_dim: Which axis of the main input counts the examples.
     """
 
     args: tuple[Any, ...]
@@ -37,11 +39,41 @@ class Call:
     floats: dict[str, Tensor] = field(default_factory=dict)
     mask: Tensor | None = None
     output_mask: Tensor | None = None
+    batch_dim: int = 0
 
     @property
     def batch(self) -> int:
         """B."""
-        return self.main.shape[0]
+        return self.main.shape[self.batch_dim]
+
+    @property
+    def rows(self) -> Tensor:
+        """The main input with its examples first."""
+        return self.main.movedim(self.batch_dim, 0)
+
+    def axis(self, value: Tensor) -> int:
+        """Return which axis of a tensor counts the examples.
+
+        Args:
+            value: A float input, or what a module returned.
+
+        Returns:
+            `batch_dim` where the tensor has the layout of the main input, else 0.
+        """
+        dim = self.batch_dim
+        if value.ndim <= dim or value.shape[dim] != self.batch:
+            return 0
+        alike = value.ndim > 2 or value.shape == self.main.shape
+        return dim if alike or value.shape[0] != self.batch else 0
+
+    def fresh(self) -> Call:
+        """Return the call on copies, so that nothing of the caller's is changed."""
+        memo: dict[int, Any] = {}
+        args = tuple(copied(i, value, memo) for i, value in enumerate(self.args))
+        kwargs = {key: copied(key, value, memo) for key, value in self.kwargs.items()}
+        floats = {name: memo[id(value)] for name, value in self.floats.items()}
+        main = memo.get(id(self.main), self.main)
+        return replace(self, args=args, kwargs=kwargs, main=main, floats=floats)
 
     def with_floats(self, leaves: Mapping[str, Tensor]) -> Call:
         """Return the call with other tensors in place of float inputs.
@@ -55,15 +87,16 @@ class Call:
         swap = {id(self.floats[name]): leaf for name, leaf in leaves.items()}
         args = tuple(swap.get(id(value), value) for value in self.args)
         kwargs = {key: swap.get(id(value), value) for key, value in self.kwargs.items()}
-        return Call(args, kwargs, self.main, self.floats, self.mask, self.output_mask)
+        return replace(self, args=args, kwargs=kwargs)
 
 
-def bind(subject: Subject, inputs: Any) -> Call:
+def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
     """Understand the inputs of `Instrumentation.attribute`.
 
     Args:
         subject: The model.
         inputs: A tensor, a tuple of tensors, or a mapping of keyword arguments.
+        batch_dim: Which axis of the main input counts the examples.
 
     Returns:
         The call.
@@ -89,8 +122,26 @@ def bind(subject: Subject, inputs: Any) -> Call:
             f"inputs has shape {tuple(call.main.shape)}; it must start with the number "
             "of examples and hold at least one element."
         )
+    call = _along(call, batch_dim)
     _check_ids(subject, call)
     return call
+
+
+def _along(call: Call, batch_dim: int) -> Call:
+    """Count the examples along another axis than the first."""
+    whole = isinstance(batch_dim, int) and not isinstance(batch_dim, bool)
+    if not whole or not 0 <= batch_dim < call.main.ndim:
+        raise ArgumentError(
+            f"batch_dim={batch_dim!r} must be an axis of the inputs, a whole number "
+            f"from 0 to {call.main.ndim - 1}; they have shape {tuple(call.main.shape)}."
+        )
+    if batch_dim == 0:
+        return call
+    mask, output_mask = (
+        m.T if m is not None and m.ndim == 2 and m.shape == call.main.shape[:2] else m
+        for m in (call.mask, call.output_mask)
+    )
+    return replace(call, mask=mask, output_mask=output_mask, batch_dim=batch_dim)
 
 
 _EXPLAINS_TEXT = (
@@ -202,10 +253,10 @@ def _check_ids(subject: Subject, call: Call) -> None:
             f"model's vocabulary has {rows}; use the tokenizer it was trained with."
         )
     limit = subject.n_positions
-    if limit is not None and ids.ndim > 1 and ids.shape[1] > limit:
+    if limit is not None and ids.ndim > 1 and call.rows.shape[1] > limit:
         raise TextError(
-            f"inputs has {ids.shape[1]} tokens, but the model has {limit} positions; "
-            "shorten the text (truncation=True in the tokenizer)."
+            f"inputs has {call.rows.shape[1]} tokens, but the model has {limit} "
+            "positions; shorten the text (truncation=True in the tokenizer)."
         )
 
 

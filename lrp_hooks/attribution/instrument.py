@@ -27,6 +27,7 @@ from ..errors import (
     ArgumentError,
     UnruledError,
     UnruledWarning,
+    WeightGradientWarning,
 )
 from ..results.relevance import Relevance
 from . import attribute as _attribute
@@ -112,6 +113,7 @@ class Instrumentation:
         self._lock = threading.RLock()
         self._undo: list[Callable[[], None]] = []
         self._warned: set[tuple[str, str]] = set()
+        self._told_of_weights = False
         self._subject: Subject | None = Subject(model)
         modules = self._subject.modules
         _claim(modules, self)
@@ -121,7 +123,8 @@ class Instrumentation:
             tuple(row(n, m, matches[n]) for n, m in modules.items())
         )
         surroundings = Surroundings.of(model, rules.functions(), self._report)
-        self.runtime = Runtime(surroundings, self._warn)
+        plain = rules.plain and not overrides
+        self.runtime = Runtime(surroundings, self._warn, self._weights_asked, plain)
         self._undo += attach(modules, matches, self.runtime)
 
     @property
@@ -136,6 +139,7 @@ class Instrumentation:
         *,
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
+        batch_dim: int = 0,
     ) -> Relevance:
         """Explain outputs: one forward pass, one backward pass.
 
@@ -157,12 +161,16 @@ class Instrumentation:
                 attention, ``"<module>.heads"`` for those inside a module, and
                 ``"blocks"`` for the residual stream after each block. See `heads` and
                 `layer_flow`.
+            batch_dim: Which axis of the inputs counts the examples: 1 for [T, B, D].
+                Values and scores start with the examples all the same. Defaults to 0.
 
         Returns:
             The relevance and its ledger.
         """
         names = (layers,) if isinstance(layers, str) else tuple(layers)
-        request = _attribute.Request(inputs, target, wrt, names, self._complain)
+        request = _attribute.Request(
+            inputs, target, wrt, names, self._complain, batch_dim
+        )
         with self._running("attribute") as subject:
             return _attribute.attribute(subject, self.runtime, self.rules, request)
 
@@ -172,6 +180,7 @@ class Instrumentation:
         *,
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
+        batch_dim: int = 0,
     ) -> list[Relevance]:
         """Explain every output: one forward pass, one backward pass an output.
 
@@ -179,29 +188,39 @@ class Instrumentation:
             inputs: See `attribute`.
             wrt: See `attribute`.
             layers: See `attribute`.
+            batch_dim: See `attribute`.
 
         Returns:
             The relevance of each class, C of them.
         """
         names = (layers,) if isinstance(layers, str) else tuple(layers)
-        request = _attribute.Request(inputs, None, wrt, names, self._complain)
+        request = _attribute.Request(
+            inputs, None, wrt, names, self._complain, batch_dim
+        )
         with self._running("attribute_each") as subject:
             return _attribute.attribute_each(subject, self.runtime, self.rules, request)
 
     def audit(
-        self, inputs: Tensor | Sequence[Tensor] | Mapping[str, Any], target: Any = None
+        self,
+        inputs: Tensor | Sequence[Tensor] | Mapping[str, Any],
+        target: Any = None,
+        *,
+        batch_dim: int = 0,
     ) -> Audit:
         """Find where relevance leaks: one forward pass, one backward pass.
 
         Args:
             inputs: See `attribute`.
             target: See `attribute`.
+            batch_dim: See `attribute`.
 
         Returns:
             Relevance entering and leaving every module, its bias share and its leak;
             the first row is the module that needs a rule.
         """
-        request = _attribute.Request(inputs, target, None, (), self._complain)
+        request = _attribute.Request(
+            inputs, target, None, (), self._complain, batch_dim
+        )
         with self._running("audit") as subject:
             return _audit.audit(
                 subject, self.runtime, self.rules, self.coverage, request
@@ -262,6 +281,19 @@ class Instrumentation:
         if self._strict:
             raise UnruledError(message)
         warnings.warn(message, UnruledWarning, stacklevel=2)
+
+    def _weights_asked(self) -> None:
+        """Warn, once, that weights are constants."""
+        if not self._told_of_weights:
+            self._told_of_weights = True
+            warnings.warn(
+                f"a backward pass asked for gradients of weights while rules "
+                f"{self.rules.name!r} were in force: weights are constants there, and "
+                "got none. Train after remove(), or with rules='gradient'; for "
+                "relevance alone use torch.autograd.grad(output, inputs).",
+                WeightGradientWarning,
+                stacklevel=2,
+            )
 
     def _warn(self) -> None:
         new = self.coverage.unruled - self._warned

@@ -10,18 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..engine.nested import first_tensor
 from ..engine.runtime import Runtime
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..engine.unseen import Differentiates
 from ..errors import InferenceModeError
-from .backward import by_example, gradients, sum_rows
-from .checks import Complain, watch_target
+from .backward import by_example, gradients, mixes, sum_rows
+from .checks import Complain, check_gate, check_repeats, watch_target
 from .finite import check_output
 from .inputs import Call, advising, bind
 from .latent import split_layers, watched_latent
 from .reader import Reader
-from .readout import Selected, select
+from .readout import Contrast, Selected, find_logits, select
 
 __all__ = [
     "Collect",
@@ -44,6 +45,7 @@ class Request:
 
     Attributes:
         complain: Called with a message on what makes the scores misleading.
+        batch_dim: Which axis of the inputs counts the examples.
     """
 
     inputs: Any
@@ -51,6 +53,7 @@ class Request:
     wrt: str | Sequence[str] | None
     layers: tuple[str, ...]
     complain: Complain
+    batch_dim: int = 0
 
 
 @dataclass
@@ -63,6 +66,7 @@ class Forward:
         reads: ``{name: leaf}``, the tensors that relevance is read at.
         seen: ``{name: output}`` of the layers asked for.
         collector: Where the backward passes enter sources.
+        gate: The function whose input took the place of the output, if one did.
     """
 
     call: Call
@@ -70,6 +74,7 @@ class Forward:
     reads: dict[str, Tensor]
     seen: dict[str, Tensor]
     collector: SourceCollector
+    gate: str | None = None
 
 
 @dataclass
@@ -81,12 +86,15 @@ class Pass:
         selected: The explained scalars.
         grads: Gradients of the reads, then of the layers, where one came.
         inputs: The sum of scores of each example, [B].
+        strays: How much of each output comes from the inputs of other examples, [B];
+            None where all examples had one backward pass.
     """
 
     forward: Forward
     selected: Selected
     grads: dict[str, Tensor]
     inputs: Tensor
+    strays: Tensor | None = None
 
     @property
     def collector(self) -> SourceCollector:
@@ -95,12 +103,13 @@ class Pass:
 
 
 @contextmanager
-def prepared(subject: Subject, inputs: Any) -> Generator[Call]:
+def prepared(subject: Subject, inputs: Any, batch_dim: int = 0) -> Generator[Call]:
     """Bind the inputs, and set grad and eval mode.
 
     Args:
         subject: The model.
         inputs: See `Instrumentation.attribute`.
+        batch_dim: See `Instrumentation.attribute`.
 
     Yields:
         How the model is to be called.
@@ -113,7 +122,7 @@ def prepared(subject: Subject, inputs: Any) -> Generator[Call]:
             "attribute() was called under torch.inference_mode(), which records no "
             "graph; call it outside, torch.no_grad() is fine."
         )
-    call = bind(subject, inputs)
+    call = bind(subject, inputs, batch_dim)
     with torch.enable_grad(), eval_mode(subject.model):
         yield call
 
@@ -157,7 +166,7 @@ def forward_pass(
     Returns:
         What came out.
     """
-    length = call.main.shape[1] if _has_positions(call) else None
+    length = call.rows.shape[1] if _has_positions(call) else None
     collector = collect(call.batch, length)
     layers, asked = split_layers(subject, request.layers)
     reader = Reader(subject, call, request.wrt, layers)
@@ -166,14 +175,29 @@ def forward_pass(
             with watched_latent(subject, runtime, collector, asked) as found:
                 with advising(call):
                     output = reader.forward()
-            reader.check_layers()
     except Differentiates:
         runtime.tell_differentiates(bool(asked))
         return forward_pass(subject, runtime, call, request, collect)
+    reader.check_layers()
+    check_repeats(reader.outputs, request.complain)
     if collector.length is None:
         collector.length = _length_read(reader.reads)
     seen = {**reader.seen, **found}
-    return Forward(call, output, reader.reads, seen, collector)
+    forward = Forward(call, output, reader.reads, seen, collector)
+    _look_behind(forward, request)
+    return forward
+
+
+def _look_behind(forward: Forward, request: Request) -> None:
+    """Explain the logit where the model returns a gate that was made of it."""
+    gate, forward.collector.gate = forward.collector.gate, None
+    is_function = callable(request.target) and not isinstance(request.target, Contrast)
+    if gate is None or is_function or first_tensor(forward.output) is None:
+        return
+    logits = gate.behind(find_logits(forward.output))
+    if logits is not None:
+        forward.output, forward.gate = logits, gate.name
+        check_gate(gate.name, request.complain)
 
 
 def backward_pass(
@@ -183,6 +207,7 @@ def backward_pass(
     target: Any,
     one_by_one: bool,
     retain: bool = False,
+    probe: bool = False,
 ) -> Pass:
     """Run backward from a target: at once, or example by example.
 
@@ -193,6 +218,7 @@ def backward_pass(
         target: See `Instrumentation.attribute`.
         one_by_one: Whether to run one backward pass an example.
         retain: Whether another target's backward pass is to follow.
+        probe: Whether to find out if examples mix, by a backward pass more.
 
     Returns:
         What both passes brought.
@@ -204,14 +230,17 @@ def backward_pass(
     check_output(subject, forward.call, selected.scalar)
     wanted = {**reads, **forward.seen}
     shared = any(len(read) != forward.call.batch for read in reads.values())
-    if one_by_one or shared:  # a table of positions is read for all examples at once
-        grads, inputs = by_example(selected.scalar, wanted, reads, collector)
-    else:
-        seed = torch.ones_like(selected.scalar) if retain else None
-        grads = gradients(selected.scalar, wanted, seed)
+    scalar = selected.scalar
+    strays = None
+    if not one_by_one and not shared:
+        seed = torch.ones_like(scalar) if retain or probe else None
+        grads = gradients(scalar, wanted, seed)
         inputs = sum_rows(reads, grads)
         collector.settle()
-    return Pass(forward, selected, grads, inputs)
+        one_by_one = probe and mixes(scalar, reads, grads)
+    if one_by_one or shared:  # a table of positions is read for all examples at once
+        grads, inputs, strays = by_example(scalar, wanted, reads, collector)
+    return Pass(forward, selected, grads, inputs, strays)
 
 
 def select_target(subject: Subject, forward: Forward, target: Any) -> Selected:
@@ -229,7 +258,14 @@ def select_target(subject: Subject, forward: Forward, target: Any) -> Selected:
     with advising(call):
         if callable(target):
             output = watch_target(output, forward.collector)
-        return select(output, target, subject.model, call.batch, call.output_mask)
+        return select(
+            output,
+            target,
+            subject.model,
+            call.batch,
+            call.output_mask,
+            call.batch_dim,
+        )
 
 
 def _length_read(reads: dict[str, Tensor]) -> int | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -45,6 +46,8 @@ class Reader:
         self.reads: dict[str, Tensor] = {}
         self.seen: dict[str, Tensor] = {}
         self.thread = threading.get_ident()
+        self.outputs: list[Tensor | None] = []
+        self.main = call.main
         self.layers = {name: subject.module("layers", name) for name in layers}
         names = [wrt] if isinstance(wrt, str) else wrt
         self.modules = (
@@ -61,9 +64,12 @@ class Reader:
             return self._after_modules(self.modules)
         if self.call.floats:
             for name, value in self.call.floats.items():
-                self.reads[name] = _leaf(value)
-            given = {name: leaf.clone() for name, leaf in self.reads.items()}
-            return self._with_hooks({}, None, self.call.with_floats(given))
+                self.reads[name] = self._leaf(value)
+            given = {
+                name: self._handed(self.reads[name], value)
+                for name, value in self.call.floats.items()
+            }
+            return self._with_hooks({}, None, given)
         return self._embedded()
 
     def check_layers(self) -> None:
@@ -74,7 +80,7 @@ class Reader:
 
     def _after_modules(self, modules: dict[str, nn.Module]) -> Any:
         """Read the outputs of named modules."""
-        output = self._with_hooks(modules, self._reads_module, self.call)
+        output = self._with_hooks(modules, self._reads_module)
         missing = [name for name in modules if name not in self.reads]
         if missing:
             raise _unread("wrt", missing[0])
@@ -84,14 +90,22 @@ class Reader:
         """Read the first embedding that looks up the ids themselves."""
         tables = self.subject.embeddings
         for accept in (self._reads_ids, self._reads_as_many, self._reads_first):
-            output = self._with_hooks(tables, accept, self.call)
+            output = self._with_hooks(tables, accept)
             if self.reads:
                 return output
         raise _unread("wrt", None)
 
     def _with_hooks(
-        self, modules: dict[str, nn.Module], read: Callable[..., Any] | None, call: Call
+        self,
+        modules: dict[str, nn.Module],
+        read: Callable[..., Any] | None,
+        given: Mapping[str, Tensor] | None = None,
     ) -> Any:
+        """Run the model on copies of its inputs, once more if need be."""
+        call = self.call.fresh()
+        self.main = call.main
+        if given is not None:
+            call = call.with_floats(given)
         with ExitStack() as stack:
             for name, module in modules.items():
                 if isinstance(name, InputOf):
@@ -105,7 +119,10 @@ class Reader:
                 hook = self._hook(name, self._watches)
                 handle = module.register_forward_hook(hook, with_kwargs=True)
                 stack.callback(handle.remove)
-            return self.subject.model(*call.args, **call.kwargs)
+            output = self.subject.model(*call.args, **call.kwargs)
+        result = first_tensor(output, torch.Tensor.is_floating_point)
+        self.outputs.append(None if result is None else result.detach())
+        return output
 
     def _hook(self, name: str, act: Callable[..., Any] | None) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -132,15 +149,30 @@ class Reader:
         if name in self.reads:
             return None
         # A clone is handed on, since a model may overwrite it and a leaf must stay.
-        self.reads[name] = _leaf(value)
-        return self.reads[name].clone()
+        self.reads[name] = self._leaf(value)
+        return self._handed(self.reads[name], value)
 
     def _reads_ids(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ids = first_tensor(given)
-        ours = ids is not None and same_storage(ids, self.call.main)
+        ours = ids is not None and (
+            same_storage(ids, self.main) or self._are_the_same(ids)
+        )
         return (
             self._reads_module(name, given, value) if ours and not self.reads else None
         )
+
+    def _are_the_same(self, ids: Tensor) -> bool:
+        """Tell a copy of the ids from what counts positions or types."""
+        main = self.call.main
+        if ids.numel() != main.numel() or self._count:
+            return False
+        return bool((ids.flatten() == main.to(ids.device).flatten()).all())
+
+    @cached_property
+    def _count(self) -> bool:
+        """Whether the ids could as well be numbers of positions or types."""
+        main = self.call.main
+        return bool(main.max() <= 1) or bool((main.diff(dim=-1) == 1).all())
 
     def _reads_as_many(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ids = first_tensor(given)
@@ -155,15 +187,17 @@ class Reader:
             self._reads_module(name, given, value) if ours and not self.reads else None
         )
 
+    def _leaf(self, value: Tensor) -> Tensor:
+        leaf = value.detach().movedim(self.call.axis(value), 0).clone()
+        leaf.requires_grad = True  # not requires_grad_, which scopes leave as it is
+        return leaf
+
+    def _handed(self, leaf: Tensor, value: Tensor) -> Tensor:
+        return leaf.movedim(0, self.call.axis(value)).clone()
+
     def _watches(self, name: str, given: Any, value: Tensor) -> Tensor:
         self.seen[name] = value.clone()
         return self.seen[name].clone()  # which a model may overwrite
-
-
-def _leaf(value: Tensor) -> Tensor:
-    leaf = value.detach().clone()
-    leaf.requires_grad = True  # not requires_grad_, which scopes leave without effect
-    return leaf
 
 
 def _unread(argument: str, name: str | None) -> ArgumentError:

@@ -85,7 +85,12 @@ def find_logits(output: Any) -> Tensor:
 
 
 def select(
-    output: Any, target: Any, model: nn.Module, batch: int, mask: Tensor | None
+    output: Any,
+    target: Any,
+    model: nn.Module,
+    batch: int,
+    mask: Tensor | None,
+    batch_dim: int = 0,
 ) -> Selected:
     """Select the explained scalar of each example.
 
@@ -95,13 +100,14 @@ def select(
         model: The model, for its label names.
         batch: B.
         mask: The attention mask of the tokens that the logits belong to, [B, T].
+        batch_dim: Which axis of a sequence of logits counts the examples.
 
     Returns:
         The scalars and what they are.
     """
     if callable(target) and not isinstance(target, Contrast):
         return Selected(_called(target, output, batch), target)
-    logits = class_logits(output, batch, mask)
+    logits = class_logits(output, batch, mask, batch_dim)
     if isinstance(target, Contrast):
         first = _classes(target.a, logits, model)
         second = _classes(target.b, logits, model)
@@ -128,13 +134,16 @@ def _called(target: Callable[[Any], Any], output: Any, batch: int) -> Tensor:
     return scalar
 
 
-def class_logits(output: Any, batch: int, mask: Tensor | None) -> Tensor:
+def class_logits(
+    output: Any, batch: int, mask: Tensor | None, batch_dim: int = 0
+) -> Tensor:
     """Return one row of logits an example.
 
     Args:
         output: What the model returned.
         batch: B.
         mask: The attention mask of the tokens that the logits belong to, [B, T].
+        batch_dim: Which axis of a sequence of logits counts the examples.
 
     Returns:
         [B, C]: a single output as one class, a sequence at its last position.
@@ -148,6 +157,8 @@ def class_logits(output: Any, batch: int, mask: Tensor | None) -> Tensor:
     if logits.ndim == 1:
         logits = logits.unsqueeze(1)
     if logits.ndim == 3:
+        if batch_dim < 3 and logits.shape[batch_dim] == batch:
+            logits = logits.movedim(batch_dim, 0)
         rows = torch.arange(logits.shape[0], device=logits.device)
         logits = logits[rows, _last_position(logits, mask)]
     if logits.ndim != 2 or logits.shape[0] != batch:

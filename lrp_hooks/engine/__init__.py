@@ -15,14 +15,25 @@ from .autograd import (
     splice,
     split,
 )
+from .bypass import mark_alias, owner_of
+from .constancy import drop_history
 from .functions import in_place, spellings, table
+from .kept import Kept
 from .registry import register, register_shape
 from .rule import FunctionTable, LeafRule, Rule, ScopeRule
 from .ruleset import RuleSet, add_functions
-from .scope import active_scope, role, set_role, trainable, watch_source
+from .scope import (
+    active_scope,
+    role,
+    set_role,
+    trainable,
+    watch_gate,
+    watch_source,
+)
 
 __all__ = [
     "FunctionTable",
+    "Kept",
     "LeafRule",
     "Rule",
     "RuleSet",
@@ -30,9 +41,12 @@ __all__ = [
     "active_scope",
     "add_functions",
     "carries",
+    "drop_history",
     "freeze",
     "in_place",
+    "mark_alias",
     "on_gradient",
+    "owner_of",
     "pass_through",
     "register",
     "register_shape",
@@ -47,5 +61,6 @@ __all__ = [
     "split",
     "table",
     "trainable",
+    "watch_gate",
     "watch_source",
 ]

@@ -7,14 +7,16 @@ an input by a backward of the caller's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import UnsupportedModelError
+from ..errors import SecondOrderError, UnsupportedModelError
+from .constancy import leads_nowhere
+from .kept import keep_saved, read_saved
 
 __all__ = [
     "carries",
@@ -29,6 +31,7 @@ __all__ = [
     "slope",
     "splice",
     "split",
+    "watched",
 ]
 
 _is_batched = torch._C._functorch.is_legacy_batchedtensor
@@ -42,9 +45,11 @@ def carries(value: object) -> bool:
         value: Anything that a function was called with.
 
     Returns:
-        True for a tensor that is recorded by autograd.
+        True for a tensor that is recorded by autograd and not made of constants alone.
     """
-    return isinstance(value, Tensor) and value.requires_grad
+    if not (isinstance(value, Tensor) and value.requires_grad):
+        return False
+    return not leads_nowhere(value)
 
 
 def on_gradient(x: Tensor, act: Callable[[Tensor], Tensor | None]) -> None:
@@ -98,16 +103,66 @@ class _Splice(torch.autograd.Function):
         # Marked dirty rather than returned as an alias: autograd forbids in-place
         # operations on an alias that a custom function returns.
         ctx.mark_dirty(value)
-        ctx.save_for_backward(*saved, *((value,) if keep_value else ()))
+        kept = (*saved, value) if keep_value else saved
+        ctx.save_for_backward(*kept)
+        keep_saved(ctx, kept)
         ctx.rule = backward
         ctx.n_saved = len(saved)
         return value
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        _check_batched(grads[0])
-        grad = ctx.rule(grads[0], *ctx.saved_tensors)
+        grad = _ruled(ctx, grads[0])
         return (None, None, None, grad, *(None,) * ctx.n_saved)
+
+
+class _Wire(torch.autograd.Function):
+    """0, joined to weights: a backward pass that reaches it comes for them."""
+
+    @staticmethod
+    def forward(ctx: Any, tell: Callable[[], None], *weights: Tensor) -> Tensor:
+        ctx.tell = tell
+        ctx.none = (None,) * (1 + len(weights))
+        return weights[0].new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        ctx.tell()
+        return ctx.none
+
+
+class _Watched(torch.autograd.Function):
+    """y = value; the gradient for x is y's own, that for the wire is 0."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, x: Tensor, wire: Tensor) -> Tensor:
+        ctx.mark_dirty(value)
+        ctx.save_for_backward(wire)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        (wire,) = ctx.saved_tensors
+        grad = _once(grads[0], wire) if torch.is_grad_enabled() else grads[0]
+        return None, grad, grad.new_zeros(())
+
+
+def watched(y: Tensor, weights: Sequence[Tensor], tell: Callable[[], None]) -> Tensor:
+    """Join an output to weights, so that asking for their gradients is noticed.
+
+    ``torch.autograd.grad`` with respect to other tensors does not come by.
+
+    Args:
+        y: An output.
+        weights: Leaves that require a gradient; they get none.
+        tell: Called when a backward pass asks for the gradient of one.
+
+    Returns:
+        ``y`` bit for bit.
+    """
+    wire = _Wire.apply(tell, *weights)  # type: ignore[no-untyped-call]
+    result: Tensor = _Watched.apply(y.detach(), y, wire)  # type: ignore[no-untyped-call]
+    return result
 
 
 class _InPlaceSplice(torch.autograd.Function):
@@ -123,9 +178,39 @@ class _InPlaceSplice(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
-        _check_batched(grads[0])
-        grad = ctx.rule(grads[0], *ctx.saved_tensors)
-        return (None, grad, *(None,) * ctx.n_saved)
+        return (None, _ruled(ctx, grads[0]), *(None,) * ctx.n_saved)
+
+
+def _ruled(ctx: Any, grad: Tensor) -> Tensor | None:
+    """Run a rule; a backward pass that is recorded itself must not go through it."""
+    _check_batched(grad)
+    if not torch.is_grad_enabled():  # autograd enables it for create_graph=True
+        return ctx.rule(grad, *read_saved(ctx))  # type: ignore[no-any-return]
+    with torch.no_grad():
+        result = ctx.rule(grad, *read_saved(ctx))
+    return None if result is None else _once(result, grad, *read_saved(ctx))
+
+
+class _Once(torch.autograd.Function):
+    """y = value, which cannot be differentiated with respect to what it was made of."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *made_of: Tensor) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise SecondOrderError(
+            "a gradient of relevance was asked for (create_graph=True): the gates and "
+            "the weights behind relevance are constants, which it would miss. Take "
+            "the plain model's: remove() first, or instrument(model, "
+            "rules='gradient')."
+        )
+
+
+def _once(value: Tensor, *made_of: Tensor) -> Tensor:
+    result: Tensor = _Once.apply(value, *made_of)  # type: ignore[no-untyped-call]
+    return result
 
 
 def splice(

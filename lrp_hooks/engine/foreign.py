@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable
 from typing import Any
 
@@ -9,7 +10,13 @@ from torch import Tensor
 
 from .scripts import script_names
 
-__all__ = ["crosses_threads", "depends", "foreign_functions", "nodes"]
+__all__ = [
+    "crosses_threads",
+    "depends",
+    "foreign_functions",
+    "last_gate",
+    "nodes",
+]
 
 
 def foreign_functions(output: Tensor) -> set[str]:
@@ -50,12 +57,28 @@ def crosses_threads(output: Tensor, spans: Iterable[tuple[int, int]]) -> bool:
         for parent, _ in node.next_functions:
             if parent is None or hasattr(parent, "variable"):
                 continue
-            pair = (number, parent._sequence_nr())
-            if pair[0] <= pair[1] and not any(
-                first <= n < last for first, last in spans for n in pair
-            ):
+            later = parent._sequence_nr()
+            if number > later or (_is_view(parent) and later - number <= _SOON):
+                continue
+            if not any(a <= n < b for a, b in spans for n in (number, later)):
                 return True
     return False
+
+
+_SOON = 4
+"""How much later than what follows a view's node may be made: as it is looked for."""
+
+
+def _is_view(node: Any) -> bool:
+    name = re.sub(r"Backward\d*$", "", node.name())
+    return name in _VIEWS or name == "CopySlices"
+
+
+_VIEWS = frozenset(
+    "Alias AsStrided Diagonal Expand Narrow Permute ReshapeAlias Select Slice Split "
+    "SplitWithSizes Squeeze T Transpose Unbind Unfold Unsqueeze UnsafeView View "
+    "ViewAsComplex ViewAsReal".split()
+)
 
 
 def _custom(node: Any) -> str | None:
@@ -85,6 +108,46 @@ def depends(output: Tensor, leaves: Iterable[Tensor]) -> bool:
     """
     wanted = {id(leaf) for leaf in leaves}
     return any(id(getattr(n, "variable", None)) in wanted for n in nodes(output))
+
+
+def last_gate(output: Tensor) -> str | None:
+    """Name the gate that a tensor is a part, a multiple or a sum of.
+
+    Args:
+        output: A tensor of a plain graph.
+
+    Returns:
+        The function's name as autograd has it; None where something else comes last.
+    """
+    found: str | None = None
+    seen: set[Any] = set()
+    stack = [output.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        name = re.sub(r"Backward\d*$", "", node.name())
+        if name in _GATES:
+            found = name
+        elif name in _STEPS or hasattr(node, "variable"):
+            stack += [parent for parent, _ in node.next_functions]
+        else:
+            return None
+    return found
+
+
+_GATES = frozenset(
+    "Exp Exp2 Hardsigmoid LogSigmoid LogSoftmax SafeSoftmax Sigmoid Softmax "
+    "Softplus".split()
+)
+_STEPS = frozenset(
+    "Add Alias Amax Amin AsStrided Cat Clamp Clone Copy Cumsum Div Expand Gather Index "
+    "IndexSelect Log Max Mean Min Mul Neg Permute Pow Reciprocal ReshapeAlias Rsub "
+    "Select Slice Sort Squeeze Stack Sub Sum T ToCopy Topk Transpose Unbind Unsqueeze "
+    "UnsafeView View Where".split()
+)
+"""What a gate's values may go through and still be what is explained."""
 
 
 def nodes(output: Tensor) -> Generator[Any]:

@@ -9,9 +9,18 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-__all__ = ["FUSED", "MOVES", "PRODUCTS", "SOFTMAX", "in_place", "spellings", "table"]
+__all__ = [
+    "FUSED",
+    "HOMES",
+    "MOVES",
+    "PRODUCTS",
+    "SOFTMAX",
+    "in_place",
+    "spellings",
+    "table",
+]
 
-_HOMES: tuple[Any, ...] = (
+HOMES: tuple[Any, ...] = (
     torch,
     torch.Tensor,
     torch._C.TensorBase,
@@ -41,7 +50,7 @@ def spellings(names: str, *more: Callable[..., Any]) -> list[Callable[..., Any]]
         getattr(home, spelling)
         for name in names.split()
         for spelling in (name, f"{name}_")
-        for home in _HOMES
+        for home in HOMES
         if hasattr(home, spelling)
     ]
     return [*(f for f in found if not isinstance(f, types.FunctionType)), *more]

@@ -16,6 +16,7 @@ from .rule import LeafRule, Rule, joining
 from .runtime import Runtime
 from .surroundings import Frame
 from .unseen import transformed
+from .writes import rule_table
 
 __all__ = ["ModuleHooks"]
 
@@ -51,7 +52,7 @@ class ModuleHooks:
         self.runtime = runtime
         self.rule = rule
         leaf = isinstance(rule, LeafRule)
-        functions = {} if leaf or rule is None else rule.functions(module)
+        functions = {} if leaf or rule is None else rule_table(rule, module)
         self.frame = Frame(module, name, functions, leaf, isinstance(module, FUSED))
 
     def __reduce__(self) -> Any:
@@ -84,16 +85,29 @@ class ModuleHooks:
 
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         """Close the module's scope and give a leaf's output its backward."""
-        if self.runtime is None or not self.runtime.leave(module):
+        if self.runtime is None:
             return None
-        if not self.frame.leaf or not torch.is_grad_enabled():
+        scope = self.runtime.scope
+        holds = self.runtime.leave(module)
+        if scope is None or not (holds and self.frame.leaf and torch.is_grad_enabled()):
             return None
-        x, y = first_tensor((args, kwargs), carries), first_tensor(output)
+        return self._spliced(module, args, kwargs, output, scope.is_signal)
+
+    def _spliced(
+        self,
+        module: nn.Module,
+        args: Any,
+        kwargs: Any,
+        output: Any,
+        is_signal: Callable[[Tensor], bool],
+    ) -> Any:
+        """Give a leaf's output its backward; None where nothing is to be done."""
+        x, y = first_tensor((args, kwargs), is_signal), first_tensor(output)
         if x is None or y is None:
             return None
         if y is x:
             raise _overwritten(module, self.frame.name, self.rule)
-        if transformed():
+        if transformed() and self.runtime is not None:
             self.runtime.surroundings.report(
                 f"{type(module).__name__} in a transform of torch.func", self.frame.name
             )

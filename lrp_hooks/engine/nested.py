@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+import copy
+from collections.abc import Callable, Generator, Mapping, MutableMapping
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["all_tensors", "first_tensor", "replace_first"]
+__all__ = ["all_tensors", "first_tensor", "replace_first", "replace_floats"]
 
 
 def first_tensor(
@@ -63,12 +64,36 @@ def replace_first(value: Any, old: Any, new: Any) -> Any:
     Returns:
         The value with the replacement.
     """
-    if value is old:
-        return new
+    return (
+        new if value is old else _rebuilt(value, lambda v: replace_first(v, old, new))
+    )
+
+
+def replace_floats(value: Any, make: Callable[[Tensor], Tensor]) -> Any:
+    """Replace every float tensor in nested outputs, keeping their types.
+
+    Args:
+        value: A tensor, or tuples, lists and mappings of such.
+        make: Makes what takes a tensor's place.
+
+    Returns:
+        The value with the replacements.
+    """
+    if isinstance(value, Tensor):
+        return make(value) if value.is_floating_point() else value
+    return _rebuilt(value, lambda item: replace_floats(item, make))
+
+
+def _rebuilt(value: Any, make: Callable[[Any], Any]) -> Any:
+    """Apply a function to the items of a container, if it is one."""
+    if isinstance(value, MutableMapping):
+        made = copy.copy(value)
+        for key, item in value.items():
+            made[key] = make(item)
+        return made
     if isinstance(value, Mapping):
-        items = {key: replace_first(item, old, new) for key, item in value.items()}
-        return items if type(value) is dict else type(value)(**items)
+        return type(value)(**{key: make(item) for key, item in value.items()})
     if isinstance(value, list | tuple):
-        made = [replace_first(item, old, new) for item in value]
-        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
+        items = [make(item) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
     return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,14 @@ class Rule:
 
     Rules are stateless: one instance serves many modules and threads. Use one of the
     two shapes, `LeafRule` or `ScopeRule`.
+
+    Attributes:
+        overwrites: Whether replacements are called with in-place functions and make the
+            write themselves. Otherwise they are called with the twin that returns
+            something new (``exp`` for ``exp_``), and the engine writes the result.
     """
+
+    overwrites: ClassVar[bool] = False
 
     def functions(self, module: nn.Module | None) -> FunctionTable:
         """Name the torch functions that have another backward inside the module.

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from ..errors import ArgumentError, RegistrationError
 from ..support.suggest import did_you_mean
 from .rule import FunctionTable, Rule, as_rule
+from .writes import rule_table, written
 
 __all__ = ["FAMILIES", "RuleSet", "add_functions", "common_functions", "load_rules"]
 
@@ -131,6 +132,12 @@ class RuleSet:
         load_rules()
         return tuple(cls._named)
 
+    @property
+    def plain(self) -> bool:
+        """Whether every family is left to autograd."""
+        own = self.named("gradient")
+        return all(getattr(self, f) is getattr(own, f) for f in FAMILIES)
+
     def override(self, **families: Rule) -> RuleSet:
         """Derive a rule set in which some families have another rule.
 
@@ -176,11 +183,11 @@ class RuleSet:
         A rule that only says something of modules leaves the functions of its family to
         the default.
         """
-        table = dict(common_functions())
+        table = dict(written(common_functions(), ruled=False))
         default = self.named("conservative")
         for family in FAMILIES:
-            own = getattr(self, family).functions(None)
-            table.update(own or getattr(default, family).functions(None))
+            own = rule_table(getattr(self, family), None)
+            table.update(own or rule_table(getattr(default, family), None))
         return table
 
     def __repr__(self) -> str:

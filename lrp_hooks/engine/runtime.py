@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InferenceModeError, UnsupportedModelError
-from .autograd import carries
+from .autograd import carries, watched
 from .foreign import crosses_threads, depends, foreign_functions
-from .nested import all_tensors, first_tensor
+from .nested import all_tensors, first_tensor, replace_floats
 from .recompute import next_node
 from .scope import Scope, active_scope
 from .sources import SourceCollector
@@ -32,15 +32,27 @@ class Runtime(threading.local):
         paused: Whether this thread's calls run without rules.
     """
 
-    def __init__(self, surroundings: Surroundings, settled: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        settled: Callable[[], None],
+        weights_asked: Callable[[], None],
+        plain: bool,
+    ) -> None:
         """Start with nothing running.
 
         Args:
             surroundings: See `Surroundings`.
             settled: Called after each outermost call.
+            weights_asked: Called when a backward pass comes by for weights, which are
+                constants.
+            plain: Whether the rules are autograd's own, so that a call that writes no
+                ledger needs no scope.
         """
         self.surroundings = surroundings
         self.settled = settled
+        self.weights_asked = weights_asked
+        self.plain = plain
         self.collector: SourceCollector | None = None
         self.paused = False
 
@@ -77,8 +89,8 @@ class Runtime(threading.local):
             try:
                 return self._opened(frame, call, args, kwargs)
             except Differentiates:
-                if self.collector is not None:
-                    raise
+                if self.surroundings.state.lends is not None:
+                    raise  # `lending` begins again
         return self.without_rules(frame, call, args, kwargs)
 
     def _opened(
@@ -91,13 +103,14 @@ class Runtime(threading.local):
             first = next_node() if lent else 0
             try:
                 output = call(*args, **kwargs)
-                return output
             finally:
                 if lent is not None:
                     lent.spans.append((first, next_node()))
                 if scope is not None:
                     scope.mark_checkpoints(output)
                 self.leave(frame.module)
+            alone = scope is None or lent is not None
+            return output if alone else self.guarded(frame.module, output)
 
     def without_rules(
         self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any
@@ -207,11 +220,14 @@ class Runtime(threading.local):
         idle = frame.fused and self._is_idle(frame, given)
         scope = self.scope
         if scope is None:
-            if self.paused or not torch.is_grad_enabled() or idle:
+            collector = self.collector or self._lent(given)
+            plain = self.plain and collector is None and active_scope() is None
+            unseen = self.paused or plain
+            if unseen or not torch.is_grad_enabled() or idle:
                 _check_inference(frame)
                 return
             check_transforms()
-            scope = Scope(self.surroundings, self.collector or self._lent(given))
+            scope = Scope(self.surroundings, collector)
         scope.enter(frame, idle=idle)
 
     def _is_idle(self, frame: Frame, given: Any) -> bool:
@@ -239,16 +255,35 @@ class Runtime(threading.local):
             self.settled()
         return not scope.in_leaf
 
-    def report_foreign(self, output: Tensor, collector: SourceCollector) -> None:
+    def guarded(self, module: nn.Module, output: Any) -> Any:
+        """Let a backward pass that comes by for weights be told.
+
+        Args:
+            module: The outermost module, which has run.
+            output: What it returned.
+
+        Returns:
+            The output, with the same values.
+        """
+        if self.collector is not None or not torch.is_grad_enabled():
+            return output
+        weights = [p for p in module.parameters() if p.requires_grad]
+        if not weights:
+            return output
+        return replace_floats(output, lambda t: watched(t, weights, self.weights_asked))
+
+    def report_foreign(
+        self, output: Tensor, collector: SourceCollector | None = None
+    ) -> None:
         """Report what no scope has made in the graph behind an output.
 
         Args:
             output: What is explained.
-            collector: That of the forward pass.
+            collector: That of the forward pass; None where other threads wrote in none.
         """
         for name in foreign_functions(output):
             self.surroundings.report(name, "")
-        if crosses_threads(output, collector.spans):
+        if collector is not None and crosses_threads(output, collector.spans):
             self.surroundings.report("a function in another thread", "")
         self.settled()
 

@@ -18,12 +18,16 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from .autograd import carries
+from .autograd import carries, splice
+from .bypass import bypasses, changed, is_recorded, mark_alias, owner_of
 from .composite import is_composite, opened
+from .constancy import expect_histories
+from .functions import in_place
+from .kept import before_write, closing, opening
 from .recompute import mark_reentrant, next_node, recomputed_in
 from .rule import FunctionTable
 from .scripts import ScriptWatch, script_names
-from .sources import Constant, SourceCollector
+from .sources import Constant, Gate, SourceCollector
 from .surroundings import Frame, Surroundings, storage_address
 from .unseen import differentiate, transformed
 
@@ -34,6 +38,7 @@ __all__ = [
     "role",
     "set_role",
     "trainable",
+    "watch_gate",
     "watch_source",
 ]
 
@@ -78,6 +83,23 @@ def watch_source(out: Tensor, constant: Constant, of: object = None) -> None:
     if scope is not None and scope.collector is not None:
         name = scope.name_source(constant if of is None else of)
         scope.collector.watch(out, constant, name)
+
+
+def watch_gate(out: Tensor, x: Tensor, name: str) -> None:
+    """Note what a gate was made of: that is explained where the gate is the output.
+
+    For replacements of torch functions. Does nothing unless a ledger is being written.
+
+    Args:
+        out: What the function returned.
+        x: What it was given; its value must still be that.
+        name: The function's name.
+    """
+    scope = active_scope()
+    # Logits have three dimensions at most; attention's scores need not be kept.
+    if scope is None or scope.collector is None or x.ndim > 3 or out.shape != x.shape:
+        return
+    scope.collector.gate = Gate(name, out, x, (out._version, x._version))
 
 
 def role(value: object) -> Any:
@@ -157,6 +179,10 @@ class Scope(TorchFunctionMode):
         self._open = _thread.scopes
         self._table: FunctionTable = {**surroundings.table, **_OWN_TABLE}
         self.in_leaf = False
+        self._swapped = surroundings.swapped()
+        self._suspects = surroundings.suspects
+        if self._swapped:
+            self._suspects = {Tensor, *surroundings.suspects}
         self._idle: dict[int, Any] = {}
         self._opening: list[Callable[..., Any]] = []
         self._watch: ScriptWatch | None = None
@@ -172,7 +198,10 @@ class Scope(TorchFunctionMode):
         """
         if not self.frames:
             self.__enter__()  # type: ignore[no-untyped-call]
+            if not self._open:
+                expect_histories()
             self._open.append(self)
+            opening()
             if script_names():
                 self._watch = ScriptWatch(self._sees, self._note_script)
                 self._watch.__enter__()
@@ -199,6 +228,7 @@ class Scope(TorchFunctionMode):
             if self._watch is not None:
                 self._watch.__exit__(None, None, None)
             self._open.remove(self)
+            closing()
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             while self._scripts:
                 self.surroundings.report(*self._scripts.pop())
@@ -258,7 +288,7 @@ class Scope(TorchFunctionMode):
     ) -> Any:
         """Call a function's replacement, or the function itself."""
         kwargs = kwargs or {}
-        suspects = self.surroundings.suspects
+        suspects = self._suspects
         if (
             type(func) is types.MethodWrapperType  # an attribute such as x.shape
             or self._open[-1] is not self
@@ -271,6 +301,8 @@ class Scope(TorchFunctionMode):
                 break
         if kwargs:
             kwargs = {key: self._constant(value) for key, value in kwargs.items()}
+            if kwargs.get("out") is not None:
+                return self._into(func, args, kwargs)
             # Replacements take the input by position; `where` has its condition first.
             if not args and "input" in kwargs and "condition" not in kwargs:
                 args = (kwargs.pop("input"),)
@@ -319,22 +351,48 @@ class Scope(TorchFunctionMode):
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Call a function that has no rule; what is made of a parameter is constant."""
+        if func not in _MADE:
+            return func(*args, **kwargs)
+        if func == _SET_DATA:
+            return self._set_data(func, *args)
         result = func(*args, **kwargs)
-        made = func in _VIEWS or func in _CASTS
-        if not made or result is args[0] or self._constant(args[0]) is args[0]:
+        if result is args[0]:
+            return result
+        if self._constant(args[0]) is args[0]:
+            if func == _GET_DATA:
+                mark_alias(result, args[0])
             return result
         return result.detach()
+
+    def _set_data(self, func: Callable[..., Any], tensor: Tensor, value: Any) -> None:
+        before = tensor.detach()
+        func(tensor, value)
+        if is_recorded(tensor) and changed(before, tensor.detach()):
+            self.report_bypass(func)
+
+    def is_signal(self, tensor: Tensor) -> bool:
+        """Tell what carries relevance from a parameter that requires a gradient.
+
+        Args:
+            tensor: An argument of a module.
+
+        Returns:
+            False for the model's parameters, and for what stands in their place.
+        """
+        return carries(tensor) and self._constant(tensor) is tensor
 
     def _constant(self, value: Any) -> Any:
         """Detach the model's parameters: a weight is no factor to share with."""
         kind = type(value)
-        if kind not in self.surroundings.suspects:
+        if kind not in self._suspects:
             return value
         if kind in {list, tuple}:
             return kind([self._constant(item) for item in value])
         if not value.requires_grad:
             return value
-        name = self.surroundings.name_of(value) or self._late_name(value)
+        name = self.surroundings.name_of(value) or self._swapped.get(id(value))
+        if name is None and kind is not Tensor:
+            name = self._late_name(value)
         if name is None:
             return value
         constant = value.detach()
@@ -349,6 +407,36 @@ class Scope(TorchFunctionMode):
                 return f"{frame.name}.{name}" if frame.name else name
         return None
 
+    def _into(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Call a function that writes what it returns into tensors that it is given."""
+        out = kwargs.pop("out")
+        live = torch.is_grad_enabled() and _any_carries((args, tuple(kwargs.values())))
+        targets = (out,) if isinstance(out, Tensor) else tuple(out)
+        result = self.__torch_function__(func, (), args, kwargs) if live else out
+        values = (result,) if isinstance(result, Tensor) else tuple(result)
+        before = [target.detach().clone() for target in targets]
+        for target in targets:
+            before_write(target)
+        with torch.no_grad():
+            func(*args, **kwargs, out=out)
+        for target, value, old in zip(targets, values, before, strict=True):
+            if bypasses(target):
+                if changed(old, target.detach()):
+                    self.report_bypass(func)
+            elif _is_signal(value) and (carries(value) or carries(owner_of(target))):
+                exact = target.detach().clone()
+                if live and carries(value):
+                    exact = splice(exact, value, lambda grad: grad)
+                self.__torch_function__(Tensor.copy_, (), (target, exact))
+        return out
+
+    def report_bypass(self, func: Callable[..., Any]) -> None:
+        """Report that recorded values were overwritten behind autograd's back."""
+        label = f"{func.__name__} on values that autograd has recorded, unseen by it"
+        self.surroundings.report(label, self.frames[-1].name)
+
     def _unruled(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -359,6 +447,8 @@ class Scope(TorchFunctionMode):
                     return opened(func)(*args, **kwargs)
             finally:
                 self._opening.pop()
+        if in_place(func) and isinstance(args[0], Tensor):
+            before_write(args[0])
         result = func(*args, **kwargs)
         if transformed():
             self._tell_transformed(func, args, kwargs)
@@ -390,4 +480,6 @@ _VIEWS = {
     getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "real", "imag")
 }
 """Attributes that are tensors: a parameter's are constants as it is."""
+_GET_DATA, _SET_DATA = Tensor.data.__get__, Tensor.data.__set__  # type: ignore[attr-defined]
 _CASTS = {Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.type}
+_MADE = {*_VIEWS, *_CASTS, _GET_DATA, _SET_DATA}

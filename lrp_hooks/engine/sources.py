@@ -8,16 +8,54 @@ has them, for each position.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .autograd import carries, on_gradient
+from .kept import Kept
 
-__all__ = ["SourceCollector"]
+__all__ = ["Gate", "SourceCollector"]
 
 Constant = Tensor | float | Callable[[], Tensor]
+
+
+class Gate(NamedTuple):
+    """A function that has a value but hands on no relevance of its own.
+
+    Attributes:
+        name: The function's name.
+        out: What it returned.
+        x: What it was given, in the same shape.
+        versions: How often each had been overwritten by then.
+    """
+
+    name: str
+    out: Tensor
+    x: Tensor
+    versions: tuple[int, int]
+
+    def behind(self, value: Tensor) -> Tensor | None:
+        """Return the part of ``x`` that a view of ``out`` was made of.
+
+        Args:
+            value: Any tensor.
+
+        Returns:
+            The same view of ``x``; None if ``value`` is no view of ``out``.
+        """
+        out, x = self.out, self.x
+        base = out.untyped_storage().data_ptr()
+        alike = value.dtype == out.dtype and value.untyped_storage().data_ptr() == base
+        if not alike or (out._version, x._version) != self.versions:
+            return None
+        if out.stride() != x.stride():
+            if not out.is_contiguous():
+                return None
+            x = x.contiguous()
+        offset = x.storage_offset() + value.storage_offset() - out.storage_offset()
+        return x.as_strided(value.shape, value.stride(), offset)
 
 
 class SourceCollector:
@@ -32,6 +70,7 @@ class SourceCollector:
             example.
         ambiguous: Whether a layout could be read in two ways.
         row: The one example that the backward pass is for, if it is for one.
+        gate: The last gate of the forward pass.
         spans: The numbers of the graph's nodes that scopes of other threads made.
     """
 
@@ -51,6 +90,7 @@ class SourceCollector:
         self.ambiguous = False
         self._turned = False
         self.row: int | None = None
+        self.gate: Gate | None = None
         self.spans: list[tuple[int, int]] = []
 
     def clear(self) -> None:
@@ -71,9 +111,10 @@ class SourceCollector:
             return
 
         shape = out.shape
+        kept = constant if callable(constant) else Kept(constant)
 
         def hook(grad: Tensor) -> None:
-            value = constant() if callable(constant) else constant
+            value = kept.values if isinstance(kept, Kept) else kept()
             self._noted.append((name, _inner(grad.view(shape), value)))
 
         on_gradient(_whole(out), hook)

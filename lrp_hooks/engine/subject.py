@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from torch import nn
 
@@ -18,6 +19,8 @@ class Subject:
     Attributes:
         model: The model.
         modules: ``{qualified name: module}``.
+        apart: What was read and explained where no example was found to depend on
+            another one.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -27,6 +30,7 @@ class Subject:
             model: The model.
         """
         self.model = model
+        self.apart: set[Any] = set()
         self.modules: dict[str, nn.Module] = dict(model.named_modules())
 
     def module(self, argument: str, name: object) -> nn.Module:
@@ -64,9 +68,15 @@ class Subject:
     def embeddings(self) -> dict[str, nn.Module]:
         """The modules that look up ids, the one that the model names itself first."""
         kinds = (nn.Embedding, nn.EmbeddingBag)
-        found = {n: m for n, m in self.modules.items() if isinstance(m, kinds)}
-        named = {n: m for n, m in self.modules.items() if m is self.input_embedding}
-        return {**named, **found}
+        found: dict[str, nn.Module] = {
+            n: m for n, m in self.modules.items() if isinstance(m, kinds)
+        }
+        own = self.input_embedding
+        if own is None:
+            return found
+        named = {n: m for n, m in self.modules.items() if m is own}
+        inside = {id(m) for m in own.modules()}  # of an adapter around a table
+        return {**named, **{n: m for n, m in found.items() if id(m) not in inside}}
 
     @cached_property
     def n_positions(self) -> int | None:

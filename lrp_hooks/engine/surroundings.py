@@ -11,23 +11,9 @@ from torch import Tensor, nn
 
 from .rule import FunctionTable
 from .sources import SourceCollector
+from .storage import storage_address
 
 __all__ = ["Frame", "State", "Surroundings", "storage_address"]
-
-
-def storage_address(tensor: Tensor) -> int:
-    """Return where a tensor's memory begins.
-
-    Args:
-        tensor: Any tensor.
-
-    Returns:
-        The address of its storage; 0 where it has none.
-    """
-    try:
-        return tensor.untyped_storage().data_ptr()
-    except (NotImplementedError, RuntimeError):  # sparse, meta or wrapper tensors
-        return 0
 
 
 class Frame(NamedTuple):
@@ -72,6 +58,8 @@ class Surroundings:
         constants: ``{id: (weak reference, name)}`` of parameters, which carry no
             relevance. The reference tells a parameter from a later object with its id.
         suspects: The types of arguments that are, or may hold, parameters.
+        holders: Where the model's modules keep their parameters, each with the prefix
+            of its names.
         storages: ``{storage address: name}`` of parameters and buffers.
         trainable: The storage addresses of parameters that require a gradient.
         report: Called as ``report(function, module name)`` for a function without rule.
@@ -81,6 +69,7 @@ class Surroundings:
     table: FunctionTable
     constants: dict[int, tuple[weakref.ref[Tensor], str]]
     suspects: set[type]
+    holders: list[tuple[str, dict[str, Any]]]
     storages: dict[int, str]
     trainable: set[int]
     report: Callable[[Callable[..., Any] | str, str], None]
@@ -97,6 +86,20 @@ class Surroundings:
         """
         reference, name = self.constants.get(id(tensor), (None, None))
         return name if reference is not None and reference() is tensor else None
+
+    def swapped(self) -> dict[int, str]:
+        """Name what stands in a parameter's place for this call.
+
+        Returns:
+            ``{id: name}`` of tensors that were put into modules after the model was
+            instrumented, as ``torch.func.functional_call`` does.
+        """
+        return {
+            id(value): f"{prefix}{name}"
+            for prefix, holder in self.holders
+            for name, value in holder.items()
+            if id(value) not in self.constants and value is not None
+        }
 
     @classmethod
     def of(
@@ -117,9 +120,15 @@ class Surroundings:
         """
         parameters = list(model.named_parameters())
         constants, storages = _named(model, parameters)
-        suspects: set[type] = {list, tuple, *(type(p) for _, p in parameters)}
+        kinds: set[type] = {type(p) for _, p in parameters}
+        suspects = kinds | {list, tuple, nn.Parameter}
+        holders = [
+            (f"{prefix}." if prefix else "", module._parameters)
+            for prefix, module in model.named_modules()
+            if module._parameters
+        ]
         trained = {storage_address(p) for _, p in parameters if p.requires_grad}
-        return cls(table, constants, suspects, storages, trained, report)
+        return cls(table, constants, suspects, holders, storages, trained, report)
 
 
 def _named(

@@ -84,7 +84,8 @@ def run(subject: Subject, call: Call, target: Any) -> Selected:
         The explained scalars, which are finite.
     """
     with advising(call), torch.no_grad():
-        output = subject.model(*call.args, **call.kwargs)
+        given = call.fresh()
+        output = subject.model(*given.args, **given.kwargs)
         selected = select(output, target, subject.model, call.batch, call.output_mask)
     check_output(subject, call, selected.scalar)
     return selected

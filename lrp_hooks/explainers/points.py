@@ -165,7 +165,7 @@ class _Placer(Reader):
         """Run the model with the values in place."""
         if self.modules is None and self.call.floats:
             given = {name: value.clone() for name, value in self.values.items()}
-            return self._with_hooks({}, None, self.call.with_floats(given))
+            return self._with_hooks({}, None, given)
         return super().forward()
 
     def _reads_module(self, name: str, given: Any, value: Tensor) -> Tensor | None:

@@ -158,7 +158,7 @@ class Occlusion:
             for keys in self._groups(call, new):
                 rows = torch.tensor([row for row, _ in keys])
                 kept = torch.stack([new[key] for key in keys])
-                part = self._call(call, rows, kept)
+                part = self._call(call, rows, kept).fresh()
                 output = self.model(*part.args, **part.kwargs)
                 found = class_logits(output, len(keys), part.output_mask)
                 self._remember(keys, found.detach().cpu().double())

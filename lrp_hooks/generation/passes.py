@@ -23,7 +23,8 @@ from ..attribution.finite import check_output, check_relevance
 from ..attribution.instrument import Instrumentation
 from ..attribution.passes import Forward, Request, forward_pass, prepared
 from ..attribution.readout import find_logits
-from ..engine.foreign import depends, foreign_functions
+from ..engine.autograd import carries
+from ..engine.foreign import depends
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..errors import UnruledWarning
@@ -82,7 +83,7 @@ def relevance_of_each(
         forward = forward_pass(subject, lrp.runtime, call, request, Noting)
         explained = _explained(forward, targets, others)
         check_output(subject, call, explained[0])
-        lrp.runtime.report_foreign(foreign_functions(explained))
+        lrp.runtime.report_foreign(explained, forward.collector)
         ((name, read),) = forward.reads.items()
         if not depends(explained, [read]):
             check_reached([name], _complain)
@@ -224,7 +225,7 @@ def _nothing(explained: Tensor, ids: Tensor) -> Rows:
     """Return rows of zeros, for logits that do not depend on what is read."""
     output = explained[0].detach()
     scores = output.new_zeros(len(output), ids.shape[1])
-    sources = {} if explained.requires_grad else {"constant output": output.double()}
+    sources = {} if carries(explained) else {"constant output": output.double()}
     ledger = Ledger(scores.sum(1), sources, {}, output)
     return Rows(scores, ledger, {"chunk": 0, "backward_passes": 0})
 

@@ -23,7 +23,7 @@ class Ledger:
     source that was added at token positions.
 
     Args:
-        inputs: The sum of scores of each example, ``[B]``.
+        inputs: The sum of scores of each example, ``[B]``: of its own input alone.
         sources: Relevance of each constant, ``{qualified name: [B]}``: biases,
             buffers, position, type and class-token embeddings, and what a softmax
             absorbs.
@@ -48,7 +48,10 @@ class Ledger:
 
     @property
     def error(self) -> Tensor:
-        """``|output - total| / scale``, ``[B]``; 0 for 0/0."""
+        """``|output - total| / scale``, ``[B]``; 0 for 0/0.
+
+        Each example by itself: what its output owes another example's input is error.
+        """
         size = self.scale
         gap = (wide(self.output) - self._terms().sum(0)).abs()
         return torch.where(size == 0, gap, gap / size).to(self.output)

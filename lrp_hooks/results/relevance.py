@@ -47,7 +47,8 @@ class Relevance(Explanation):
             ``"none"``).
 
         Raises:
-            ArgumentError: If ``bias`` is unknown or several tensors were read.
+            ArgumentError: If ``bias`` is unknown, several tensors were read, or what
+                was read has other rows than there are examples.
         """
         if bias not in _SHARES:
             raise ArgumentError(
@@ -58,6 +59,12 @@ class Relevance(Explanation):
                 "complete() needs relevance read at one tensor, got scores of "
                 f"{', '.join(map(repr, self.scores))}. Read one tensor, for example "
                 f"with wrt={next(iter(self.scores), '')!r}."
+            )
+        if len(self.scores) != len(self.ledger.output):
+            raise ArgumentError(
+                "complete() needs one row of scores an example, got "
+                f"{len(self.scores)} for {len(self.ledger.output)}. Read a tensor that "
+                "starts with the examples, with wrt=."
             )
         scores = wide(self.scores).flatten(1)
         given = _SHARES[bias](scores, self._open(scores), self.ledger)

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 import lrp_hooks
-from ali_models import arrays, authors
+from ali_models import authors
 from attention_models import eager_maps, seq2seq, seq2seq_batch
 from decompx_models import TorchEncoder, batch, fresh, made, tiny
+from folders import arrays
 from lrp_hooks import AttentionMaps, LrpHooksError, UnsupportedModelError, instrument
 from lrp_hooks.attribution.attention_maps import attention_weights, record_maps
 from oracles import random
@@ -131,18 +132,18 @@ def test_maps_of_torch_attention_that_returns_its_weights_have_heads():
 
 
 def test_the_published_model():
-    found = AttentionMaps.of(authors("f64"), arrays("golden")["input_ids"])
-    right = arrays("baselines")["attention_probs"]
+    found = AttentionMaps.of(authors("f64"), arrays("ali/golden")["input_ids"])
+    right = arrays("ali/baselines")["attention_probs"]
     assert (found.weights[:, 0] - right).abs().max() <= 1e-12
     assert found.attended is None
 
 
 @pytest.mark.parametrize("target", range(3))
 def test_the_published_gradient_through_live_maps(target):
-    recorded = record_maps(authors("f64"), arrays("golden")["input_ids"], live=True)
+    recorded = record_maps(authors("f64"), arrays("ali/golden")["input_ids"], live=True)
     maps = [one.weights for one in recorded.maps]
     found = torch.autograd.grad(recorded.output[0, target], maps)
-    right = arrays("baselines")[f"attn_grad_class{target}"]
+    right = arrays("ali/baselines")[f"attn_grad_class{target}"]
     assert (torch.cat(found) - right).abs().max() <= 1e-9
 
 

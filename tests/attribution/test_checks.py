@@ -24,7 +24,6 @@ LINEAR = {
     "a logit": lambda out: out[:, 1],
     "a difference": lambda out: 3 * (out[:, 1] - out[:, 0]),
     "a mean": lambda out: out.mean(1),
-    "across examples": lambda out: out[:, 1] - out[:, 1].mean(),
     "in place": lambda out: out.mul_(2)[:, 1],
 }
 CONTRACTS = ("conservative", "cp-lrp", "attnlrp")
@@ -187,11 +186,25 @@ def assert_complains(model, inputs, target, name, rules="conservative"):
             lrp.attribute(inputs, target=target)
 
 
-def test_what_the_rules_freeze_is_no_cut():
+class Gated(nn.Module):
+    """Takes from its input nothing but the gate of a constant."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+        self.register_buffer("held", torch.linspace(-1, 1, 4))
+
+    def forward(self, x):
+        return self.head(self.gate(x).sigmoid() * self.held)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_what_the_rules_freeze_is_no_cut(trainable):
     x = noise(2, 4, dtype=torch.float32)
-    with instrument(nn.Sequential(nn.Linear(4, 4), nn.Sigmoid()), strict=True) as lrp:
+    model = Gated().requires_grad_(trainable)
+    with instrument(model, strict=True) as lrp:
         found = lrp.attribute(x, target=0)
-        assert (lrp.attribute(x, target=0, wrt="0").scores == 0).all()
+        assert (lrp.attribute(x, target=0, wrt="gate").scores == 0).all()
         audit = lrp.audit(x, target=0)
     assert (found.scores == 0).all()
     assert max(abs(row.entering) for row in audit.rows) == 0

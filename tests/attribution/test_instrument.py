@@ -9,7 +9,7 @@ from torch import nn
 from lrp_hooks import ArgumentError, Instrumentation, instrument
 from lrp_hooks.engine.scope import active_scope
 from small_models import MODELS, encoder, logits, make, state
-from strategies import build, noise, seeds, specs, tokens
+from strategies import build, noise, reseed, seeds, specs, tokens
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SETS = ("conservative", "attnlrp", "cp-lrp", "ah+ln", "gradient")
@@ -22,7 +22,7 @@ def run(model, inputs, grad=True, autocast=False):
         torch.set_grad_enabled(grad),
         torch.autocast("cpu", torch.bfloat16, enabled=autocast),
     ):
-        torch.manual_seed(7)
+        reseed(7)
         return logits(model(**inputs))
 
 
@@ -84,7 +84,7 @@ def test_the_fused_kernel_of_the_encoder_stays(name, monkeypatch):
 
 @pytest.mark.parametrize("grad", [True, False])
 def test_a_padded_encoder_is_bit_identical(grad):
-    torch.manual_seed(0)
+    reseed(0)
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=True).eval()
     hidden = torch.tensor([[False] * 4, [False, False, True, True]])

@@ -1,9 +1,12 @@
 """Neurons and residual streams: every cut of a model holds the whole output."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from lrp_hooks import instrument
+from oracles import close
 from small_models import make
 
 MODELS = [f"{f} {k}" for f in ("bert", "gpt2", "llama") for k in ("eager", "sdpa")]
@@ -12,16 +15,13 @@ BLOCKS = {
     "gpt2": "transformer.h.{}",
     "llama": "model.layers.{}",
 }
+near = partial(close, tolerance=1e-7)
 NEURONS = {  # what holds them, what they are written by
     "bert": (".intermediate", ".output.dense"),
     "gpt2": (".mlp.act", ".mlp.c_proj"),
     "llama": (".mlp.act_fn", ".mlp.down_proj"),
 }
 BELOW = ("embeddings.", "wpe", "wte", "embed_tokens")
-
-
-def close(a, b, tolerance=1e-7):
-    torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
 
 
 def is_below(source, block, layer):
@@ -48,8 +48,8 @@ def test_a_residual_stream_holds_what_is_below_and_owes_what_is_above(name, rule
         above = [v for n, v in sources.items() if not is_below(n, block, layer)]
         held = found.layers[stream].sum((1, 2))
         assert held.abs().max() > 1e-3
-        close(held, found.ledger.inputs + sum(below, torch.zeros(2).double()))
-        close(held + sum(above, torch.zeros(2).double()), found.output)
+        near(held, found.ledger.inputs + sum(below, torch.zeros(2).double()))
+        near(held + sum(above, torch.zeros(2).double()), found.output)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -69,7 +69,7 @@ def test_neurons_have_what_they_write(name):
         written = found.layers[writes].sum(-1) - bias
         # A gated unit shares evenly between the activation and what it multiplies.
         share = 2 if family == "llama" else 1
-        close(share * neurons.sum(-1), written)
+        near(share * neurons.sum(-1), written)
         assert neurons.abs().max() > 1e-5
 
 
@@ -96,4 +96,4 @@ def test_a_neuron_is_worth_its_column_of_what_it_is_written_by(name):
     rows = weight if family == "gpt2" else weight.T  # [neurons, D]
     gradient = found.layers[writes] / output
     share = 2 if family == "llama" else 1
-    close(found.layers[holds] * share, activation * (gradient @ rows.T))
+    near(found.layers[holds] * share, activation * (gradient @ rows.T))

@@ -1,9 +1,7 @@
 """The chemistry benchmark: atoms to tokens by hand, its arithmetic, its tables."""
 
 import json
-import os
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +11,8 @@ from torch import nn
 from benchmarks.faithfulness.chemistry import reactions, report, run
 from benchmarks.faithfulness.chemistry.reactions import Reaction
 from benchmarks.faithfulness.plausibility.methods import Scored
+from folders import SHARED, needs_shared
 
-SHARED = os.environ.get("LRP_HOOKS_SHARED")
 CONFIG = json.loads(reactions.HERE.joinpath("config.json").read_text(encoding="utf-8"))
 AMIDE = Reaction(
     "amide coupling",
@@ -194,12 +192,12 @@ def test_the_table_shows_the_committed_results():
             assert f"| {name} | {number} |" in shown
 
 
-@pytest.mark.skipif(not SHARED, reason="LRP_HOOKS_SHARED names no folder of models")
+@needs_shared
 def test_the_model_splits_reactions_at_atoms():
     from lrp_hooks.texts.loading import load_tokenizer
 
     (name,) = CONFIG["models"]
-    tokenizer = load_tokenizer(Path(SHARED) / "models" / name)
+    tokenizer = load_tokenizer(SHARED / "models" / name)
     for one in reactions.load():
         example = run.example(tokenizer, one, 0)
         assert tokenizer.unk_token_id not in example.ids

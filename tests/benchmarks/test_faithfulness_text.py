@@ -13,7 +13,7 @@ from benchmarks.faithfulness.search import report as search_report
 from benchmarks.faithfulness.search.run import mean_ranks
 from benchmarks.faithfulness.search.space import by_depth, candidates, options
 from benchmarks.faithfulness.text.run import choose, rounded
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 
 
 def scores(**by_method):
@@ -91,7 +91,7 @@ def test_mean_ranks():
 
 
 def test_a_share_changes_evenly_from_block_to_block():
-    model, _ = sentiment_model()
+    model, _ = sentiment()
     found = by_depth(model, 0.5, 0.2)
     assert list(found) == [f"bert.encoder.layer.{i}.attention.self" for i in range(4)]
     shares = [rule.query_key_share for rule in found.values()]
@@ -99,7 +99,7 @@ def test_a_share_changes_evenly_from_block_to_block():
 
 
 def test_every_candidate_has_options_that_explain_takes():
-    model, _ = sentiment_model()
+    model, _ = sentiment()
     config = json.loads(
         Path(search_report.__file__).with_name("config.json").read_text()
     )
@@ -123,7 +123,7 @@ def test_texts_are_chosen_by_seed_and_length(tmp_path):
         "label": [0, 1, 0, 1],
     })
     table.to_parquet(tmp_path / "data" / "some.parquet")
-    _, tokenizer = sentiment_model()
+    _, tokenizer = sentiment()
     own = {"data": "some.parquet", "text": "text", "longest": 4, "limit": 2}
     texts, labels, about = choose(own, {"seed": 3}, tmp_path, tokenizer)
     assert about == {"rows": 4, "short enough": 3, "chosen": 2}

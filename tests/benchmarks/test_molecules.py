@@ -2,10 +2,8 @@
 
 import gzip
 import json
-import os
 import sys
 from itertools import pairwise
-from pathlib import Path
 
 import networkx
 import pytest
@@ -33,9 +31,9 @@ from benchmarks.faithfulness.molecules.graphs import (
     graph,
 )
 from benchmarks.faithfulness.molecules.model import GraphTransformer
+from folders import SHARED, needs_shared
 from lrp_hooks import instrument
 
-SHARED = os.environ.get("LRP_HOOKS_SHARED")
 SMILES = (
     "C",
     "CCO",
@@ -317,11 +315,11 @@ def test_trained_models_are_small_and_close_their_ledger(task):
         assert float(relevance.ledger.error.max()) <= 1e-5
 
 
-@pytest.mark.skipif(not SHARED, reason="LRP_HOOKS_SHARED names no folder of data")
+@needs_shared
 @pytest.mark.parametrize("task", data.TASKS)
 def test_trained_models_do_as_well_as_they_say(task):
     model, info = train.load(task)
-    every = data.read(task, Path(SHARED) / "data" / "molecules")
+    every = data.read(task, SHARED / "data" / "molecules")
     test = data.split(every, info["settings"]["split_seed"])["test"]
     assert len(test.labels) == info["molecules"]["test"]["all"]
     found = train.assess(model, train.Examples.of(test))

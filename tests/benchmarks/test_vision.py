@@ -1,7 +1,6 @@
 """The benchmark of images: resolutions, what is read, metrics, and the tables."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,10 @@ from torch.testing import assert_close
 
 from benchmarks.faithfulness.training import vit
 from benchmarks.faithfulness.vision import reading, report, run
+from folders import SHARED, needs_shared
 from lrp_hooks import explain
 from lrp_hooks.results.relevance import Relevance
 
-SHARED = os.environ.get("LRP_HOOKS_SHARED")
 CONFIG = json.loads((run.HERE / "config.json").read_text(encoding="utf-8"))
 DEEP = run.HERE / "vit-8l-mnist"
 SMALL = {"hidden_size": 8, "intermediate_size": 16, "num_attention_heads": 2}
@@ -280,10 +279,10 @@ def test_the_deep_vit_is_deep_small_and_good():
     assert sum(f.stat().st_size for f in DEEP.iterdir()) < 2e6
 
 
-@pytest.mark.skipif(not SHARED, reason="LRP_HOOKS_SHARED names no folder of data")
+@needs_shared
 def test_the_deep_vit_reads_digits():
     model = run.load("vit-8l-mnist", Path("nowhere"))
-    every = vit.read(Path(SHARED) / "data" / "mnist10k")
+    every = vit.read(SHARED / "data" / "mnist10k")
     unseen = torch.randperm(10000, generator=torch.Generator().manual_seed(0))[8000:]
     with torch.no_grad():
         right = model(every.images[unseen]).logits.argmax(1) == every.labels[unseen]

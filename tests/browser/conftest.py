@@ -6,9 +6,6 @@ import shutil
 import pytest
 from playwright.sync_api import sync_playwright
 
-from explorer_server import serving
-from lrp_hooks.sentiment import sentiment_model
-
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 EXECUTABLE = next(filter(None, map(shutil.which, NAMES)), None)
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
@@ -42,14 +39,3 @@ def tab(browser):
     local = ("http://127.0.0.1:", "data:", "about:", "blob:", "file:")
     assert not [url for url in asked if not url.startswith(local)]
     assert not said
-
-
-@pytest.fixture(scope="session")
-def sentiment():
-    return sentiment_model()
-
-
-@pytest.fixture(scope="session")
-def client(sentiment):
-    with serving(*sentiment) as client:
-        yield client

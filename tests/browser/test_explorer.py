@@ -1,12 +1,10 @@
 """The explorer in a browser: typed, clicked, and read as people do."""
 
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
 from playwright.sync_api import expect
-from torch import nn
 
 from explorer_page import (
     NUMBERS,
@@ -20,7 +18,7 @@ from explorer_page import (
     tokens,
 )
 from explorer_server import serving
-from generation_models import VOCABULARY, language_model, word_tokenizer
+from generation_models import Bag, language_model, word_tokenizer
 from lrp_hooks import explain
 
 HOSTILE = (
@@ -246,18 +244,6 @@ def test_a_language_model_takes_a_token_as_its_target(tab):
             model, text, "lrp", tokenizer, tokenizer.convert_tokens_to_ids("Paris")
         )
         assert titles(tab) == pytest.approx(expected.scores[0].tolist(), abs=1e-4)
-
-
-class Bag(nn.Module):
-    """The sum of its words, bent by a function without a rule; it has no blocks."""
-
-    def __init__(self):
-        super().__init__()
-        self.words, self.head = nn.Embedding(VOCABULARY, 4), nn.Linear(4, 2)
-
-    def forward(self, input_ids):
-        bent = torch.special.i0(self.words(input_ids).sum(1))
-        return SimpleNamespace(logits=self.head(bent))
 
 
 def test_a_model_without_blocks_or_rules_says_so(browser):

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from generation_models import language_model, word_tokenizer
 from hand_built import HOSTILE, explanation, hostile_text, shows
 from lrp_hooks import Explanation, compare, explain, explain_generation, render
-from lrp_hooks.sentiment import sentiment_model
 from lrp_hooks.views.explanation import Sheet
+from shared_models import sentiment
 
 SENTENCE = "a gripping, funny film with a weak ending"
 drawn = settings(
@@ -36,7 +36,7 @@ COLOURS = """spans => spans.map(span => {
 
 @pytest.fixture(scope="module")
 def explained():
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     return explain(model, SENTENCE, tokenizer=tokenizer)
 
 
@@ -164,7 +164,7 @@ def test_a_picture_with_scores_over_it(tab):
 
 
 def test_methods_as_rows(tab):
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     found = compare(model, SENTENCE, ("lrp", "attention_last"), tokenizer)
     tab.set_content(found.to_html(rows="methods"))
     assert tab.locator("p.text").count() == 2

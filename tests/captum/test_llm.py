@@ -1,8 +1,5 @@
 """LLMRelevance: what a prompt contributes to the logit of each token written."""
 
-import os
-from pathlib import Path
-
 import matplotlib
 import pytest
 import torch
@@ -15,11 +12,11 @@ from captum.attr import (
 from torch.testing import assert_close
 
 from captum_models import writer
+from folders import SHARED, needs_shared
 from lrp_hooks import Contrast, instrument
 from lrp_hooks.captum import LayerRelevance, LLMRelevance
 from lrp_hooks.texts.loading import load_folder
 
-SHARED = os.environ.get("LRP_HOOKS_SHARED")
 TEXT = "the cat sat on"
 GREEDY = {"max_new_tokens": 3, "do_sample": False}
 
@@ -200,9 +197,9 @@ def test_results_can_be_plotted():
         assert list(found.seq_attr_dict) == found.input_tokens
 
 
-@pytest.mark.skipif(not SHARED, reason="LRP_HOOKS_SHARED names no folder of models")
+@needs_shared
 def test_a_model_that_writes_stories():
-    path = Path(SHARED or "", "models", "stories260k-llama")
+    path = SHARED / "models" / "stories260k-llama"
     model, tokenizer = load_folder(path)
     inp = TextTokenInput("Once upon a time, there was a little", tokenizer)
     method = LLMRelevance(model, tokenizer)

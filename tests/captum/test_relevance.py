@@ -16,8 +16,8 @@ from hypothesis import given
 from torch import nn
 from torch.testing import assert_close
 
-from captum_models import Gated, Methods, classifier
-from lrp_hooks import Contrast, LeafRule, UnruledError, UnruledWarning, instrument
+from captum_models import Gated, Methods, Seven, classifier
+from lrp_hooks import Contrast, UnruledError, UnruledWarning, instrument
 from lrp_hooks.captum import ConservativeRelevance, LayerRelevance, NeuronRelevance
 from small_models import convolution
 from strategies import EPSILON, build, noise, seeds, specs
@@ -227,13 +227,6 @@ def test_copies_and_pickles_work():
         pickle.loads(pickle.dumps(method)),
     ):
         assert torch.equal(other.attribute(X, 1), want)
-
-
-class Seven(LeafRule):
-    """R_in = 7 R_out, which lasts as long as the module's hooks."""
-
-    def relevance(self, module, x, y, grad):
-        return 7 * grad
 
 
 class Waiting(nn.Module):

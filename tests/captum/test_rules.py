@@ -11,9 +11,9 @@ from lrp_hooks.rules import Epsilon
 from torch import nn
 from torch.testing import assert_close
 
+from captum_models import Seven
 from lrp_hooks import (
     ArgumentError,
-    LeafRule,
     RuleSet,
     ScopeRule,
     UnruledError,
@@ -24,6 +24,7 @@ from lrp_hooks import (
 )
 from lrp_hooks.captum import ConservativeRelevance, LayerRelevance, NeuronRelevance
 from strategies import noise
+from third_party import PLUGIN, seeing
 
 X = noise(4, 3)
 
@@ -31,13 +32,6 @@ X = noise(4, 3)
 class Scaled(nn.Module):
     def forward(self, x):
         return x.flip(-1).flip(-1)
-
-
-class Seven(LeafRule):
-    """R_in = 7 R_out, which no gradient of the identity would give."""
-
-    def relevance(self, module, x, y, grad):
-        return 7 * grad
 
 
 def _model():
@@ -148,19 +142,6 @@ def test_backwards_that_bypass_the_rules_are_named():
         LayerRelevance(model, model.linear).attribute(X, 1)
 
 
-PLUGIN = """
-    import torch
-    from lrp_hooks import LeafRule, register
-
-    class Doubling(torch.nn.Module):
-        def forward(self, x):
-            return torch.stack([x.flip(-1)] * 2).sum(0)
-
-    @register(Doubling)
-    class DoublingRule(LeafRule):
-        def relevance(self, module, x, y, grad):
-            return 7 * grad
-"""
 PROJECT = """
     [project]
     name = "captum-users-rules"
@@ -194,17 +175,14 @@ USE = """
 """
 
 
-def test_a_package_that_was_installed_with_pip(tmp_path):
+def test_a_package_that_was_installed_with_pip(forks, tmp_path):
     source, site = tmp_path / "source", tmp_path / "site"
     source.mkdir()
-    (source / "captum_users_rules.py").write_text(textwrap.dedent(PLUGIN))
+    (source / "captum_users_rules.py").write_text(PLUGIN)
     (source / "pyproject.toml").write_text(textwrap.dedent(PROJECT))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
     pip += ["--no-build-isolation", "--no-index", "--target", str(site), str(source)]
     subprocess.run(pip, check=True)
-    code = f"import sys; sys.path.insert(0, {str(site)!r})\n{textwrap.dedent(USE)}"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    done = forks.run(seeing(site, USE))
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "picked up\n"
+    assert done.stdout == b"picked up\n"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import sys
 
@@ -11,34 +10,19 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from command_line import ROWS
 from lrp_hooks import ArgumentError, cli, explain, faithfulness
-from lrp_hooks.commands import chosen
 from lrp_hooks.commands import evaluate as evaluate_command
 from lrp_hooks.faithfulness import plan_of
 from lrp_hooks.results.relevance import _SHARES
 from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 from small_models import hugging_face
 
-WORDS = "a gripping funny dull film with weak strong plot and no end at all".split()
 SMALL = ["--methods", "lrp,random_baseline", "--metrics", "activation,aopc"]
-ROWS = 40
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    """Load the embedded model once."""
-    loaded = sentiment_model()
-    monkeypatch.setattr(chosen, "sentiment_model", lambda: loaded)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Forty short sentences with labels."""
-    draw = random.Random(0)
-    texts = [" ".join(draw.choices(WORDS, k=draw.randint(3, 9))) for _ in range(ROWS)]
-    path = tmp_path_factory.mktemp("data") / "rows.csv"
-    pandas.DataFrame({"text": texts, "label": [0, 1] * (ROWS // 2)}).to_csv(path)
-    return path
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 
 def rows_of(folder):
@@ -64,7 +48,7 @@ def test_the_main_job(run, data, tmp_path):
     rows = rows_of(folder)
     assert list(rows[0]) == ["row", "method", "sign", "metric", "score", "values"]
     assert len(rows) == 5 * 2 * 2 * 2
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     text, label = pandas.read_csv(data).loc[3, ["text", "label"]]
     found = explain(model, text, "lrp", tokenizer, int(label), rules="attnlrp")
     batch = tokenizer(text, return_tensors="pt")

@@ -5,33 +5,20 @@ import math
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
-import pandas
 import pytest
 
+from command_line import ROWS
 from lrp_hooks import cli
+from processes import command
 
-WORDS = "a gripping funny dull film with weak strong plot and no end at all".split()
-ROWS = 40
 SECONDS = 120
 # Portions of one text each, so that there are many.
 OPTIONS = ["--methods", "lrp,random_baseline", "--metrics", "activation,aopc"]
 OPTIONS += ["--chunk", "1"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Forty short sentences with labels."""
-    draw = random.Random(0)
-    texts = [" ".join(draw.choices(WORDS, k=draw.randint(3, 9))) for _ in range(ROWS)]
-    path = tmp_path_factory.mktemp("data") / "rows.csv"
-    pandas.DataFrame({"text": texts, "label": [0, 1] * (ROWS // 2)}).to_csv(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -66,56 +53,16 @@ def stamps(folder):
     return found
 
 
-# Starts the command again and again, and quickly: by fork, after all imports.
-STARTER = """
-import json, os, signal, sys
-import pandas, pyarrow.parquet, torch
-from lrp_hooks import cli
-from lrp_hooks.commands import evaluate
-torch.set_num_threads(1)
-# What a parent ignores (nohup, a job in the background) its children ignore too.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-print("ready", flush=True)
-for line in sys.stdin:
-    errors, arguments = json.loads(line)
-    child = os.fork()
-    if not child:
-        os.setsid()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
-        sys.exit(cli.main(arguments))
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+@pytest.fixture
+def start(forks, tmp_path_factory):
+    """Start the command; return its process and the file with its errors."""
+    errors = tmp_path_factory.mktemp("said") / "errors"
 
+    def start(*arguments):
+        with open(os.devnull, "wb") as out, open(errors, "wb") as err:
+            return forks.start(command(*arguments), out, err), errors
 
-class Starter:
-    """Runs the command in processes of their own, one after the other."""
-
-    def __init__(self, pipes, errors):
-        self.pipes, self.errors = pipes, errors
-        assert pipes.stdout.readline() == "ready\n"
-
-    def start(self, *arguments):
-        line = json.dumps([str(self.errors), list(map(str, arguments))])
-        print(line, file=self.pipes.stdin, flush=True)
-        return int(self.pipes.stdout.readline())
-
-    def wait(self):
-        """Return the exit code, or less than 0 for a signal."""
-        return int(self.pipes.stdout.readline())
-
-
-@pytest.fixture(scope="module")
-def starter(tmp_path_factory):
-    with subprocess.Popen(
-        [sys.executable, "-c", STARTER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as pipes:
-        yield Starter(pipes, tmp_path_factory.mktemp("starter") / "errors")
-        pipes.stdin.close()
+    return start
 
 
 def children(process):
@@ -144,9 +91,9 @@ def until(condition, process):
         (signal.SIGKILL, False, -signal.SIGKILL, 1),
     ],
 )
-def test_workers(run, starter, data, whole, tmp_path, sent, early, code, then):
+def test_workers(run, forks, start, data, whole, tmp_path, sent, early, code, then):
     more = ["evaluate", "--data", data, *OPTIONS, "--out", tmp_path]
-    process = starter.start(*more, "--workers", 2)
+    process, errors = start(*more, "--workers", 2)
     if early:
         until(lambda: len(children(process)) >= 3, process)
     else:
@@ -155,13 +102,13 @@ def test_workers(run, starter, data, whole, tmp_path, sent, early, code, then):
         time.sleep(0.5)
         os.kill(int(worker), signal.SIGINT)  # they never hear of it
     (os.killpg if sent == signal.SIGINT else os.kill)(process, sent)
-    assert starter.wait() == code
+    assert forks.wait() == code
     with pytest.raises(ProcessLookupError):  # no process of its session is left
         for _ in range(200):
             os.killpg(process, 0)
             time.sleep(0.05)
     said = "lrp-hooks: stopped; files are whole or not there\n"
-    assert code < 0 or starter.errors.read_text() == said
+    assert code < 0 or errors.read_text() == said
     kept = stamps(tmp_path)
     assert len(kept) < ROWS
     assert not (tmp_path / "results.parquet").exists()
@@ -180,25 +127,26 @@ def moved_on(folder, before, latest):
     return condition
 
 
-def test_killed_ten_times_at_random_moments(starter, data, whole, tmp_path):
+def test_killed_ten_times_at_random_moments(forks, start, data, whole, tmp_path):
     more = ["evaluate", "--data", data, *OPTIONS, "--out", tmp_path]
     seed = random.randrange(2**32)
     print("seed", seed)
     kept, kills, draw = {}, 0, random.Random(seed)
     while kills < 10:
-        process, latest = starter.start(*more), time.monotonic() + draw.uniform(0, 2)
+        process, _ = start(*more)
+        latest = time.monotonic() + draw.uniform(0, 2)
         # Half of the kills come at any moment, half after some more portions.
         until(moved_on(tmp_path, len(kept), math.inf if kills % 2 else latest), process)
         time.sleep(draw.uniform(0, 0.2))
         with suppress(ProcessLookupError):  # it may be done already
             os.kill(process, signal.SIGKILL)
-        code = starter.wait()
+        code = forks.wait()
         assert code in {0, -signal.SIGKILL}
         kills += code != 0
         now = stamps(tmp_path)
         assert kept.items() <= now.items()  # what is there is not written again
         kept = now
-    starter.start(*more)
-    assert starter.wait() == 0
+    start(*more)
+    assert forks.wait() == 0
     assert kept.items() <= stamps(tmp_path).items()
     assert_same_results(tmp_path, whole)

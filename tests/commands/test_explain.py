@@ -14,24 +14,17 @@ import pytest
 
 from command_line import EMBEDDED, SENTENCE, assert_refused
 from lrp_hooks import UnruledWarning, cli, explain
-from lrp_hooks.commands import chosen
 from lrp_hooks.commands import explain as explain_command
-from lrp_hooks.sentiment import sentiment_model
+from processes import command
+from shared_models import sentiment
 
-COMMAND = [sys.executable, "-m", "lrp_hooks.cli"]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    """Load the embedded model once."""
-    loaded = sentiment_model()
-    monkeypatch.setattr(chosen, "sentiment_model", lambda: loaded)
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 
 def test_the_main_job(run):
     code, out, err = run("explain", SENTENCE)
     assert (code, err) == (0, "")
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     found = explain(model, SENTENCE, tokenizer=tokenizer)
     assert out.startswith("prediction  positive (probability 0.9")
     for token, score in zip(found.tokens[0], found.scores[0].tolist(), strict=True):
@@ -266,7 +259,13 @@ def test_help(capsys):
 
 def test_as_a_process():
     done = subprocess.run(
-        [*COMMAND, "explain", "caf\u00e9 \u6620\u753b film"],
+        [
+            sys.executable,
+            "-m",
+            "lrp_hooks.cli",
+            "explain",
+            "caf\u00e9 \u6620\u753b film",
+        ],
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
         check=True,
@@ -275,50 +274,40 @@ def test_as_a_process():
     assert done.stderr == b""
 
 
-@pytest.mark.parametrize("command", [["explain"], ["compare", "--methods", "lrp"]])
-def test_what_standard_output_cannot_write(command, tmp_path):
+@pytest.mark.parametrize("arguments", [["explain"], ["compare", "--methods", "lrp"]])
+def test_what_standard_output_cannot_write(forks, arguments, tmp_path):
     folder = shutil.copytree(EMBEDDED, tmp_path / "model")
     record = json.loads((folder / "tokenizer.json").read_text())
     vocabulary = record["model"]["vocab"]
     vocabulary["\u6620"] = vocabulary.pop("film")
     (folder / "tokenizer.json").write_text(json.dumps(record))
-    done = subprocess.run(
-        [*COMMAND, *command, "\u6620", "--model", folder],
-        capture_output=True,
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        check=False,
-    )
+    ascii_alone = "import sys; sys.stdout.reconfigure(encoding='ascii')\n"
+    done = forks.run(ascii_alone + command(*arguments, "\u6620", "--model", folder))
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\\u6620" in done.stdout
 
 
-def test_bad_input_as_a_process(tmp_path):
+def test_bad_input_as_a_process(forks, tmp_path):
     folder = broken(tmp_path, "model.safetensors", b"x" * 100)
-    done = subprocess.run(
-        [*COMMAND, "explain", "a", "--model", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert_refused((done.returncode, done.stdout, done.stderr), "model")
+    done = forks.run(command("explain", "a", "--model", folder))
+    assert_refused((done.returncode, "", done.stderr.decode()), "model")
+    assert done.stdout == b""
 
 
-def test_a_reader_that_leaves():
-    with subprocess.Popen(
-        [*COMMAND, "explain", SENTENCE], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 141
+def test_a_reader_that_leaves(forks, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as stdout, open(tmp_path / "errors", "wb") as stderr:
+        forks.start(command("explain", SENTENCE), stdout, stderr)
+    assert forks.wait() == 141
+    assert (tmp_path / "errors").read_bytes() == b""
 
 
-def test_standard_output_that_is_full():
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [*COMMAND, "explain", "a"], stdout=full, stderr=subprocess.PIPE, check=False
-        )
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
+def test_standard_output_that_is_full(forks, tmp_path):
+    with open("/dev/full", "wb") as full, open(tmp_path / "errors", "wb") as stderr:
+        forks.start(command("explain", "a"), full, stderr)
+    assert forks.wait() == 2
+    assert (tmp_path / "errors").read_bytes().splitlines() == [
         b"lrp-hooks: standard output cannot be written: No space left on device"
     ]
 

@@ -13,16 +13,13 @@ from lrp_hooks import RuleSet, cli, instrument
 from lrp_hooks.commands import chosen
 from lrp_hooks.sentiment import sentiment_model
 from lrp_hooks.texts.encoding import encode
+from shared_models import sentiment
 
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    loaded = sentiment_model()
-    monkeypatch.setattr(chosen, "sentiment_model", lambda: loaded)
+pytestmark = pytest.mark.usefixtures("loaded_once")
 
 
 def audited(texts, rules="conservative", target=None):
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     with instrument(model, rules) as lrp:
         return lrp.audit(encode(model, tokenizer, texts).batch, target)
 
@@ -31,7 +28,7 @@ def audited(texts, rules="conservative", target=None):
 def test_rules(run, tmp_path, rules):
     code, out, err = run("rules", "--rules", rules, "--json", tmp_path / "r.json")
     assert (code, err) == (0, "")
-    model, _ = sentiment_model()
+    model, _ = sentiment()
     with instrument(model, rules) as lrp:
         names = f"rule sets  {', '.join(RuleSet.names())}"
         assert out == f"{RuleSet.named(rules)}\n\n{lrp.coverage}\n\n{names}\n"
@@ -108,8 +105,10 @@ def test_audit_of_standard_input_is_one_batch(run, stdin, tmp_path):
     torch.testing.assert_close(totals, expected.total)
 
 
-def test_audit_tells_what_has_no_rule(run):
-    model, _ = chosen.sentiment_model()  # this test's own
+def test_audit_tells_what_has_no_rule(run, monkeypatch):
+    own = sentiment_model()
+    monkeypatch.setattr(chosen, "sentiment_model", lambda: own)
+    model, _ = own
     model.classifier.register_forward_pre_hook(
         lambda _, args: (torch.special.i0(args[0]),)
     )

@@ -3,19 +3,19 @@
 import http.client
 import json
 import os
+import select
 import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 from argparse import Namespace
-from contextlib import closing, contextmanager
+from contextlib import closing, suppress
 
 import pytest
 
 from lrp_hooks.commands import serve as serve_command
 from lrp_hooks.errors import ArgumentError
+from processes import command
 
 SECONDS = 60
 
@@ -28,36 +28,50 @@ Explorer.compare = lambda *_: time.sleep(10**6)
 """
 
 
-def address(process):
-    """Return the line with the address, or fail with what the command says instead."""
-    late = threading.Timer(SECONDS, process.kill)
-    late.start()
-    line = process.stdout.readline().strip()
-    late.cancel()
-    if not line:
-        process.kill()
-        pytest.fail(f"no address, but {process.communicate()[1]!r}")
-    return line
+class Serving:
+    """The command in a process of its own, up to the line with its address."""
+
+    def __init__(self, forks, errors, program):
+        self.forks, self.errors = forks, errors
+        reader, writer = os.pipe()
+        with open(writer, "wb") as out, open(errors, "wb") as err:
+            self.process = forks.start(program, out, err)
+        self.out = open(reader, encoding="utf-8")
+        ready, *_ = select.select([self.out], [], [], SECONDS)
+        self.url = self.out.readline().strip() if ready else ""
+        if not self.url:
+            self.kill()
+            pytest.fail(f"no address, but {errors.read_text()!r}")
+
+    def send(self, sent):
+        os.kill(self.process, sent)
+
+    def wait(self):
+        """Return the exit code, and what it said since, on both streams."""
+        code, self.process = self.forks.wait(), None
+        return code, self.out.read(), self.errors.read_text()
+
+    def kill(self):
+        if self.process is not None:
+            with suppress(ProcessLookupError):  # it may have ended already
+                self.send(signal.SIGKILL)
+            self.wait()
+        self.out.close()
 
 
-@contextmanager
-def command(*arguments, before=""):
-    """Run the command, up to the line with its address."""
-    run = f"{before}\nimport sys; from lrp_hooks.cli import main; sys.exit(main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", run, "serve", "--port", "0", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    try:
-        yield process, address(process)
-    finally:
+@pytest.fixture
+def serve(forks, tmp_path):
+    """Start the command once."""
+    started = []
+
+    def serve(*arguments, before=""):
+        program = f"{before}\n{command('serve', '--port', '0', *arguments)}"
+        started.append(Serving(forks, tmp_path / "errors", program))
+        return started[-1]
+
+    yield serve
+    for process in started:
         process.kill()
-        process.wait(SECONDS)
-        process.stdout.close()
-        process.stderr.close()
 
 
 def ask(url, path, seconds=SECONDS, **question):
@@ -69,29 +83,29 @@ def ask(url, path, seconds=SECONDS, **question):
         return response.status, json.loads(response.read())
 
 
-def test_it_serves_until_ctrl_c():
-    with command() as (process, url):
-        assert url.startswith("http://127.0.0.1:")
-        status, answer = ask(url, "/explain", text="a gripping film")
-        assert status == 200 and "positive" in answer["prediction"]
-        # A page left open must not hold the server up.
-        with socket.create_connection(("127.0.0.1", int(url.split(":")[2][:-1]))):
-            start = time.monotonic()
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=SECONDS)
-        assert time.monotonic() - start < SECONDS / 4
-        assert (process.returncode, out, err) == (0, "", "")
+def test_it_serves_until_ctrl_c(serve):
+    running = serve()
+    url = running.url
+    assert url.startswith("http://127.0.0.1:")
+    status, answer = ask(url, "/explain", text="a gripping film")
+    assert status == 200 and "positive" in answer["prediction"]
+    # A page left open must not hold the server up.
+    with socket.create_connection(("127.0.0.1", int(url.split(":")[2][:-1]))):
+        start = time.monotonic()
+        running.send(signal.SIGINT)
+        assert running.wait() == (0, "", "")
+    assert time.monotonic() - start < SECONDS / 4
 
 
-def test_it_warns_of_others_and_ends_whatever_it_is_doing():
-    with command("--host", "0.0.0.0", before=STUCK) as (process, url):
-        assert url.startswith("http://0.0.0.0:")
-        assert ask(url, "/explain", text="good")[0] == 200
-        with pytest.raises(TimeoutError):
-            ask(url, "/compare", 0.5, text="good")
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0
+def test_it_warns_of_others_and_ends_whatever_it_is_doing(serve):
+    running = serve("--host", "0.0.0.0", before=STUCK)
+    assert running.url.startswith("http://0.0.0.0:")
+    assert ask(running.url, "/explain", text="good")[0] == 200
+    with pytest.raises(TimeoutError):
+        ask(running.url, "/compare", 0.5, text="good")
+    running.send(signal.SIGTERM)
+    code, _, err = running.wait()
+    assert code == 0
     assert err.startswith("lrp-hooks: everyone who reaches 0.0.0.0 can use this page")
     assert len(err.splitlines()) == 1
 

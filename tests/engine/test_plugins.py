@@ -1,22 +1,9 @@
 """Rules of third parties come in through the entry-point group."""
 
-import subprocess
-import sys
 import textwrap
 
-PLUGIN = """
-    import torch
-    from lrp_hooks import LeafRule, register
+from third_party import PLUGIN, seeing
 
-    class Doubling(torch.nn.Module):
-        def forward(self, x):
-            return torch.stack([x.flip(-1)] * 2).sum(0)
-
-    @register(Doubling)
-    class DoublingRule(LeafRule):
-        def relevance(self, module, x, y, grad):
-            return 7 * grad
-"""
 USE = """
     import sys, torch, lrp_hooks
     assert "their_rules" not in sys.modules
@@ -42,26 +29,19 @@ def _package(folder, name, code, entry):
     (info / "entry_points.txt").write_text(f"[lrp_hooks.rules]\nmine = {entry}\n")
 
 
-def _run(folder, code):
-    program = f"import sys; sys.path.insert(0, {str(folder)!r})\n" + textwrap.dedent(
-        code
-    )
-    return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-
-
-def test_a_third_party_ships_rules(tmp_path):
+def test_a_third_party_ships_rules(forks, tmp_path):
     _package(tmp_path, "their_rules", PLUGIN, "their_rules")
-    done = _run(tmp_path, USE)
+    done = forks.run(seeing(tmp_path, USE))
     assert done.returncode == 0, done.stderr
-    assert "DoublingRule" in done.stdout
+    assert b"DoublingRule" in done.stdout
 
 
-def test_a_third_party_that_cannot_be_imported_is_named_and_left_out(tmp_path):
+def test_a_third_party_that_cannot_be_imported_is_named_and_left_out(forks, tmp_path):
     _package(tmp_path, "broken_rules", "import no_such_module", "broken_rules")
-    done = _run(tmp_path, "import lrp_hooks; print(lrp_hooks.RuleSet.names())")
+    done = forks.run(
+        seeing(tmp_path, "import lrp_hooks; print(lrp_hooks.RuleSet.names())")
+    )
     assert done.returncode == 0, done.stderr
-    assert "broken_rules" in done.stderr
-    assert "no_such_module" in done.stderr
-    assert "conservative" in done.stdout
+    assert b"broken_rules" in done.stderr
+    assert b"no_such_module" in done.stderr
+    assert b"conservative" in done.stdout

@@ -14,27 +14,14 @@ from torch import nn
 from decompx_models import batch, fresh
 from hand_built import HOSTILE, calm, explanation, hostile_text
 from lrp_hooks import ArgumentError, Comparison, LrpHooksError, compare, explain
-from lrp_hooks.commands import chosen
 from lrp_hooks.explainers import COMPARED
 from lrp_hooks.results.agreement import MEASURES, spearman, top_k
 from lrp_hooks.results.comparison import Cost
-from lrp_hooks.sentiment import sentiment_model
 from small_models import convolution
 from strategies import noise
 
 SENTENCE = "a gripping, funny film with a weak ending"
 SOME = ["attention_rollout", "lrp", "gradient_x_input", "attention_last"]
-
-
-@pytest.fixture(scope="module")
-def sentiment():
-    return sentiment_model()
-
-
-@pytest.fixture
-def quick(monkeypatch, sentiment):
-    """Load the embedded model once."""
-    monkeypatch.setattr(chosen, "sentiment_model", lambda: sentiment)
 
 
 def test_explanations_are_those_of_each_method(sentiment):
@@ -398,7 +385,7 @@ def test_a_terminal_shows_each_token_beside_its_scores(sentiment):
         assert f"  {label:<17}" + "".join(f"  {v:+.2f}" for v in row) in plain
 
 
-def test_the_command(run, quick, sentiment):
+def test_the_command(run, loaded_once, sentiment):
     code, out, err = run("compare", SENTENCE, "--methods", ",".join(SOME))
     assert (code, err) == (0, "")
     model, tokenizer = sentiment
@@ -413,7 +400,7 @@ def test_the_command(run, quick, sentiment):
         assert method in out
 
 
-def test_the_command_by_default(run, quick):
+def test_the_command_by_default(run, loaded_once):
     code, out, err = run("compare", "not bad", "--target", "negative")
     assert (code, err) == (0, "")
     assert out.startswith("target  negative\n")
@@ -422,7 +409,7 @@ def test_the_command_by_default(run, quick):
     assert "left out" not in out
 
 
-def test_the_commands_files(run, quick, tmp_path):
+def test_the_commands_files(run, loaded_once, tmp_path):
     page, record = tmp_path / "page.html", tmp_path / "record.json"
     methods = ["lrp", "attention_last"]
     options = ["--methods", ",".join(methods), "--html", page, "--json", record]
@@ -439,7 +426,7 @@ def test_the_commands_files(run, quick, tmp_path):
     assert stored["failures"] == {}
 
 
-def test_nan_is_null_in_files(run, quick, tmp_path):
+def test_nan_is_null_in_files(run, loaded_once, tmp_path):
     options = ["--methods", "lrp", "--json", tmp_path / "record.json"]
     code, _, _ = run("compare", "bad", *options)
     assert code == 0
@@ -448,7 +435,7 @@ def test_nan_is_null_in_files(run, quick, tmp_path):
     assert json.loads(text)["agreement"]["spearman"] == [[None]]
 
 
-def test_standard_input_is_one_batch(run, quick, stdin):
+def test_standard_input_is_one_batch(run, loaded_once, stdin):
     stdin("good film\na rather bad film\n")
     code, out, err = run("compare", "-", "--methods", "lrp,attention_last")
     assert (code, err) == (0, "")
@@ -468,7 +455,7 @@ BAD = {
 }
 
 
-def test_one_file_for_two(run, quick, tmp_path, monkeypatch):
+def test_one_file_for_two(run, loaded_once, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--methods", "lrp", "--json", "f", "--html", "./f"]
     code, _, err = run("compare", "a", *options)
@@ -477,7 +464,7 @@ def test_one_file_for_two(run, quick, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line(run, quick, tmp_path, monkeypatch, name):
+def test_bad_input_is_one_line(run, loaded_once, tmp_path, monkeypatch, name):
     arguments, message = BAD[name]
     monkeypatch.chdir(tmp_path)
     code, out, err = run("compare", *arguments)

@@ -7,27 +7,14 @@ import torch
 
 from hand_built import explanation
 from lrp_hooks import ArgumentError, Comparison, compare, explain
-from lrp_hooks.commands import chosen
-from lrp_hooks.explainers.compare import Cost
 from lrp_hooks.render.colour import ansi, class_name, level
-from lrp_hooks.sentiment import sentiment_model
+from lrp_hooks.results.comparison import Cost
 
 TEXT = "a gripping, funny film with a weak ending"
 CLASSES = {
     "for positive": {"method": "lrp", "target": "positive"},
     "for negative": {"method": "lrp", "target": 0},
 }
-
-
-@pytest.fixture(scope="module")
-def sentiment():
-    return sentiment_model()
-
-
-@pytest.fixture
-def quick(monkeypatch, sentiment):
-    """Load the embedded model once."""
-    monkeypatch.setattr(chosen, "sentiment_model", lambda: sentiment)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +90,7 @@ def test_a_figure_has_a_panel_for_each_method(classes):
     assert [t.split()[0] for t in titles if t] == ["positive", "negative"]
 
 
-def test_the_command_with_two_targets(run, quick, tmp_path, classes):
+def test_the_command_with_two_targets(run, loaded_once, tmp_path, classes):
     page, drawn = tmp_path / "page.html", tmp_path / "drawn.svg"
     more = ["--target", "positive", "--target", "negative", "--methods", "lrp"]
     files = ["--rows", "methods", "--html", page, "--svg", drawn]
@@ -114,12 +101,12 @@ def test_the_command_with_two_targets(run, quick, tmp_path, classes):
     assert "<svg" in drawn.read_text()
 
 
-def test_a_target_that_does_not_exist_is_named(run, quick):
+def test_a_target_that_does_not_exist_is_named(run, loaded_once):
     code, out, err = run("compare", TEXT, "--target", "positive", "--target", "odd")
     assert (code, out) == (2, "") and "'odd' is no label" in err
 
 
-def test_an_svg_file(run, quick, tmp_path):
+def test_an_svg_file(run, loaded_once, tmp_path):
     path = tmp_path / "a.svg"
     assert run("explain", TEXT, "--svg", path)[::2] == (0, "")
     assert path.read_text().startswith("<?xml")

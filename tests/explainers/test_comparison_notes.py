@@ -6,14 +6,8 @@ import pytest
 import torch
 
 from lrp_hooks import ArgumentError, compare
-from lrp_hooks.sentiment import sentiment_model
 
 TEXT = "a gripping, funny film with a weak ending"
-
-
-@pytest.fixture(scope="module")
-def sentiment():
-    return sentiment_model()
 
 
 def test_an_example_without_a_value_is_left_out_of_agreement(sentiment):

@@ -1,7 +1,5 @@
 """One call for every explainer, on texts and on tensors."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
@@ -30,16 +28,9 @@ from lrp_hooks import (
     instrument,
 )
 from lrp_hooks.explainers import LRP, Explainer, GradientXInput
-from lrp_hooks.sentiment import sentiment_model
 from lrp_hooks.texts.encoding import position_limit
 
 TEXTS = ["a gripping, funny film", "dull"]
-
-
-@pytest.fixture(scope="module")
-def sentiment():
-    model, tokenizer = sentiment_model()
-    return SimpleNamespace(model=model, tokenizer=tokenizer)
 
 
 def speaker(kind=GPT2LMHeadModel):

@@ -19,9 +19,9 @@ from lrp_hooks.explainers import (
     Saliency,
     SmoothGrad,
 )
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 from small_models import convolution, hugging_face
-from strategies import Spec, build, noise, tokens
+from strategies import Spec, build, noise, padded, tokens
 
 METHODS = (Saliency, IntegratedGradients, SmoothGrad)
 POSITIONLESS = Spec(bias=False)
@@ -33,16 +33,6 @@ def by_hand(model, ids, target, mask=None):
     out = model(inputs_embeds=x, attention_mask=mask)
     (grad,) = torch.autograd.grad(out[:, target].sum(), x)
     return x.detach(), grad
-
-
-def padded(ids, left, length=7):
-    """Return rows of ids in a batch with its mask."""
-    batch = torch.full((len(ids), length), 1)
-    mask = torch.zeros(len(ids), length, dtype=torch.long)
-    for row, own in enumerate(ids):
-        at = slice(length - len(own), None) if left else slice(None, len(own))
-        batch[row, at], mask[row, at] = own, 1
-    return {"input_ids": batch, "attention_mask": mask}
 
 
 @pytest.mark.parametrize("trainable", [True, False])
@@ -117,7 +107,7 @@ def test_few_steps_report_their_error():
 
 
 def test_special_tokens_stay_in_a_baseline_of_tokens():
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     found = explain(
         model, "a dull film", "integrated_gradients", tokenizer, baseline="mask"
     )

@@ -18,9 +18,9 @@ from lrp_hooks.explainers import (
     ShapleyValueSampling,
     closed_form,
 )
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 from small_models import convolution, hugging_face
-from strategies import Spec, build, noise, tokens
+from strategies import Spec, build, noise, padded, tokens
 
 METHODS = (LeaveOneOut, Lime, KernelShap, ShapleyValueSampling)
 SHAPLEY = (KernelShap, ShapleyValueSampling)
@@ -46,16 +46,6 @@ class Additive(nn.Module):
         if attention_mask is not None:
             values *= attention_mask[..., None]
         return values.sum(1) + 5
-
-
-def padded(rows, left, length=7):
-    """Return rows of ids in a batch with its mask."""
-    batch = torch.full((len(rows), length), 1)
-    mask = torch.zeros(len(rows), length, dtype=torch.long)
-    for row, own in enumerate(rows):
-        at = slice(length - len(own), None) if left else slice(None, len(own))
-        batch[row, at], mask[row, at] = own, 1
-    return {"input_ids": batch, "attention_mask": mask}
 
 
 def shapley(value, d):
@@ -220,7 +210,7 @@ def test_hugging_face_models(method, family):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_text(method):
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     texts = ["a gripping film", "a dull film", "dull"]
     found = explain(model, texts, method.method, tokenizer, target="positive")
     assert found.method == method.method

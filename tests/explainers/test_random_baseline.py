@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from lrp_hooks import ArgumentError, explain
 from lrp_hooks.explainers import RandomBaseline
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 from strategies import Spec, build, noise, tokens
 
 
@@ -53,7 +53,7 @@ def test_shapes():
 
 
 def test_a_text():
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     found = explain(model, ["a dull film", "fun"], "random_baseline", tokenizer)
     assert found.tokens[1] == ["[CLS]", "fun", "[SEP]"]
     assert found.scores[0].ne(0).all()

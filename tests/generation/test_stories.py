@@ -1,24 +1,19 @@
 """A trained model that writes stories: rows of real text."""
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 from torch.testing import assert_close
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from folders import SHARED, needs_shared
 from lrp_hooks import Contrast, explain_generation, instrument
 
-SHARED = os.environ.get("LRP_HOOKS_SHARED")
-pytestmark = pytest.mark.skipif(
-    not SHARED, reason="LRP_HOOKS_SHARED names no folder of models"
-)
+pytestmark = needs_shared
 PROMPT = "Once upon a time, there was a little girl named"
 
 
 def load(dtype):
-    folder = Path(SHARED) / "models" / "stories260k-llama"
+    folder = SHARED / "models" / "stories260k-llama"
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     return model.eval(), AutoTokenizer.from_pretrained(folder)
 

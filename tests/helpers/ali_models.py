@@ -5,20 +5,11 @@ The arrays are described in ``data/ali/README.md``.
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-DATA = Path(__file__).parents[1] / "data" / "ali"
-
-
-@cache
-def arrays(name: str) -> dict[str, Tensor]:
-    with np.load(DATA / f"{name}.npz") as stored:
-        return {key: torch.tensor(stored[key]) for key in stored.files}
+from folders import arrays
+from shared_models import shared
 
 
 def no_biases(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -98,9 +89,9 @@ class Authors(nn.Module):
         return self.classifier(self.pooler(x))
 
 
-@cache
+@shared
 def authors(tag: str) -> nn.Module:
-    state = arrays("weights")
+    state = arrays("ali/weights")
     if tag == "f64_nobias":
         embeds = {k: v for k, v in state.items() if k.startswith("embeds.")}
         state = {**no_biases(state), **embeds}

@@ -7,6 +7,7 @@ import transformers as hf
 
 from decompx_models import batch
 from oracles import randomised
+from strategies import reseed
 
 SEQ2SEQ = {
     "vocab_size": 30,
@@ -35,7 +36,7 @@ def seq2seq(family, kernel="eager"):
     config = getattr(hf, f"{name}Config")(**{"T5": T5, "Bart": BART}[family])
     config._attn_implementation = kernel
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        reseed(0)
         model = getattr(hf, f"{name}ForConditionalGeneration")(config).double().eval()
     return randomised(model, 1, 0.2)
 

@@ -7,7 +7,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
 
+from lrp_hooks import LeafRule
 from small_models import hugging_face
+from strategies import reseed
 
 WORDS = ("[UNK]", "the", "cat", "sat", "on", "a", "mat", "dog", "ran", "to", "home")
 
@@ -30,7 +32,7 @@ def writer(family="llama"):
 def classifier(bias=True, dtype=torch.float64):
     """Return a network of three linear layers between which activations bend."""
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        reseed(0)
         return nn.Sequential(
             nn.Linear(6, 8, bias=bias),
             nn.GELU(),
@@ -74,3 +76,10 @@ class Gated(Methods):
 
     def forward(self, x):
         return self.gated(x)
+
+
+class Seven(LeafRule):
+    """R_in = 7 R_out, which no gradient of the identity would give."""
+
+    def relevance(self, module, x, y, grad):
+        return 7 * grad

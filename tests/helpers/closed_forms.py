@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import math
 from functools import cache, partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from folders import DATA
 from lrp_hooks.explainers import closed_form
 from lrp_hooks.explainers.closed_form import AttentionClassifier
 
-DATA = Path(__file__).parents[1] / "data" / "attention_posthoc"
 ALL = {
     "attention": closed_form.attention,
     "gradient": closed_form.gradient,
@@ -24,7 +23,8 @@ ALL = {
 
 @cache
 def stored(name: str) -> dict:
-    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
+    path = DATA / "attention_posthoc" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @cache

@@ -4,6 +4,7 @@ import re
 
 import lrp_hooks.sentiment
 
+ROWS = 40  # of the table that `evaluate` reads
 SENTENCE = "a gripping, funny film with a weak ending"
 EMBEDDED = lrp_hooks.sentiment.__path__[0]
 

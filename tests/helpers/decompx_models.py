@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import torch
@@ -11,7 +10,10 @@ import transformers as hf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from folders import arrays
 from oracles import randomised
+from shared_models import shared
+from strategies import reseed
 
 TEXT = {
     "vocab_size": 30,
@@ -90,7 +92,7 @@ CONFIGS = {
 IMAGES = ("ViT", "DeiT", "Dinov2", "ConvNext")
 
 
-@cache
+@shared
 def tiny(name: str, kernel: str | None = None, dtype=torch.float64) -> nn.Module:
     """Return a classifier of three classes with random parameters, for reading only."""
     return fresh(name, kernel, dtype)
@@ -103,7 +105,7 @@ def fresh(name: str, kernel: str | None = None, dtype=torch.float64) -> nn.Modul
         config._attn_implementation = kernel
     head = "ForImageClassification" if name in IMAGES else "ForSequenceClassification"
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        reseed(0)
         model = getattr(hf, name + head)(config)
         for parameter in model.parameters():
             parameter.data += 0.3 * torch.randn_like(parameter)
@@ -123,6 +125,31 @@ def batch(name: str = "Bert", padding: str = "right", dtype=torch.float64):
     if name == "Bart":
         ids[0, 5] = ids[1, 3] = 2
     return {"input_ids": ids, "attention_mask": mask}
+
+
+@shared
+def published(kernel="sdpa", dtype=torch.float64) -> nn.Module:
+    """Return the model that the authors' own code was run on."""
+    config = hf.BertConfig(
+        vocab_size=60,
+        hidden_size=32,
+        num_attention_heads=4,
+        num_hidden_layers=3,
+        intermediate_size=64,
+        max_position_embeddings=40,
+        num_labels=3,
+        pad_token_id=0,
+    )
+    config._attn_implementation = kernel
+    model = hf.BertForSequenceClassification(config)
+    model.load_state_dict(arrays("decompx/weights"))
+    return model.to(dtype).eval()
+
+
+def published_batch() -> dict[str, Tensor]:
+    """Return what it was run on."""
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return {name: arrays("decompx/golden")[name] for name in names}
 
 
 def rows(inputs: dict[str, Tensor], index) -> dict[str, Tensor]:

@@ -1,9 +1,14 @@
 """Tiny language models of every shape, and a tokenizer of a few words."""
 
+from types import SimpleNamespace
+
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import nn
 from transformers import PreTrainedTokenizerFast
+
+from strategies import reseed
 
 WORDS = (
     "<s> </s> the capital of France is Paris London a b c d un do undo . one two three"
@@ -35,7 +40,7 @@ def language_model(shape="Llama", dtype=torch.float64, seed=0, **settings):
     kwargs = {**SHARED_SIZES, **OWN_SIZES.get(shape, {}), **settings}
     config = getattr(transformers, f"{shape}Config")(**kwargs)
     head = "LMHeadModel" if shape == "GPT2" else "ForCausalLM"
-    torch.manual_seed(seed)
+    reseed(seed)
     model = getattr(transformers, shape + head)(config)
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
@@ -66,3 +71,17 @@ def merging_tokenizer():
     return PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token="<s>", eos_token="</s>"
     )
+
+
+class Bag(nn.Module):
+    """The sum of its words; no blocks, no attention, one function without a rule."""
+
+    def __init__(self):
+        super().__init__()
+        reseed(0)
+        self.words = nn.Embedding(VOCABULARY, 4)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, input_ids):
+        bent = torch.special.i0(self.words(input_ids).sum(1))
+        return SimpleNamespace(logits=self.head(bent))

@@ -21,6 +21,11 @@ exact = partial(assert_close, rtol=1e-9, atol=1e-11)
 """Equal in float64."""
 
 
+def close(a: Tensor, b: Tensor, tolerance: float = 1e-9) -> None:
+    """Check that they are equal up to a part, or an amount, of this size."""
+    assert_close(a, b, atol=tolerance, rtol=tolerance)
+
+
 class Calls(nn.Module):
     """A module whose forward is a function of itself and the inputs."""
 

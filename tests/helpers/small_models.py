@@ -4,7 +4,7 @@ import torch
 import transformers
 from torch import nn
 
-from strategies import VOCABULARY, Spec, build, noise, tokens
+from strategies import VOCABULARY, Spec, build, noise, reseed, tokens
 
 FAMILIES = {
     "bert": ("Bert", "ForSequenceClassification"),
@@ -14,7 +14,7 @@ FAMILIES = {
 
 
 def encoder(batch_first=True, nested=False, dtype=torch.float32):
-    torch.manual_seed(0)
+    reseed(0)
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first)
     model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
     if nested:
@@ -39,7 +39,7 @@ def hugging_face(family, dtype=torch.float32, attention="sdpa", **settings):
         **settings,
     )
     config._attn_implementation = attention
-    torch.manual_seed(0)
+    reseed(0)
     model = getattr(transformers, name + head)(config)
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
@@ -47,7 +47,7 @@ def hugging_face(family, dtype=torch.float32, attention="sdpa", **settings):
 
 
 def convolution(dtype=torch.float32):
-    torch.manual_seed(0)
+    reseed(0)
     return nn.Sequential(
         nn.Conv2d(2, 4, 3, padding=1),
         nn.BatchNorm2d(4),
@@ -60,7 +60,7 @@ def convolution(dtype=torch.float32):
 
 
 def vector(*layers):
-    torch.manual_seed(0)
+    reseed(0)
     return nn.Sequential(nn.Linear(4, 4), *layers, nn.Linear(4, 2)).double()
 
 

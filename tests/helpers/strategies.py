@@ -236,10 +236,15 @@ class Network(nn.Module):
         return last if self.spec.pool == "last" else x[:, 0]
 
 
+def reseed(seed: int) -> None:
+    """Seed the CPU alone; `torch.manual_seed` notes the stack for each other device."""
+    torch.default_generator.manual_seed(seed)
+
+
 def build(spec: Spec = Spec(), seed: int = 0, dtype=torch.float64) -> Network:
     """Return a network with every parameter away from its special values."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        reseed(seed)
         model = Network(spec)
         for parameter in model.parameters():
             parameter.data += 0.3 * torch.randn_like(parameter)
@@ -251,6 +256,16 @@ def tokens(batch: int, length: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     places = torch.rand(batch, max(length, VOCABULARY), generator=generator)
     return places.argsort(1)[:, :length] % VOCABULARY
+
+
+def padded(rows, left, length=7):
+    """Return rows of ids in a batch with its mask."""
+    batch = torch.full((len(rows), length), 1)
+    mask = torch.zeros(len(rows), length, dtype=torch.long)
+    for row, own in enumerate(rows):
+        at = slice(length - len(own), None) if left else slice(None, len(own))
+        batch[row, at], mask[row, at] = own, 1
+    return {"input_ids": batch, "attention_mask": mask}
 
 
 def noise(*shape: int, seed: int = 0, dtype=torch.float64) -> Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lrp_hooks import Contrast, instrument
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -20,7 +20,7 @@ def bias():
 
 def test_names_are_explained_one_by_one(bias):
     """A name's relevance is that of its tokens, counted by hand in each template."""
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     relevance, output = bias["measure"](model, tokenizer, "mary")
     for row, template in enumerate(bias["TEMPLATES"]):
         batch = tokenizer(template.format("mary"), return_tensors="pt")

@@ -15,7 +15,7 @@ from attention_models import seq2seq, seq2seq_batch
 from hand_built import calm, hostile_text
 from lrp_hooks import ArgumentError, AttentionMaps
 from lrp_hooks.attribution.attention_maps import AttentionMap
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 from small_models import make
 
 WHITE, FULL = torch.tensor([255.0] * 3), torch.tensor([213.0, 94.0, 0.0])
@@ -258,7 +258,7 @@ def test_a_models_own_maps():
 
 
 def test_what_a_tokenizer_returned_names_its_tokens():
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     batch = tokenizer(["a good film", "bad"], padding=True, return_tensors="pt")
     found = AttentionMaps.of(model, batch)
     assert found.tokens[1] == ["[CLS]", "bad", "[SEP]", "[PAD]", "[PAD]"]

@@ -9,7 +9,7 @@ from captum.attr import visualization
 
 from hand_built import HOSTILE, explanation, relevance
 from lrp_hooks import ArgumentError, Explanation, explain
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 
 TEXTS = ["a gripping, funny film", "bad"]
 
@@ -17,7 +17,7 @@ TEXTS = ["a gripping, funny film", "bad"]
 @pytest.fixture(scope="module")
 def explained():
     """Two texts of different lengths, the second one padded."""
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     return explain(model, TEXTS, tokenizer=tokenizer, target="negative")
 
 

@@ -14,8 +14,8 @@ from lrp_hooks import (
     instrument,
     layer_flow,
 )
-from lrp_hooks.sentiment import sentiment_model
-from oracles import randomised, without_biases
+from oracles import close, randomised, without_biases
+from shared_models import sentiment
 from small_models import make
 from strategies import VOCABULARY, build, noise, specs, tokens
 
@@ -25,10 +25,6 @@ FAMILIES = {
     "llama": "model.layers.{}",
 }
 BELOW = ("embeddings.", "wpe", "wte", "embed_tokens")
-
-
-def close(a, b, tolerance=1e-9):
-    torch.testing.assert_close(a, b, atol=tolerance, rtol=tolerance)
 
 
 class Step(nn.Module):
@@ -155,7 +151,7 @@ def test_named_modules_are_cuts_in_the_order_in_which_they_ran():
 
 
 def test_words_sum_their_tokens_and_keep_what_entered():
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     texts = ["an unexpectedlyish thin plot", "bad"]
     found = explain(model, texts, "lrp", tokenizer, "positive", layers="blocks")
     flow = layer_flow(found)

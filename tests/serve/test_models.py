@@ -1,16 +1,14 @@
 """The explorer of models of every kind."""
 
 import re
-from types import SimpleNamespace
 
 import pytest
 import torch
 import transformers
-from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 from explorer_server import serving
-from generation_models import VOCABULARY, WORDS, language_model, word_tokenizer
+from generation_models import VOCABULARY, WORDS, Bag, language_model, word_tokenizer
 from lrp_hooks import explain
 
 TEXT = "the capital of France is"
@@ -39,20 +37,6 @@ def masked_model():
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
     return model.eval()
-
-
-class Bag(nn.Module):
-    """The sum of its words; no blocks, no attention, one function without a rule."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.words = nn.Embedding(VOCABULARY, 4)
-        self.head = nn.Linear(4, 2)
-
-    def forward(self, input_ids):
-        bent = torch.special.i0(self.words(input_ids).sum(1))
-        return SimpleNamespace(logits=self.head(bent))
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ Propagation", ICML 2022; the arrays are described in ``data/ali/README.md``.
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,8 +13,10 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from transformers import BertConfig, BertForSequenceClassification
 
-from ali_models import Norm, arrays, authors, no_biases
+from ali_models import Norm, authors, no_biases
+from folders import arrays
 from lrp_hooks import instrument
+from shared_models import shared
 
 BERT = {
     "hidden_size": 32,
@@ -37,19 +37,19 @@ READS = {
 }
 
 
-@cache
+@shared
 def bert(weights: str, kernel: str) -> nn.Module:
     config = BertConfig(vocab_size=60, num_labels=3, pad_token_id=0, **BERT)
     config._attn_implementation = kernel
     model = BertForSequenceClassification(config).double().eval()
-    state = arrays("hf_bert_weights")
+    state = arrays("ali/hf_bert_weights")
     model.load_state_dict(no_biases(state) if weights == "nobias" else state)
     return model
 
 
 def batch() -> dict[str, Tensor]:
     names = ("input_ids", "attention_mask", "token_type_ids")
-    return {name: arrays("golden_hf_bert")[name] for name in names}
+    return {name: arrays("ali/golden_hf_bert")[name] for name in names}
 
 
 weights = pytest.mark.parametrize("weights", ["bias", "nobias"])
@@ -62,7 +62,7 @@ read_outs = pytest.mark.parametrize("read", READS)
 @read_outs
 @pytest.mark.parametrize("rules", [*PLAIN, *IDENTITY])
 def test_bert(weights, kernel, read, rules):
-    golden = arrays("golden_hf_bert")
+    golden = arrays("ali/golden_hf_bert")
     case = f"{weights}/{(PLAIN | IDENTITY)[rules]}"
     for target in range(3):
         with instrument(bert(weights, kernel), rules) as lrp:
@@ -118,7 +118,7 @@ def replica(model: nn.Module, rules: str, words: Tensor, batch: dict[str, Tensor
 @weights
 @pytest.mark.parametrize("rules", IDENTITY)
 def test_an_oracle_with_their_epsilon_explains_the_difference(weights, rules):
-    model, golden = bert(weights, "eager"), arrays("golden_hf_bert")
+    model, golden = bert(weights, "eager"), arrays("ali/golden_hf_bert")
     words = model.bert.embeddings.word_embeddings(batch()["input_ids"]).detach()
     words.requires_grad_()
     logits = replica(model, rules, words, batch())
@@ -147,7 +147,7 @@ CUTS = ("embeds", *(f"attention_layers.{i}" for i in range(3)), "pooler", "class
 @pytest.mark.parametrize("tag", ["f64", "f32", "f64_nobias"])
 @pytest.mark.parametrize("rules", PLAIN)
 def test_the_authors_model(tag, rules):
-    golden, case = arrays("golden"), f"{tag}/{PLAIN[rules]}"
+    golden, case = arrays("ali/golden"), f"{tag}/{PLAIN[rules]}"
     limit = 1e-5 if tag == "f32" else 1e-9
     for target in range(3):
         with instrument(authors(tag), rules) as lrp:
@@ -169,7 +169,7 @@ def test_the_authors_model(tag, rules):
 def test_the_authors_model_is_conservative_up_to_its_tanh():
     with instrument(authors("f64_nobias"), "ah+ln") as lrp:
         found = lrp.attribute(
-            arrays("golden")["input_ids"], 0, wrt="embeds", layers=CUTS
+            arrays("ali/golden")["input_ids"], 0, wrt="embeds", layers=CUTS
         )
     sums = [float(found.layers[cut].sum()) for cut in CUTS[:4]]
     assert_close(sums, [float(found.scores.sum())] * 4, rtol=1e-12, atol=1e-12)
@@ -178,7 +178,7 @@ def test_the_authors_model_is_conservative_up_to_its_tanh():
 
 @pytest.mark.parametrize(("rules", "case"), [("gradient", "none"), ("ln", "std")])
 def test_the_authors_normalisation(rules, case):
-    golden, norm = arrays("golden"), Norm()
+    golden, norm = arrays("ali/golden"), Norm()
     x = golden["ln/x"].double().requires_grad_()
     with instrument(norm, rules):
         y = norm(x)

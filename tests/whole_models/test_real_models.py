@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 import transformers as hf
 
+from folders import SHARED, needs_shared
 from lrp_hooks import instrument
 
 RULES = ("conservative", "cp-lrp", "attnlrp")
-SHARED = os.environ.get("LRP_HOOKS_SHARED")
 FOLDERS = {
     "sst2-bert-4l128": "AutoModelForSequenceClassification",
     "sst2-minilm-l6": "AutoModelForSequenceClassification",
@@ -22,11 +19,11 @@ FOLDERS = {
 }
 
 
-@pytest.mark.skipif(not SHARED, reason="LRP_HOOKS_SHARED names no folder of models")
+@needs_shared
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("rules", RULES)
 def test_real_models_are_complete(folder, rules):
-    path = Path(SHARED or "", "models", folder)
+    path = SHARED / "models" / folder
     loader = getattr(hf, FOLDERS[folder])
     real = loader.from_pretrained(path, dtype=torch.float32).eval()
     generator = torch.Generator().manual_seed(0)

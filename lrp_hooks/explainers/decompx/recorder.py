@@ -64,6 +64,8 @@ def recording(tape: Tape) -> RuleSet:
 
 
 class _Activations(LeafRule):
+    overwrites = True
+
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
 
@@ -90,6 +92,8 @@ class _Activations(LeafRule):
 
 
 class _Functions(ScopeRule):
+    overwrites = True
+
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
 

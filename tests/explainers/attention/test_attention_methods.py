@@ -11,9 +11,10 @@ from torch import nn
 from torch.testing import assert_close
 
 import lrp_hooks
-from ali_models import arrays, authors
+from ali_models import authors
 from attention_models import eager_maps, seq2seq, seq2seq_batch
 from decompx_models import TorchEncoder, batch, fresh, made, rows, tiny
+from folders import arrays
 from lrp_hooks import (
     ArgumentError,
     AttentionMaps,
@@ -37,11 +38,11 @@ near = partial(assert_close, rtol=1e-9, atol=1e-12)
 
 
 def published(method, target=0, **options):
-    return method(authors("f64"), **options)(arrays("golden")["input_ids"], target)
+    return method(authors("f64"), **options)(arrays("ali/golden")["input_ids"], target)
 
 
 def far(found, name):
-    right = arrays("baselines")[name]
+    right = arrays("ali/baselines")[name]
     assert found.shape == right.shape
     return float((found - right).abs().max())
 
@@ -65,7 +66,7 @@ def test_the_published_rollout():
 @pytest.mark.parametrize("layer", range(3))
 def test_the_published_flow(layer):
     explainer = AttentionFlow(authors("f64"), query="sum")
-    found = explainer(arrays("golden")["input_ids"], 0)
+    found = explainer(arrays("ali/golden")["input_ids"], 0)
     everywhere = torch.ones(1, 10, dtype=torch.bool)
     joint = explainer.joint(found.layers[: layer + 1], everywhere)
     assert far(joint[0].sum(0), f"attention_flow_{layer}") <= 1e-9
@@ -77,7 +78,7 @@ def test_the_published_flow(layer):
 def test_the_published_gae(target):
     found = published(GenericAttention, target)
     assert far(found.scores[0], f"GAE_imdb_raw_class{target}") <= 1e-9
-    logit = arrays("golden")["f64/GI/logits"].flatten()[target]
+    logit = arrays("ali/golden")["f64/GI/logits"].flatten()[target]
     assert abs(float(found.output) - float(logit)) <= 1e-12
 
 

@@ -2,67 +2,45 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
-from transformers import BertConfig, BertForSequenceClassification
 
 import lrp_hooks
-from decompx_models import Encoder, batch, fresh, made, rows, tiny
+from decompx_models import (
+    Encoder,
+    batch,
+    fresh,
+    made,
+    published,
+    published_batch,
+    rows,
+    tiny,
+)
+from folders import arrays
 from lrp_hooks import ArgumentError, LrpHooksError
 from lrp_hooks.explainers import Alti, AttentionNorms, DecompX, GlobEnc, ValueZeroing
 from small_models import convolution
 from strategies import noise
 
-DATA = Path(__file__).parents[2] / "data" / "decompx"
 METHODS = (AttentionNorms, GlobEnc, Alti, ValueZeroing)
 every_method = pytest.mark.parametrize("method", METHODS)
 near = partial(assert_close, rtol=1e-9, atol=1e-12)
 
 
-@cache
-def stored(name):
-    with np.load(DATA / f"{name}.npz") as arrays:
-        return {key: torch.tensor(arrays[key]) for key in arrays.files}
-
-
-@cache
-def bert(kernel="sdpa"):
-    """The model that the original was run on."""
-    config = BertConfig(
-        vocab_size=60,
-        hidden_size=32,
-        num_attention_heads=4,
-        num_hidden_layers=3,
-        intermediate_size=64,
-        max_position_embeddings=40,
-        num_labels=3,
-        pad_token_id=0,
-    )
-    config._attn_implementation = kernel
-    model = BertForSequenceClassification(config)
-    model.load_state_dict(stored("weights"))
-    return model.double().eval()
-
-
-def published_batch():
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    return {name: stored("golden")[name] for name in names}
-
-
 @pytest.mark.parametrize("name", ["globenc", "globenc_ffn"])
 @pytest.mark.parametrize("kernel", ["eager", "sdpa"])
 def test_the_published_globenc(name, kernel):
-    explainer = GlobEnc(bert(kernel), include_ffn=name == "globenc_ffn")
+    explainer = GlobEnc(published(kernel), include_ffn=name == "globenc_ffn")
     found = explainer(published_batch(), 0)
     open_ = published_batch()["attention_mask"].bool()
-    joint, layers = (stored("globenc")[f"{name}/{key}"] for key in ("joint", "layers"))
+    joint, layers = (
+        arrays("decompx/globenc")[f"{name}/{key}"] for key in ("joint", "layers")
+    )
     assert_close(found.layers[:, open_], layers, rtol=1e-9, atol=1e-15)
     assert_close(found.joint[open_], joint[-1], rtol=1e-9, atol=1e-15)
     assert_close(found.scores, found.joint[:, 0])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 import torch
 import transformers as hf
@@ -13,12 +10,12 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from decompx_models import Encoder, TorchEncoder, batch, made, rows, tiny
+from folders import SHARED, needs_shared
 from lrp_hooks import LrpHooksError
 from lrp_hooks.errors import UnsupportedModelError
 from lrp_hooks.explainers import DecompX
 from strategies import LAYOUTS, Spec, build, tokens
 
-SHARED = os.environ.get("LRP_HOOKS_SHARED")
 OTHERS = ("GPT2", "Llama", "OPT", "ModernBert", "Bart", "Dinov2")
 
 
@@ -319,7 +316,7 @@ def test_half_precision_stays_half(rule, dtype):
 
 @pytest.fixture(scope="module")
 def minilm():
-    path = Path(SHARED or "", "models", "sst2-minilm-l6")
+    path = SHARED / "models" / "sst2-minilm-l6"
     loader = hf.AutoModelForSequenceClassification
     return loader.from_pretrained(path, dtype=torch.float32).eval()
 
@@ -332,7 +329,7 @@ def long_text() -> dict[str, torch.Tensor]:
     return {"input_ids": text, "attention_mask": mask}
 
 
-@pytest.mark.skipif(not SHARED, reason="LRP_HOOKS_SHARED names no folder of models")
+@needs_shared
 def test_a_real_model_is_complete_at_64_tokens(minilm):
     explainer = DecompX(minilm, "absdot", stages="encoder", vectors=True)
     found = explainer(long_text(), "all")
@@ -345,7 +342,7 @@ def test_a_real_model_is_complete_at_64_tokens(minilm):
     assert_close(lean.scores[0], found.scores[0], rtol=0, atol=1e-5)
 
 
-@pytest.mark.skipif(not SHARED, reason="LRP_HOOKS_SHARED names no folder of models")
+@needs_shared
 @pytest.mark.parametrize("rule", ["equal", "token"])
 @pytest.mark.parametrize("activation", ["secant", "tangent"])
 def test_paths_agree_on_a_real_model(minilm, rule, activation):

@@ -11,7 +11,6 @@ import torch
 from decompx_models import batch, tiny
 from lrp_hooks import ArgumentError, explain
 from lrp_hooks.explainers.decompx import DecompX, DecompXExplanation
-from lrp_hooks.sentiment import sentiment_model
 
 TEXTS = ["A truly unforgettable, gripping film.", "Bad."]
 WORDS = ["[CLS]", "a", "truly", "unforgettable", ",", "gripping", "film", ".", "[SEP]"]
@@ -24,11 +23,6 @@ KINDS = {
     "norms": {"include_classifier": False},
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
-
-
-@pytest.fixture(scope="module")
-def sentiment():
-    return sentiment_model()
 
 
 def of_texts(sentiment, kind, texts=TEXTS, **more):

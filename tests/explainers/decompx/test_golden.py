@@ -6,28 +6,15 @@ Decomposition", ACL 2023; the arrays are described in ``data/decompx/README.md``
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
-from transformers import BertConfig, BertForSequenceClassification
 
+from decompx_models import published, published_batch
+from folders import arrays
 from lrp_hooks.explainers import DecompX
 
-DATA = Path(__file__).parents[2] / "data" / "decompx"
-BERT = {
-    "vocab_size": 60,
-    "hidden_size": 32,
-    "num_attention_heads": 4,
-    "num_hidden_layers": 3,
-    "intermediate_size": 64,
-    "max_position_embeddings": 40,
-    "num_labels": 3,
-}
 TANGENT = {"activation": "tangent"}
 NO_FFN = {"include_ffn": False}
 CONFIGS = {
@@ -47,29 +34,9 @@ configs = pytest.mark.parametrize("name", CONFIGS)
 INNER = ("attention", "res1", "ln1", "ffn", "res2")
 
 
-@cache
-def arrays(name: str) -> dict[str, Tensor]:
-    with np.load(DATA / f"{name}.npz") as stored:
-        return {key: torch.tensor(stored[key]) for key in stored.files}
-
-
-@cache
-def bert(kernel: str = "sdpa", dtype: torch.dtype = torch.float64) -> nn.Module:
-    config = BertConfig(pad_token_id=0, **BERT)
-    config._attn_implementation = kernel
-    model = BertForSequenceClassification(config)
-    model.load_state_dict(arrays("weights"))
-    return model.to(dtype).eval()
-
-
-def batch() -> dict[str, Tensor]:
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    return {name: arrays("golden")[name] for name in names}
-
-
 def pairs(n_sources: int) -> Tensor:
     """Return which tokens and sources are attended, [B, T, K]."""
-    attended = batch()["attention_mask"].bool()
+    attended = published_batch()["attention_mask"].bool()
     sources = nn.functional.pad(attended, (0, n_sources - 10), value=True)
     return attended[:, :, None] & sources[:, None]
 
@@ -77,9 +44,9 @@ def pairs(n_sources: int) -> Tensor:
 def golden_encoder(name: str) -> Tensor:
     """Return the vectors after each layer, [L, pairs, D]."""
     if name != "nobias":
-        return arrays("golden")[f"{name}/encoder"]
+        return arrays("decompx/golden")[f"{name}/encoder"]
     whole = torch.zeros(3, 2, 10, 11, 32, dtype=torch.float64)
-    whole[:, pairs(11)] = arrays("golden")["biastoken_raw/encoder"]
+    whole[:, pairs(11)] = arrays("decompx/golden")["biastoken_raw/encoder"]
     return whole[..., :10, :][:, pairs(10)]
 
 
@@ -90,34 +57,38 @@ def far(found: Tensor, right: Tensor) -> float:
 
 @configs
 def test_attributions(name):
-    found = DecompX(bert(), **CONFIGS[name])(batch(), "all")
-    assert far(found.scores, arrays("golden")[f"{name}/classifier"]) <= 1e-9
-    assert far(found.output, arrays("golden")["logits"]) <= 1e-12
+    found = DecompX(published(), **CONFIGS[name])(published_batch(), "all")
+    assert far(found.scores, arrays("decompx/golden")[f"{name}/classifier"]) <= 1e-9
+    assert far(found.output, arrays("decompx/golden")["logits"]) <= 1e-12
 
 
 @configs
 @pytest.mark.parametrize("kernel", ["eager", "sdpa"])
 def test_attributions_by_decomposition(name, kernel):
-    explainer = DecompX(bert(kernel), **CONFIGS[name], stages="pooler", vectors=True)
-    found = explainer(batch(), "all")
+    explainer = DecompX(
+        published(kernel), **CONFIGS[name], stages="pooler", vectors=True
+    )
+    found = explainer(published_batch(), "all")
     assert found.meta["path"] == "forward"
-    assert far(found.scores, arrays("golden")[f"{name}/classifier"]) <= 1e-9
-    assert far(found.pooler, arrays("golden")[f"{name}/pooler"]) <= 1e-9
+    assert far(found.scores, arrays("decompx/golden")[f"{name}/classifier"]) <= 1e-9
+    assert far(found.pooler, arrays("decompx/golden")[f"{name}/pooler"]) <= 1e-9
 
 
 @configs
 @pytest.mark.parametrize("stages", [(), ("pooler",)])
 def test_attributions_in_single_precision(name, stages):
-    model = bert(dtype=torch.float32)
-    found = DecompX(model, **CONFIGS[name], stages=stages)(batch(), "all")
+    model = published(dtype=torch.float32)
+    found = DecompX(model, **CONFIGS[name], stages=stages)(published_batch(), "all")
     assert found.scores.dtype == torch.float32
-    assert far(found.scores, arrays("golden")[f"{name}/classifier_f32"]) <= 5e-6
+    assert far(found.scores, arrays("decompx/golden")[f"{name}/classifier_f32"]) <= 5e-6
 
 
 @configs
 def test_padding_has_nothing(name):
     stages = (*INNER, "encoder", "aggregated", "pooler")
-    found = DecompX(bert(), **CONFIGS[name], stages=stages)(batch(), "all")
+    found = DecompX(published(), **CONFIGS[name], stages=stages)(
+        published_batch(), "all"
+    )
     without = [stage for stage in INNER if stage in found.layers]
     assert len(without) == len(INNER)
     if not CONFIGS[name].get("include_ffn", True):
@@ -134,8 +105,8 @@ def test_padding_has_nothing(name):
 @configs
 def test_vectors_of_every_layer(name):
     stages = ("encoder", "aggregated")
-    explainer = DecompX(bert(), **CONFIGS[name], stages=stages, vectors=True)
-    found = explainer(batch(), 0)
+    explainer = DecompX(published(), **CONFIGS[name], stages=stages, vectors=True)
+    found = explainer(published_batch(), 0)
     right, open_pairs = golden_encoder(name), pairs(found.scores.shape[1])
     assert far(found.layers["encoder"][:, open_pairs], right) <= 1e-9
     assert far(found.aggregated[open_pairs], right[-1]) <= 1e-9
@@ -143,9 +114,9 @@ def test_vectors_of_every_layer(name):
 
 @pytest.mark.parametrize("stage", INNER)
 def test_vectors_inside_of_layers(stage):
-    explainer = DecompX(bert(), bias="absdot", stages=stage, vectors=True)
-    found = explainer(batch(), 0).layers[stage]
-    right = arrays("golden")[f"recommended_absdot/{stage}"]
+    explainer = DecompX(published(), bias="absdot", stages=stage, vectors=True)
+    found = explainer(published_batch(), 0).layers[stage]
+    right = arrays("decompx/golden")[f"recommended_absdot/{stage}"]
     assert far(found[[0, 2], 1, :7, :7], right) <= 2e-9
 
 
@@ -153,8 +124,8 @@ def test_vectors_inside_of_layers(stage):
 def test_norms_are_those_of_the_vectors(name):
     stages = ("res1", "encoder", "aggregated", "pooler")
     options = {**CONFIGS[name], "stages": stages}
-    norms = DecompX(bert(), **options)(batch(), 0)
-    whole = DecompX(bert(), **options, vectors=True)(batch(), 0)
+    norms = DecompX(published(), **options)(published_batch(), 0)
+    whole = DecompX(published(), **options, vectors=True)(published_batch(), 0)
     for stage in ("res1", "encoder"):
         assert_close(norms.layers[stage], whole.layers[stage].norm(dim=-1))
     assert_close(norms.aggregated, whole.aggregated.norm(dim=-1))
@@ -162,7 +133,9 @@ def test_norms_are_those_of_the_vectors(name):
 
 
 def test_without_a_classifier_scores_are_norms_of_the_class_token():
-    found = DecompX(bert(), bias="absdot", include_classifier=False)(batch())
+    found = DecompX(published(), bias="absdot", include_classifier=False)(
+        published_batch()
+    )
     whole = torch.zeros(2, 10, 10, 32, dtype=torch.float64)
     whole[pairs(10)] = golden_encoder("recommended_absdot")[-1]
     assert far(found.scores, whole[:, 0].norm(dim=-1)) <= 1e-9
@@ -170,18 +143,22 @@ def test_without_a_classifier_scores_are_norms_of_the_class_token():
 
 
 def test_vectors_sum_to_the_hidden_states():
-    explainer = DecompX(bert(), bias="absdot", stages="encoder", vectors=True)
-    found = explainer(batch(), 0).layers["encoder"].sum(3)
-    attended = batch()["attention_mask"].bool()
-    right = arrays("golden")["hidden_states"]
+    explainer = DecompX(published(), bias="absdot", stages="encoder", vectors=True)
+    found = explainer(published_batch(), 0).layers["encoder"].sum(3)
+    attended = published_batch()["attention_mask"].bool()
+    right = arrays("decompx/golden")["hidden_states"]
     assert far(found[:, attended], right[1:]) <= 1e-12
 
 
 def test_without_biases_the_offsets_of_tangents_are_left_out_too():
-    found = DecompX(bert(), bias="none", activation="tangent")(batch(), "all")
-    with_token = DecompX(bert(), bias="token", activation="tangent")(batch(), "all")
+    found = DecompX(published(), bias="none", activation="tangent")(
+        published_batch(), "all"
+    )
+    with_token = DecompX(published(), bias="token", activation="tangent")(
+        published_batch(), "all"
+    )
     assert far(found.scores, with_token.scores[:, :10]) <= 1e-12
-    golden = arrays("golden")["linear_approx_equal/classifier"]
-    n = batch()["attention_mask"].sum(1)[:, None, None]
+    golden = arrays("decompx/golden")["linear_approx_equal/classifier"]
+    n = published_batch()["attention_mask"].sum(1)[:, None, None]
     equal = with_token.scores[:, :10] + with_token.scores[:, 10:] / n
     assert far(equal[0], golden[0]) <= 1e-9

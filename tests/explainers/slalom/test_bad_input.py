@@ -7,7 +7,7 @@ from torch import nn
 from lrp_hooks import ArgumentError, NonFiniteError, TargetError, TextError, explain
 from lrp_hooks.explainers import Slalom
 from lrp_hooks.explainers.slalom import SlalomWarning
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 from slalom_models import CLS, PAD, SEP, Exact, special
 
 IDS = torch.arange(6)[None]
@@ -61,7 +61,7 @@ def test_a_text_of_one_token_has_its_own_log_odds_as_value(sampling):
 
 
 def test_a_single_word_of_a_trained_model():
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     with pytest.warns(SlalomWarning, match="only one distinct token"):
         found = explain(model, "film", "slalom", tokenizer)
     torch.testing.assert_close(found.scores[0], found.output * torch.tensor([0, 1, 0]))

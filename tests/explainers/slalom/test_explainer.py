@@ -20,17 +20,11 @@ from transformers import (
 from lrp_hooks import Contrast, explain, instrument
 from lrp_hooks.explainers import Slalom
 from lrp_hooks.explainers.slalom import SlalomExplanation
-from lrp_hooks.sentiment import sentiment_model
 from slalom_models import CLS, PAD, SEP, UNK, Exact, centred, special
 
 HEADS = ("two", "three", "one", "flat", "language")
 seeds = st.integers(0, 1000)
 texts = st.lists(st.integers(0, 80), min_size=2, max_size=30, unique=True)
-
-
-@pytest.fixture(scope="module")
-def sentiment():
-    return sentiment_model()
 
 
 def assert_recovered(found, model, row=0, places=slice(None), ids=None):

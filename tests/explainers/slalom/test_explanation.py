@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from lrp_hooks import ArgumentError, Explanation, explain
 from lrp_hooks.explainers import Slalom
 from lrp_hooks.explainers.slalom import SlalomExplanation
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 from slalom_models import Exact
 
 TEXTS = ["an unforgettable, gripping film", "dull and unfunny, with a weak ending"]
@@ -15,7 +15,7 @@ TEXTS = ["an unforgettable, gripping film", "dull and unfunny, with a weak endin
 
 @pytest.fixture(scope="module")
 def both():
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     return explain(
         model, TEXTS, method="slalom", tokenizer=tokenizer, target=1, n_samples=90
     )

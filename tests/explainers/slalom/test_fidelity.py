@@ -11,7 +11,6 @@ from torch.testing import assert_close
 from lrp_hooks.explainers import Slalom
 from lrp_hooks.explainers.slalom import SlalomWarning
 from lrp_hooks.explainers.slalom.validation import Heldout
-from lrp_hooks.sentiment import sentiment_model
 from slalom_models import Constant, Exact, Hash
 
 TEXT = (
@@ -46,15 +45,15 @@ def errors_on(found, rows, outputs):
 
 
 @pytest.fixture(scope="module")
-def sentiment():
-    model, tokenizer = sentiment_model()
+def explained(sentiment):
+    model, tokenizer = sentiment
     ids = tokenizer(TEXT, return_tensors="pt")["input_ids"]
     return model, tokenizer, ids, fresh(model, ids, 150)
 
 
 @pytest.mark.parametrize("n_samples", [100, None])
-def test_the_heldout_error_is_that_on_fresh_perturbations(sentiment, n_samples):
-    model, tokenizer, ids, (rows, outputs) = sentiment
+def test_the_heldout_error_is_that_on_fresh_perturbations(explained, n_samples):
+    model, tokenizer, ids, (rows, outputs) = explained
     said, true, constant = [], [], []
     for seed in range(3):
         found = Slalom(model, tokenizer, n_samples=n_samples, seed=seed)(ids, target=1)
@@ -70,8 +69,8 @@ def test_the_heldout_error_is_that_on_fresh_perturbations(sentiment, n_samples):
     assert 0.7 < sum(constant) / 3 / wanted < 1.4
 
 
-def test_it_beats_every_published_mode_at_a_quarter_of_the_calls(sentiment):
-    model, tokenizer, ids, (rows, outputs) = sentiment
+def test_it_beats_every_published_mode_at_a_quarter_of_the_calls(explained):
+    model, tokenizer, ids, (rows, outputs) = explained
     published = {"short": ("sgd",), "deletion": ("sgd", "als")}
     ours = Slalom(model, tokenizer, n_samples=128)(ids, target=1)
     deletion, short = errors_on(ours, rows, outputs)

@@ -2,7 +2,6 @@
 
 import json
 from functools import cache
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +11,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 from transformers import BertConfig, BertForSequenceClassification
 
+from folders import DATA
 from lrp_hooks.explainers import Slalom
 from lrp_hooks.explainers.slalom import Surrogate
 from lrp_hooks.explainers.slalom.gauss_newton import Problem, fit
@@ -24,17 +24,19 @@ from lrp_hooks.explainers.slalom.published import (
 from lrp_hooks.explainers.slalom.surrogate import predict
 from slalom_models import special
 
-DATA = Path(__file__).parents[2] / "data" / "slalom"
-GOLDEN = json.loads((DATA / "golden_slalom.json").read_text(encoding="utf-8"))
+FOLDER = DATA / "slalom"
+GOLDEN = json.loads((FOLDER / "golden_slalom.json").read_text(encoding="utf-8"))
 TOKENIZER = special(101, 102, pad=0)
 
 
 @cache
 def bert():
-    config = json.loads((DATA / "tiny_random.config.json").read_text(encoding="utf-8"))
+    config = json.loads(
+        (FOLDER / "tiny_random.config.json").read_text(encoding="utf-8")
+    )
     config.pop("model_type", None)
     model = BertForSequenceClassification(BertConfig(**config)).eval()
-    model.load_state_dict(load_file(DATA / "tiny_random.safetensors"))
+    model.load_state_dict(load_file(FOLDER / "tiny_random.safetensors"))
     return model
 
 

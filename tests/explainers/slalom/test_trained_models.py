@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import BertConfig, BertForSequenceClassification
 
+from folders import SHARED, needs_shared
 from lrp_hooks import explain
 from lrp_hooks.explainers import Slalom
 from lrp_hooks.texts.loading import load_folder
 from slalom_models import special
 
-SHARED = os.environ.get("LRP_HOOKS_SHARED")
 TEXT = (
     "the film is a gripping and often very funny portrait of a family, but its ending "
     "is weak and it never knows what it wants from its heroes"
 )
-shared = pytest.mark.skipif(
-    not SHARED, reason="LRP_HOOKS_SHARED names no folder of models"
-)
 
 
-@shared
+@needs_shared
 @pytest.mark.parametrize("folder", ["sst2-bert-4l128", "sst2-minilm-l6"])
 def test_sentiment(folder):
-    model, tokenizer = load_folder(Path(SHARED or "", "models", folder))
+    model, tokenizer = load_folder(SHARED / "models" / folder)
     found = explain(model, TEXT, "slalom", tokenizer, "positive", n_samples=128)
     assert found.fit["informative"]
     assert found.fit["heldout_error"] < 0.6 * found.fit["constant_error"]
@@ -37,9 +32,9 @@ def test_sentiment(folder):
     assert value["weak"] < value["funny"]
 
 
-@shared
+@needs_shared
 def test_next_words():
-    model, tokenizer = load_folder(Path(SHARED or "", "models", "stories260k-llama"))
+    model, tokenizer = load_folder(SHARED / "models" / "stories260k-llama")
     ids = tokenizer("Once upon a time, there was a little", return_tensors="pt")
     found = Slalom(model, tokenizer)(ids["input_ids"])
     assert found.scores.isfinite().all()
@@ -49,10 +44,10 @@ def test_next_words():
     assert abs(found.output[0] - (logits[best] - rest)) < 1e-3
 
 
-@shared
+@needs_shared
 def test_the_synthetic_task_by_its_own_measure():
     """Twelve documents of a negation task: as good with 126 calls as reported."""
-    folder = Path(SHARED or "", "golden", "slalom")
+    folder = SHARED / "golden" / "slalom"
     config = json.loads((folder / "tiny_trained.config.json").read_text("utf-8"))
     config.pop("model_type", None)
     model = BertForSequenceClassification(BertConfig(**config)).eval()

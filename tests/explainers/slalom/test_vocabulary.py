@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from lrp_hooks import ArgumentError, TextError
 from lrp_hooks.explainers.slalom import SlalomWarning, Surrogate, fit_vocabulary
-from lrp_hooks.sentiment import sentiment_model
+from shared_models import sentiment
 from slalom_models import CLS, SEP, Constant, Exact, centred, special
 
 DOCUMENTS = [[1, 2, 3, 4], [3, 4, 5, 6, 7], [8, 1, 9]]
@@ -34,7 +34,7 @@ def test_documents_keep_their_own_special_tokens():
 
 
 def test_texts_and_a_file(tmp_path):
-    model, tokenizer = sentiment_model()
+    model, tokenizer = sentiment()
     texts = ["a gripping, funny film", "a dull film with a weak ending", "not funny"]
     found = fit_vocabulary(model, texts, tokenizer, target="positive")
     path = tmp_path / "v.safetensors"
