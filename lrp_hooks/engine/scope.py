@@ -207,8 +207,13 @@ class Scope(TorchFunctionMode):
                 self._watch.__enter__()
         self.frames.append(frame)
         if idle:
-            self._idle[len(self.frames)] = guard = torch._C.DisableTorchFunction()
+            # Some fused kernels fail under a watch.
+            watch = None if self._idle else self._watch
+            guard = torch._C.DisableTorchFunction()
             guard.__enter__()
+            if watch is not None:
+                watch.__exit__(None, None, None)
+            self._idle[len(self.frames)] = guard, watch
         if frame.functions or frame.leaf:
             self._combine()
 
@@ -218,7 +223,9 @@ class Scope(TorchFunctionMode):
         Returns:
             Its frame.
         """
-        guard = self._idle.pop(len(self.frames), None)
+        guard, watch = self._idle.pop(len(self.frames), (None, None))
+        if watch is not None:
+            watch.__enter__()
         if guard is not None:
             guard.__exit__(None, None, None)
         frame = self.frames.pop()
