@@ -175,6 +175,10 @@ class _Wrapped:
         self.inner = getattr(module, self.method)
         functools.update_wrapper(self, self.inner)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the method."""
+        raise NotImplementedError
+
     def __reduce__(self) -> Any:
         return (_plain, (self.module, self.method))
 

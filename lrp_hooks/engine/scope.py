@@ -204,7 +204,7 @@ class Scope(TorchFunctionMode):
             opening()
             if script_names():
                 self._watch = ScriptWatch(self._sees, self._note_script)
-                self._watch.__enter__()
+                self._watch.__enter__()  # type: ignore[no-untyped-call]
         self.frames.append(frame)
         if idle:
             # Some fused kernels fail under a watch.
@@ -212,7 +212,7 @@ class Scope(TorchFunctionMode):
             guard = torch._C.DisableTorchFunction()
             guard.__enter__()
             if watch is not None:
-                watch.__exit__(None, None, None)
+                watch.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._idle[len(self.frames)] = guard, watch
         if frame.functions or frame.leaf:
             self._combine()
@@ -233,7 +233,7 @@ class Scope(TorchFunctionMode):
             self._combine()
         if not self.frames:
             if self._watch is not None:
-                self._watch.__exit__(None, None, None)
+                self._watch.__exit__(None, None, None)  # type: ignore[no-untyped-call]
             self._open.remove(self)
             closing()
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]

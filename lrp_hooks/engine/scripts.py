@@ -31,15 +31,15 @@ def script_names(operation: str = "") -> list[str]:
     Returns:
         Their names, without those of the modules that hold them.
     """
-    found = torch.jit._state._python_cu.get_functions()
+    found: Any = torch.jit._state._python_cu  # torch's stub says that it returns none
     return sorted({
         function.name
-        for function in found
+        for function in found.get_functions()
         if not operation or f"{operation}(" in str(function.inlined_graph)
     })
 
 
-class ScriptWatch(TorchDispatchMode):
+class ScriptWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Tells of operations that bend relevance and that Python has not called."""
 
     def __init__(self, sees: Callable[[], bool], report: Report) -> None:
@@ -49,7 +49,7 @@ class ScriptWatch(TorchDispatchMode):
             sees: Tells whether a Python function is being called.
             report: Called with the name of what was not.
         """
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.sees = sees
         self.report = report
 
