@@ -20,6 +20,7 @@ from ..engine.registry import lookup
 from ..engine.rule import Rule
 from ..engine.ruleset import RuleSet, load_rules
 from ..engine.runtime import Runtime
+from ..engine.scope import aside
 from ..engine.subject import Subject
 from ..engine.surroundings import Surroundings
 from ..engine.undo import Undo, undoing
@@ -242,6 +243,7 @@ class Instrumentation:
                 raise ArgumentError(
                     f"{method}() was called after remove(); instrument the model again."
                 )
+            aside(undo)
             undo.add(self.runtime.resetting())
             try:
                 yield subject

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.foreign import foreign_functions
 from ..engine.nested import first_tensor
 from ..engine.runtime import Runtime
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..engine.undo import undoing
+from ..engine.unseen import Differentiates
 from ..errors import InferenceModeError
 from .backward import by_example, gradients, mixes, sum_rows
 from .checks import Complain, check_gate, check_repeats, watch_target
@@ -177,14 +177,16 @@ def forward_pass(
     collector = collect(call.batch, length)
     layers, asked = split_layers(subject, request.layers)
     reader = Reader(subject, call, request.wrt, layers)
-    with undoing() as undo:
-        undo.add(partial(setattr, runtime, "collector", None))
-        runtime.collector = collector
-        with watched_latent(subject, runtime, collector, asked) as found:
-            with advising(call):
-                output = reader.forward()
-        reader.check_layers()
-        check_repeats(reader.outputs, request.complain)
+    try:
+        with runtime.lending(collector, reader.reads), runtime.eager():
+            with watched_latent(subject, runtime, collector, asked) as found:
+                with advising(call):
+                    output = reader.forward()
+    except Differentiates:
+        runtime.tell_differentiates(bool(asked))
+        return forward_pass(subject, runtime, call, request, collect)
+    reader.check_layers()
+    check_repeats(reader.outputs, request.complain)
     if collector.length is None:
         collector.length = _length_read(reader.reads)
     seen = {**reader.seen, **found}
@@ -231,10 +233,7 @@ def backward_pass(
     reads, collector = forward.reads, forward.collector
     collector.clear()
     selected = select_target(subject, forward, target)
-    runtime.report_reached(collector, selected.scalar)
-    if (read := tuple(reads)) not in subject.walked:  # its graph has one form
-        runtime.report_foreign(foreign_functions(selected.scalar))
-        subject.walked.add(read)
+    runtime.report_graph(selected.scalar, collector)
     check_output(subject, forward.call, selected.scalar)
     wanted = {**reads, **forward.seen}
     shared = any(len(read) != forward.call.batch for read in reads.values())

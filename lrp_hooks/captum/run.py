@@ -13,11 +13,17 @@ from torch import Tensor, nn
 from ..attribution.inputs import same_storage
 from ..attribution.instrument import Instrumentation
 from ..attribution.readout import find_logits
-from ..engine.foreign import depends, foreign_functions
+from ..engine.foreign import depends
 from ..engine.nested import first_tensor
 from ..engine.subject import Subject
 from ..engine.surroundings import Frame
-from ..errors import NonFiniteError, UnruledError, UnruledWarning
+from ..engine.unseen import Differentiates
+from ..errors import (
+    NonFiniteError,
+    UnruledError,
+    UnruledWarning,
+    UnsupportedModelError,
+)
 from .targets import select
 from .twin import Twin
 
@@ -63,7 +69,7 @@ class Run:
                 output = self._function(*args)
         found = first_tensor(output)
         if found is not None:
-            self._runtime.report_foreign(foreign_functions(found))
+            self._runtime.report_graph(found)
         return output
 
     def explained(self, target: Any, reads: Sequence[Tensor]) -> Callable[..., Tensor]:
@@ -110,6 +116,11 @@ class Run:
         self._runtime.enter(Frame(model, "", {}, False), args)
         try:
             return self._function(*args)
+        except Differentiates:
+            raise UnsupportedModelError(
+                f"{self._function.__qualname__} asks for a gradient inside, which no "
+                "rule goes through; explain a function that does not."
+            ) from None
         finally:
             self._runtime.leave(model)
 

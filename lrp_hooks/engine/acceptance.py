@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
+import torch
 from torch import nn
 
-from ..errors import ArgumentError, CompiledModelError
+from ..errors import ArgumentError, CompiledModelError, UnsupportedModelError
 from .rule import Rule, as_rule
 
 __all__ = ["Key", "check_compiled", "checked_overrides"]
@@ -23,7 +24,13 @@ def check_compiled(model: nn.Module) -> None:
 
     Raises:
         CompiledModelError: If it, or a part of it, is compiled.
+        UnsupportedModelError: If it is TorchScript.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnsupportedModelError(
+            f"the model is TorchScript ({type(model).__name__}), which runs outside "
+            "Python, where no rule holds; instrument the original module instead."
+        )
     for name, module in model.named_modules():
         compiled = getattr(module, "_compiled_call_impl", None) is not None
         if compiled or type(module).__name__ == "OptimizedModule":

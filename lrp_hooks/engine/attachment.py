@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import nn
 
 from .coverage import LINEAR
@@ -37,14 +38,24 @@ def attach(
         for inner in module.modules()
         if inner is not module
     }
+    scripted = {
+        id(inner)
+        for module in modules.values()
+        if isinstance(module, torch.jit.ScriptModule)
+        for inner in module.modules()
+        if inner is not module
+    }
     prepared = []
     for name, module in modules.items():
+        if id(module) in scripted:
+            continue
         match = matches[name]
-        if not name or _needs_hooks(module, match, id(module) in fused):
-            own = match.rule if match and _is_own(module, match) else None
-            prepared.append((ModuleHooks(runtime, module, name, own), module))
-    for hooks, module in prepared:  # only now, since rules may raise
-        hooks.attach(module, undo)
+        framed = not name or _needs_hooks(module, match, id(module) in fused)
+        own = match.rule if match and framed and _is_own(module, match) else None
+        prepared.append((ModuleHooks(runtime, module, name, own), module, framed))
+    undo.add(runtime.close)
+    for hooks, module, framed in prepared:  # only now, since rules may raise
+        hooks.attach(module, undo, framed)
 
 
 def _is_own(module: nn.Module, match: Match) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import SecondOrderError
+from ..errors import SecondOrderError, UnsupportedModelError
 from .constancy import leads_nowhere
 from .kept import keep_saved, read_saved
 
@@ -34,6 +34,7 @@ __all__ = [
     "watched",
 ]
 
+_is_batched = torch._C._functorch.is_legacy_batchedtensor
 Backward = Callable[..., Tensor | None]
 
 
@@ -75,6 +76,17 @@ def freeze(x: Tensor) -> Tensor:
         The same values without a graph.
     """
     return x.detach()
+
+
+def _check_batched(ctx: Any, grad: Tensor) -> None:
+    """Refuse a gradient that stands for several, unless the rule was made for it."""
+    batched = _is_batched(grad) or torch._C._are_functorch_transforms_active()
+    if batched and not getattr(ctx, "takes_batches", False):
+        raise UnsupportedModelError(
+            "a gradient of an instrumented model was asked for in a batch "
+            "(is_grads_batched=True, vectorize=True, torch.vmap), which no rule goes "
+            "through; run one backward pass for each output."
+        )
 
 
 class _Splice(torch.autograd.Function):
@@ -172,6 +184,7 @@ class _InPlaceSplice(torch.autograd.Function):
 
 def _ruled(ctx: Any, grad: Tensor) -> Tensor | None:
     """Run a rule; a backward pass that is recorded itself must not go through it."""
+    _check_batched(ctx, grad)
     if not torch.is_grad_enabled():  # autograd enables it for create_graph=True
         return ctx.rule(grad, *read_saved(ctx))  # type: ignore[no-any-return]
     with torch.no_grad():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import torch
 from torch import nn
 
 from .registry import Match
@@ -98,6 +99,8 @@ def row(name: str, module: nn.Module, match: Match | None) -> Row:
         The row.
     """
     kind = type(module).__name__
+    if isinstance(module, torch.jit.ScriptModule):
+        return Row(name, kind, "", "TorchScript, where no rule holds")
     if match is not None:
         return Row(name, kind, repr(match.rule), match.why)
     if isinstance(module, LINEAR):

@@ -8,30 +8,100 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["depends", "foreign_functions", "graph_nodes", "last_gate", "reached"]
+from .scripts import script_names
+
+__all__ = [
+    "crosses_threads",
+    "depends",
+    "foreign_functions",
+    "graph_nodes",
+    "last_gate",
+    "nodes",
+]
 
 
-def foreign_functions(output: Tensor) -> set[str]:
-    """List the custom ``torch.autograd.Function`` classes behind a tensor.
+def foreign_functions(graph: Iterable[Any]) -> set[str]:
+    """List what a scope never makes in a graph.
 
     Args:
-        output: A tensor that carries relevance.
+        graph: Its nodes.
 
     Returns:
-        Their qualified names; this package's own and torch's checkpoints are left out.
+        The qualified names of custom ``torch.autograd.Function`` classes, those of
+        functions in C++, and TorchScript; this package's own and torch's checkpoints
+        are left out.
     """
+    kinds: dict[type, Any] = {}
+    compiled: set[str] = set()
+    for node in graph:
+        kind = type(node)
+        kinds[kind] = node
+        if kind.__name__ == "CppFunction":
+            compiled.add(_compiled(node))
+    names = {_custom(node) for node in kinds.values()}
+    return {name for name in names | compiled if name is not None}
+
+
+def crosses_threads(graph: Iterable[Any], spans: Iterable[tuple[int, int]]) -> bool:
+    """Tell whether a part of a graph was made by another thread, out of all scopes.
+
+    Args:
+        graph: The nodes of a graph.
+        spans: The numbers of the nodes that scopes of other threads made.
+
+    Returns:
+        True for such a graph. A thread counts its nodes for itself, so one that is
+        followed by a lower number was made elsewhere.
+    """
+    for node in graph:
+        number = node._sequence_nr()
+        for parent, _ in node.next_functions:
+            if parent is None or hasattr(parent, "variable"):
+                continue
+            later = parent._sequence_nr()
+            if number > later or (_is_view(parent) and later - number <= _SOON):
+                continue
+            if not any(a <= n < b for a, b in spans for n in (number, later)):
+                return True
+    return False
+
+
+_SOON = 4
+"""How much later than what follows a view's node may be made: as it is looked for."""
+
+
+def _is_view(node: Any) -> bool:
+    name = re.sub(r"Backward\d*$", "", node.name())
+    return name in _VIEWS or name == "CopySlices"
+
+
+_VIEWS = frozenset(
+    "Alias AsStrided Diagonal Expand Narrow Permute ReshapeAlias Select Slice Split "
+    "SplitWithSizes Squeeze T Transpose Unbind Unfold Unsqueeze UnsafeView View "
+    "ViewAsComplex ViewAsReal".split()
+)
+
+_KNOWN = (
+    f"{__name__.partition('.')[0]}.",
+    "torch.utils.checkpoint",
     # torch's full backward hooks pass gradients on as they are.
-    hook = "torch.nn.modules._functions.BackwardHookFunction"
-    known = (f"{__name__.partition('.')[0]}.", "torch.utils.checkpoint", hook)
-    found: set[str] = set()
-    for node in _nodes(output):
-        custom = getattr(node, "_forward_cls", None)
-        if custom is None:
-            continue
-        name = f"{custom.__module__}.{custom.__qualname__}"
-        if not name.startswith(known):
-            found.add(name)
-    return found
+    "torch.nn.modules._functions.BackwardHookFunction",
+)
+
+
+def _custom(node: Any) -> str | None:
+    custom = getattr(node, "_forward_cls", None)
+    if custom is None:
+        return None
+    name = f"{custom.__module__}.{custom.__qualname__}"
+    return None if name.startswith(_KNOWN) else name
+
+
+def _compiled(node: Any) -> str:
+    name = str(node.name())
+    if not name.startswith("torch::jit::"):
+        return name
+    return f"TorchScript ({', '.join(script_names()) or 'a module'})"
 
 
 def depends(output: Tensor, leaves: Iterable[Tensor]) -> bool:
@@ -45,7 +115,7 @@ def depends(output: Tensor, leaves: Iterable[Tensor]) -> bool:
         True if a gradient would reach one of them.
     """
     wanted = {id(leaf) for leaf in leaves}
-    return any(id(getattr(n, "variable", None)) in wanted for n in _nodes(output))
+    return any(id(getattr(n, "variable", None)) in wanted for n in nodes(output))
 
 
 def graph_nodes(value: Any) -> tuple[Any, ...]:
@@ -61,19 +131,6 @@ def graph_nodes(value: Any) -> tuple[Any, ...]:
         return tuple(node for item in value for node in graph_nodes(item))
     node = value.grad_fn if isinstance(value, Tensor) else None
     return () if node is None else (node,)
-
-
-def reached(output: Tensor, nodes: Iterable[Any]) -> set[Any]:
-    """Tell which nodes the graph behind a tensor holds.
-
-    Args:
-        output: Any tensor.
-        nodes: Nodes of any graph.
-
-    Returns:
-        Those of them that a backward pass from ``output`` comes to.
-    """
-    return set(nodes).intersection(_nodes(output))
 
 
 def last_gate(output: Tensor) -> str | None:
@@ -116,7 +173,7 @@ _STEPS = frozenset(
 """What a gate's values may go through and still be what is explained."""
 
 
-def _nodes(output: Tensor) -> Generator[Any]:
+def nodes(output: Tensor) -> Generator[Any]:
     """Walk the graph behind a tensor, each node once."""
     seen: set[Any] = set()
     stack = [output.grad_fn]

@@ -15,7 +15,8 @@ from .nested import first_tensor, replace_first
 from .rule import LeafRule, Rule, joining
 from .runtime import Runtime
 from .surroundings import Frame
-from .undo import Undo, undoing
+from .undo import Undo
+from .unseen import transformed
 from .writes import rule_table
 
 __all__ = ["ModuleHooks"]
@@ -26,7 +27,10 @@ FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncode
 
 
 class ModuleHooks:
-    """The forward pre-hook and the forward hook of one module.
+    """What stands around one module's call, and around its forward inside the hooks.
+
+    The call opens the scope, so that it sees what hooks of others do. The rule belongs
+    to the module's own input and output, so it stands inside those hooks.
 
     A copy of an instrumented model is a plain model: copies of these hooks do nothing.
     """
@@ -56,20 +60,20 @@ class ModuleHooks:
         """Copy and pickle as hooks that do nothing."""
         return (ModuleHooks, ())
 
-    def attach(self, module: nn.Module, undo: Undo) -> None:
+    def attach(self, module: nn.Module, undo: Undo, framed: bool = True) -> None:
         """Put the hooks on a module.
 
         Args:
             module: The module.
             undo: Where it is noted how they come off again.
+            framed: Whether its forward needs a frame of its own.
         """
-        if not self.frame.name or isinstance(module, nn.TransformerEncoderLayer):
-            _wrap_forward(self, module, undo)
+        if isinstance(module, torch.jit.ScriptModule):
+            _wrap(_WrappedScript(self, module), undo)
             return
-        undo.hook(module, "forward_pre_hook", self.enter, with_kwargs=True)
-        undo.hook(
-            module, "forward_hook", self.leave, with_kwargs=True, always_call=True
-        )
+        _wrap(_WrappedCall(self, module), undo)
+        if framed:
+            _wrap(_WrappedForward(self, module), undo)
 
     def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         """Open the module's scope."""
@@ -82,13 +86,9 @@ class ModuleHooks:
             return None
         scope = self.runtime.scope
         holds = self.runtime.leave(module)
-        replaced = None
-        if holds and self.frame.leaf and torch.is_grad_enabled():
-            is_signal = carries if scope is None else scope.is_signal
-            replaced = self._spliced(module, args, kwargs, output, is_signal)
-        if scope is None or scope.frames:
-            return replaced
-        return self.runtime.guarded(module, output if replaced is None else replaced)
+        if scope is None or not (holds and self.frame.leaf and torch.is_grad_enabled()):
+            return None
+        return self._spliced(module, args, kwargs, output, scope.is_signal)
 
     def _spliced(
         self,
@@ -104,6 +104,11 @@ class ModuleHooks:
             return None
         if y is x:
             raise _overwritten(module, self.frame.name, self.rule)
+        if transformed() and self.runtime is not None:
+            self.runtime.surroundings.report(
+                f"{type(module).__name__} in a transform of torch.func", self.frame.name
+            )
+            return None
         joined = self._join(module, args, kwargs, x, y)
         return joined if output is y else replace_first(output, y, joined)
 
@@ -114,12 +119,14 @@ class ModuleHooks:
         alone = len(args) == 1 and not kwargs and args[0] is x
         given = None if alone else replace_first((args, kwargs), x, _HOLE)
 
+        forward = _own_forward(module)
+
         def again(point: Tensor) -> Tensor:
             if given is None:
                 args, kwargs = (point,), {}
             else:
                 args, kwargs = replace_first(given, _HOLE, point)
-            result = first_tensor(module.forward(*args, **kwargs))
+            result = first_tensor(forward(*args, **kwargs))
             assert result is not None
             return result
 
@@ -130,8 +137,14 @@ class ModuleHooks:
             def sink(kind: str, terms: Tensor) -> None:
                 collector.add(f"{name}.{kind}" if name else kind, terms)
 
-        with joining(sink):
+        with joining(sink), self.runtime.resting():
             return self.rule.join(module, x, y, again)
+
+
+def _own_forward(module: nn.Module) -> Callable[..., Any]:
+    """Return the forward of a module without what stands around it."""
+    forward = module.forward
+    return forward.inner if isinstance(forward, _WrappedForward) else forward
 
 
 def _overwritten(module: nn.Module, name: str, rule: Rule | None) -> RuleError:
@@ -144,46 +157,89 @@ def _overwritten(module: nn.Module, name: str, rule: Rule | None) -> RuleError:
 _HOLE = object()
 
 
-class _WrappedForward:
-    """Runs a module's forward between its hooks, whatever happens inside.
+class _Wrapped:
+    """Runs a method of a module, which it hides on the instance.
 
-    For the model itself, since torch calls no hook when Ctrl-C interrupts a forward;
-    and for ``nn.TransformerEncoderLayer``, which refuses its fused kernel to a module
-    with hooks.
+    No hook of torch's: torch calls none when Ctrl-C interrupts a forward, and refuses
+    ``nn.TransformerEncoderLayer``'s fused kernel to a module with hooks.
     """
+
+    method: str
 
     def __init__(self, hooks: ModuleHooks, module: nn.Module) -> None:
         self.hooks = hooks
         self.module = module
-        self.inner = module.forward
-        functools.update_wrapper(self, module.forward)
-
-    def __reduce__(self) -> Any:
-        return (_plain_forward, (self.module,))
+        self.inner = getattr(module, self.method)
+        functools.update_wrapper(self, self.inner)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        with undoing() as undo:
-            if self.hooks.runtime is not None:
-                undo.add(self.hooks.runtime.unwinding())
-            self.hooks.enter(self.module, args, kwargs)
+        """Run the method."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> Any:
+        return (_plain, (self.module, self.method))
+
+
+class _WrappedCall(_Wrapped):
+    """Opens the scope for an outermost call, hooks of others included."""
+
+    method = "_call_impl"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        runtime = self.hooks.runtime
+        if runtime is None or runtime.paused or runtime.scope is not None:
+            return self.run(*args, **kwargs)
+        return runtime.around(self.hooks.frame, self.run, args, kwargs)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the method itself."""
+        return self.inner(*args, **kwargs)
+
+
+class _WrappedForward(_WrappedCall):
+    """Runs a module's forward in its frame, whatever happens inside."""
+
+    method = "forward"
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the forward between `ModuleHooks.enter` and `ModuleHooks.leave`."""
+        self.hooks.enter(self.module, args, kwargs)
+        output = None
+        try:
             output = self.inner(*args, **kwargs)
+        finally:
             replaced = self.hooks.leave(self.module, args, kwargs, output)
-            return output if replaced is None else replaced
+        return output if replaced is None else replaced
 
 
-def _plain_forward(module: nn.Module) -> Callable[..., Any]:
-    return functools.partial(type(module).forward, module)
+class _WrappedScript(_Wrapped):
+    """Tells that relevance goes through TorchScript, where no rule holds."""
+
+    method = "_call_impl"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        runtime = self.hooks.runtime
+        live = runtime is not None and first_tensor((args, kwargs), carries) is not None
+        if runtime is not None and live and torch.is_grad_enabled():
+            scope = runtime.scope
+            if scope is not None and not scope.in_leaf:
+                runtime.surroundings.report("TorchScript", self.hooks.frame.name)
+        return self.inner(*args, **kwargs)
 
 
-def _wrap_forward(hooks: ModuleHooks, module: nn.Module, undo: Undo) -> None:
-    before = module.__dict__.get("forward")
-    wrapped = _WrappedForward(hooks, module)
+def _plain(module: nn.Module, method: str) -> Callable[..., Any]:
+    return functools.partial(getattr(type(module), method), module)
+
+
+def _wrap(wrapped: _Wrapped, undo: Undo) -> None:
+    attributes, method = wrapped.module.__dict__, wrapped.method
+    before = attributes.get(method)
 
     def restore() -> None:
         if before is None:
-            module.__dict__.pop("forward", None)
+            attributes.pop(method, None)
         else:
-            module.__dict__["forward"] = before
+            attributes[method] = before
 
     undo.add(restore)
-    module.__dict__["forward"] = wrapped
+    attributes[method] = wrapped

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Mapping, MutableMapping
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["first_tensor", "replace_first", "replace_floats"]
+__all__ = ["all_tensors", "first_tensor", "replace_first", "replace_floats"]
 
 
 def first_tensor(
@@ -33,6 +33,24 @@ def first_tensor(
             if found is not None:
                 return found
     return None
+
+
+def all_tensors(value: Any) -> Generator[Tensor]:
+    """List the tensors in nested arguments or outputs.
+
+    Args:
+        value: A tensor, or tuples, lists and mappings of such.
+
+    Yields:
+        The tensors.
+    """
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from all_tensors(tuple(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from all_tensors(item)
 
 
 def replace_first(value: Any, old: Any, new: Any) -> Any:

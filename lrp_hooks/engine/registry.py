@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from ..errors import RegistrationError
@@ -143,6 +144,8 @@ def lookup(
     Returns:
         The match, or None: then only the rules of the functions it calls hold.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        return None  # its forward is no Python, nor are those of its parts
     match = _override(name, module, overrides) or _registered(module, rules)
     return match and replace(match, rule=match.rule.at(module))
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import InferenceModeError
+from ..errors import InferenceModeError, UnsupportedModelError
 from .autograd import carries, watched
-from .foreign import reached
-from .nested import first_tensor, replace_floats
+from .foreign import crosses_threads, depends, foreign_functions, nodes
+from .nested import all_tensors, first_tensor, replace_floats
+from .recompute import next_node
 from .scope import Scope, active_scope
 from .sources import SourceCollector
 from .surroundings import Frame, Surroundings
+from .undo import undoing
+from .unseen import Differentiates, check_transforms, eagerly
 
 __all__ = ["Runtime"]
 
@@ -60,6 +66,152 @@ class Runtime(threading.local):
             return None
         return scope
 
+    def around(
+        self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Run an outermost call in a scope, with everything that hangs on the module.
+
+        Args:
+            frame: The frame of its module.
+            call: The module's own call.
+            args: Its arguments.
+            kwargs: Its keyword arguments.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            Differentiates: If the model asks for gradients in its forward, and the
+                call must begin again outside.
+        """
+        if not torch.is_grad_enabled():
+            _check_inference(frame)
+            return self._unrecorded(frame, call, args, kwargs)
+        if not self.surroundings.state.differentiates:
+            try:
+                return self._opened(frame, call, args, kwargs)
+            except Differentiates:
+                if self.surroundings.state.lends is not None:
+                    raise  # `lending` begins again
+        return self.without_rules(frame, call, args, kwargs)
+
+    def _opened(
+        self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        with self.eager(), undoing() as undo:
+            undo.add(self.unwinding())
+            self.enter(frame._replace(functions={}, leaf=False), (args, kwargs))
+            scope, output = self.scope, None
+            lent = None if self.collector or scope is None else scope.collector
+            first = next_node() if lent else 0
+            try:
+                output = call(*args, **kwargs)
+            finally:
+                if lent is not None:
+                    lent.spans.append((first, next_node()))
+                if scope is not None:
+                    scope.mark_checkpoints(output)
+            self.leave(frame.module)
+            alone = scope is None or lent is not None
+            return output if alone else self.guarded(frame.module, output)
+
+    def without_rules(
+        self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Run a call of a model that differentiates inside, and tell of it."""
+        self.tell_differentiates()
+        with self.pausing():
+            return call(*args, **kwargs)
+
+    def tell_differentiates(self, watched: bool = False) -> None:
+        """Note that the model asks for gradients inside its forward, and tell of it.
+
+        Args:
+            watched: Whether something is watched that only rules show.
+
+        Raises:
+            UnsupportedModelError: If it cannot be shown, therefore.
+        """
+        state = self.surroundings.state
+        if watched and state.differentiates:
+            raise UnsupportedModelError(
+                "the model asks for a gradient inside its forward, so no rule holds "
+                "there and what rules show (layers='heads') cannot be read."
+            )
+        state.differentiates = True
+        self.surroundings.report("a gradient taken inside the forward", "")
+        self.settled()
+
+    def _unrecorded(
+        self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Run a call under ``no_grad``: what it records inside is its own affair."""
+        with self.pausing():
+            output = call(*args, **kwargs)
+        made = [t for t in all_tensors(output) if t.grad_fn is not None]
+        if any(not _is_given(tensor, (args, kwargs)) for tensor in made):
+            self.surroundings.report("enable_grad() under no_grad()", frame.name)
+            self.settled()
+        return output
+
+    @contextmanager
+    def pausing(self) -> Generator[None]:
+        """Run this thread's calls without rules."""
+        with undoing() as undo:
+            undo.add(partial(setattr, self, "paused", self.paused))
+            self.paused = True
+            yield
+
+    @contextmanager
+    def resting(self) -> Generator[None]:
+        """Let a rule's own functions go by; the scope stays open for its sources."""
+        scope = self.scope
+        if scope is None:
+            yield
+            return
+        with undoing() as undo:
+            undo.add(partial(setattr, scope, "in_leaf", scope.in_leaf))
+            scope.in_leaf = True
+            yield
+
+    @contextmanager
+    def lending(
+        self, collector: SourceCollector, leaves: dict[str, Tensor]
+    ) -> Generator[None]:
+        """Collect sources in this thread, and in those that it hands its tensors to.
+
+        Args:
+            collector: Where they are entered.
+            leaves: Where relevance is read, as far as known.
+        """
+        with undoing() as undo:
+            undo.add(self._lend_no_more)
+            self.collector = collector
+            self.surroundings.state.lends = (collector, leaves)
+            yield
+
+    def _lend_no_more(self) -> None:
+        self.collector = self.surroundings.state.lends = None
+
+    def _lent(self, given: Any) -> SourceCollector | None:
+        """Find the collector of the thread that made what a module is given."""
+        lent = self.surroundings.state.lends
+        if lent is None:
+            return None
+        collector, leaves = lent
+        live = [tensor for tensor in all_tensors(given) if carries(tensor)]
+        found = any(depends(tensor, leaves.values()) for tensor in live)
+        return collector if found else None
+
+    @staticmethod
+    def eager() -> Any:
+        """Keep torch.compile from hiding functions, where it is in use at all."""
+        return eagerly() if "torch._dynamo" in sys.modules else nullcontext()
+
+    def close(self) -> None:
+        """Note that the rules are taken off."""
+        self.surroundings.state.removed = True
+
     def enter(self, frame: Frame, given: Any) -> None:
         """Push the frame of a module; open a scope if it is the outermost one.
 
@@ -71,12 +223,14 @@ class Runtime(threading.local):
         idle = frame.fused and self._is_idle(frame, given)
         scope = self.scope
         if scope is None:
-            plain = self.plain and self.collector is None and active_scope() is None
+            collector = self.collector or self._lent(given)
+            plain = self.plain and collector is None and active_scope() is None
             unseen = self.paused or plain
             if unseen or not torch.is_grad_enabled() or idle:
                 _check_inference(frame)
                 return
-            scope = Scope(self.surroundings, self.collector)
+            check_transforms()
+            scope = Scope(self.surroundings, collector)
         scope.enter(frame, idle=idle)
 
     def _is_idle(self, frame: Frame, given: Any) -> bool:
@@ -124,14 +278,24 @@ class Runtime(threading.local):
             return output
         return replace_floats(output, lambda t: watched(t, weights, self.weights_asked))
 
-    def report_foreign(self, names: Iterable[str]) -> None:
-        """Report custom autograd functions, which have backwards of their own.
+    def report_graph(
+        self, output: Tensor, collector: SourceCollector | None = None
+    ) -> None:
+        """Report what bends relevance in the graph behind an output.
 
         Args:
-            names: Their qualified names.
+            output: What is explained.
+            collector: That of the forward pass; None where other threads wrote in none.
         """
-        for name in names:
+        graph = set(nodes(output))
+        for name in foreign_functions(graph):
             self.surroundings.report(name, "")
+        if collector is not None:
+            for func, module, made in collector.unruled:
+                if not graph.isdisjoint(made):
+                    self.surroundings.report(func, module)
+            if crosses_threads(graph, collector.spans):
+                self.surroundings.report("a function in another thread", "")
         self.settled()
 
     def unwinding(self) -> Callable[[], None]:
@@ -161,25 +325,14 @@ class Runtime(threading.local):
 
         return reset
 
-    def report_reached(self, collector: SourceCollector, explained: Tensor) -> None:
-        """Report the functions without rule that an explained output depends on.
-
-        Args:
-            collector: What noted them in the forward pass.
-            explained: The output.
-        """
-        calls = collector.unruled
-        nodes = [node for *_, made in calls for node in made]
-        found = reached(explained, nodes) if nodes else set()
-        for func, module, made in calls:
-            if not found.isdisjoint(made):
-                self.surroundings.report(func, module)
-        self.settled()
-
     def abandon(self) -> None:
         """Close this model's scope after an exception that no hook has seen."""
         while (scope := self.scope) is not None:
             scope.leave()
+
+
+def _is_given(tensor: Tensor, given: Any) -> bool:
+    return any(tensor is other for other in all_tensors(given))
 
 
 def _check_inference(frame: Frame) -> None:

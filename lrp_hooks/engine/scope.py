@@ -11,11 +11,13 @@ from __future__ import annotations
 import threading
 import types
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from .autograd import carries, splice
 from .bypass import bypasses, changed, is_recorded, mark_alias, owner_of
@@ -24,13 +26,18 @@ from .constancy import expect_histories
 from .foreign import graph_nodes
 from .functions import in_place
 from .kept import before_write, listen
+from .recompute import mark_reentrant, next_node, recomputed_in
 from .rule import FunctionTable
+from .scripts import ScriptWatch, script_names
 from .sources import Constant, Gate, SourceCollector
 from .surroundings import Frame, Surroundings, storage_address
+from .undo import Undo
+from .unseen import differentiate, transformed
 
 __all__ = [
     "Scope",
     "active_scope",
+    "aside",
     "report",
     "role",
     "set_role",
@@ -45,13 +52,29 @@ _MISSING = object()
 
 class _Thread(threading.local):
     def __init__(self) -> None:
-        self.scopes: list[Scope] = []
+        self.scopes: list[Scope | None] = []
 
 
 def active_scope() -> Scope | None:
     """Return the innermost scope that is open in this thread."""
     scopes = _thread.scopes
     return scopes[-1] if scopes else None
+
+
+def aside(undo: Undo) -> None:
+    """Set the scopes of this thread aside: what runs is no part of their forward.
+
+    Args:
+        undo: Where it is noted how they come back.
+    """
+    scopes = _thread.scopes
+    undo.add(partial(scopes.__delitem__, slice(len(scopes), None)))
+    scopes.append(None)
+
+
+def _height(scopes: Sequence[Scope | None]) -> int:
+    """Count the scopes that are open, those that are set aside included."""
+    return sum(scope is not None for scope in scopes)
 
 
 def watch_source(out: Tensor, constant: Constant, of: object = None) -> None:
@@ -158,8 +181,30 @@ def trainable(value: object) -> bool:
     return storage_address(value) in scope.surroundings.trainable
 
 
+def _switch_grad(func: Callable[..., Any], mode: bool) -> Any:
+    """Switch recording; a custom function that does so may be a checkpoint."""
+    scope = active_scope()
+    if scope is not None and not mode and not torch.is_grad_enabled():
+        scope.note_unrecorded()
+    return func(mode)
+
+
+_OWN_TABLE: FunctionTable = {
+    torch.autograd.grad: differentiate,
+    torch.autograd.backward: differentiate,
+    Tensor.backward: differentiate,
+    torch._C._set_grad_enabled: _switch_grad,
+}
+"""What a scope itself must know of, whatever the rules."""
+
+
 class Scope(TorchFunctionMode):
     """Replaces torch functions in one thread while a module of the model runs."""
+
+    @property
+    def plain(self) -> type[Scope]:
+        """The class of a scope that only replaces functions."""
+        return Scope
 
     def __init__(
         self, surroundings: Surroundings, collector: SourceCollector | None
@@ -175,7 +220,8 @@ class Scope(TorchFunctionMode):
         self.collector = collector
         self.frames: list[Frame] = []
         self._open = _thread.scopes
-        self._table: FunctionTable = surroundings.table
+        self._base: FunctionTable = {**surroundings.table, **_OWN_TABLE}
+        self._table = self._base
         self.in_leaf = False
         self._swapped = surroundings.swapped()
         self._suspects = surroundings.suspects
@@ -183,6 +229,9 @@ class Scope(TorchFunctionMode):
             self._suspects = {Tensor, *surroundings.suspects}
         self._idle: dict[int, Any] = {}
         self._opening: list[Callable[..., Any]] = []
+        self._watch: ScriptWatch | None = None
+        self._scripts: set[tuple[str, str]] = set()
+        self._unrecorded: list[tuple[int, list[Frame]]] = []
 
     def enter(self, frame: Frame, idle: bool = False) -> None:
         """Enter a module; the first one opens the scope.
@@ -194,13 +243,22 @@ class Scope(TorchFunctionMode):
         if not self.frames:
             self._open.append(self)  # first, so that `leave` finds it at any moment
             self.__enter__()  # type: ignore[no-untyped-call]
-            listen(len(self._open))
-            if len(self._open) == 1:
+            height = _height(self._open)
+            listen(height)
+            if height == 1:
                 expect_histories()
+            if script_names():
+                self._watch = ScriptWatch(self._sees, self._note_script)
+                self._watch.__enter__()  # type: ignore[no-untyped-call]
         self.frames.append(frame)
         if idle:
-            self._idle[len(self.frames)] = guard = torch._C.DisableTorchFunction()
+            # Some fused kernels fail under a watch.
+            watch = None if self._idle else self._watch
+            guard = torch._C.DisableTorchFunction()
+            self._idle[len(self.frames)] = guard, watch
             guard.__enter__()
+            if watch is not None:
+                watch.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         if frame.functions or frame.leaf:
             self._combine(self.frames)
 
@@ -210,8 +268,10 @@ class Scope(TorchFunctionMode):
         Where it was interrupted, it goes on when it is called again.
         """
         depth = len(self.frames)
-        guard = self._idle.get(depth)
+        guard, watch = self._idle.get(depth, (None, None))
         if guard is not None:
+            if watch is not None:
+                watch.__enter__()
             guard.__exit__(None, None, None)
             del self._idle[depth]
         if depth <= 1:
@@ -223,16 +283,32 @@ class Scope(TorchFunctionMode):
         self.frames.pop()
 
     def _close(self) -> None:
+        watch = self._watch
+        while watch is not None and watch in _get_current_dispatch_mode_stack():
+            watch.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         while self in _get_current_function_mode_stack():  # type: ignore[no-untyped-call]
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         self.frames.clear()
         if self in self._open:
-            listen(len(self._open) - 1)  # first, since nothing comes back for it
+            listen(_height(self._open) - 1)  # first, since nothing comes back for it
             self._open.remove(self)
+        while self._scripts:
+            self.surroundings.report(*self._scripts.pop())
+
+    def _sees(self) -> bool:
+        """Tell whether a function is being called, for which torch takes a mode off."""
+        top = torch._C._len_torch_function_stack() - 1
+        if self.in_leaf or top < 0:
+            return True
+        return torch._C._get_function_stack_at(top) is not self
+
+    def _note_script(self, label: str) -> None:
+        # The interpreter of TorchScript would make another error of one raised here.
+        self._scripts.add((label, self.frames[-1].name))
 
     def _combine(self, frames: Sequence[Frame]) -> None:
         """Lay the function tables of the running modules over one another."""
-        table = self.surroundings.table
+        table = self._base
         for frame in frames:
             table = {**table, **frame.functions} if frame.functions else table
         self._table = table
@@ -296,17 +372,42 @@ class Scope(TorchFunctionMode):
             return func(*args, **kwargs)
         if handler is _MISSING:
             return self._unruled(func, args, kwargs)
-        result = handler(func, *args, **kwargs)  # type: ignore[operator]
-        if _vmap_level() is not None:
-            self._report_batched(func, result)
-        return result
+        if _saved_tensors_hooks(True) is not None or transformed():
+            return self._elsewhere(handler, func, args, kwargs)
+        return handler(func, *args, **kwargs)  # type: ignore[operator]
 
-    def _report_batched(self, func: Callable[..., Any], result: Any) -> None:
-        """Report a function inside torch.vmap, which hides from rules what carries."""
-        if isinstance(result, Tensor) and torch._C._functorch.is_batchedtensor(result):
-            inner = torch._C._functorch.get_unwrapped(result)
-            if carries(inner):
-                self.report(f"{func.__name__} under torch.vmap", inner)
+    def _elsewhere(
+        self, handler: Any, func: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        """Call a replacement where a checkpoint or a transform has its own graph."""
+        if transformed():
+            result = func(*args, **kwargs)
+            self._tell_transformed(func, args, kwargs, result)
+            return result
+        hooks = _saved_tensors_hooks(True)
+        if (told := recomputed_in(self, hooks)) is not None:
+            self.surroundings.report(told, self.frames[-1].name)
+        return handler(func, *args, **kwargs)
+
+    def _tell_transformed(
+        self, func: Callable[..., Any], args: Any, kwargs: Any, result: Any
+    ) -> None:
+        if _any_carries((args, tuple(kwargs.values())), inside=True):
+            label = f"{func.__qualname__} in a transform of torch.func"
+            self.report(label, _inside(result))
+
+    def note_unrecorded(self) -> None:
+        """Note that a part runs without a graph: it may be a reentrant checkpoint."""
+        self._unrecorded.append((next_node(), list(self.frames)))
+
+    def mark_checkpoints(self, output: Any) -> None:
+        """Let reentrant checkpoints run again in the scope that they ran in.
+
+        Args:
+            output: What the outermost call returned.
+        """
+        if self._unrecorded:
+            mark_reentrant(self, output, self._unrecorded)
 
     def _as_it_is(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -411,7 +512,9 @@ class Scope(TorchFunctionMode):
         if in_place(func) and isinstance(args[0], Tensor):
             before_write(args[0])
         result = func(*args, **kwargs)
-        if _is_signal(result) and _any_carries((args, tuple(kwargs.values()))):
+        if transformed():
+            self._tell_transformed(func, args, kwargs, result)
+        elif _is_signal(result) and _any_carries((args, tuple(kwargs.values()))):
             self.report(func, result)
         return result
 
@@ -438,14 +541,23 @@ def _is_signal(value: object) -> bool:
     )
 
 
-def _any_carries(value: object) -> bool:
+def _any_carries(value: object, inside: bool = False) -> bool:
     if isinstance(value, list | tuple):
-        return any(_any_carries(item) for item in value)
-    return carries(value)
+        return any(_any_carries(item, inside) for item in value)
+    return carries(_inside(value) if inside else value)
+
+
+def _inside(value: object) -> object:
+    """Return what a transform of torch.func has wrapped."""
+    while isinstance(value, Tensor) and _is_transformed(value):
+        value = _untransformed(value)
+    return value
 
 
 _thread = _Thread()
-_vmap_level = torch._C._functorch.maybe_current_level
+_saved_tensors_hooks = torch._C._autograd._top_saved_tensors_default_hooks
+_is_transformed = torch._C._functorch.is_functorch_wrapped_tensor
+_untransformed = torch._C._functorch.get_unwrapped
 _VIEWS = {
     getattr(Tensor, name).__get__ for name in ("T", "mT", "H", "mH", "real", "imag")
 }

@@ -73,6 +73,7 @@ class SourceCollector:
         unruled: ``(function, module name, graph nodes)`` of calls that have no rule;
             they matter if what is explained depends on them.
         gate: The last gate of the forward pass.
+        spans: The numbers of the graph's nodes that scopes of other threads made.
     """
 
     def __init__(self, batch: int, length: int | None) -> None:
@@ -93,6 +94,7 @@ class SourceCollector:
         self.row: int | None = None
         self.unruled: list[tuple[Callable[..., Any] | str, str, tuple[Any, ...]]] = []
         self.gate: Gate | None = None
+        self.spans: list[tuple[int, int]] = []
 
     def clear(self) -> None:
         """Forget what a backward pass brought; what the forward recorded stays."""

@@ -19,7 +19,6 @@ class Subject:
     Attributes:
         model: The model.
         modules: ``{qualified name: module}``.
-        walked: The read-outs whose graphs were searched for custom functions.
         apart: What was read and explained where no example was found to depend on
             another one.
     """
@@ -31,7 +30,6 @@ class Subject:
             model: The model.
         """
         self.model = model
-        self.walked: set[tuple[str, ...]] = set()
         self.apart: set[Any] = set()
         self.modules: dict[str, nn.Module] = dict(model.named_modules())
 

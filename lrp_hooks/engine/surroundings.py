@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from .rule import FunctionTable
+from .sources import SourceCollector
 from .storage import storage_address
 
-__all__ = ["Frame", "Surroundings", "storage_address"]
+__all__ = ["Frame", "State", "Surroundings", "storage_address"]
 
 
 class Frame(NamedTuple):
@@ -33,6 +34,21 @@ class Frame(NamedTuple):
     fused: bool = False
 
 
+@dataclass
+class State:
+    """What changes while a model is instrumented; its threads share it.
+
+    Attributes:
+        removed: Whether the rules were taken off.
+        differentiates: Whether the model was found to ask for gradients in its forward.
+        lends: What another thread may join: a collector, and the leaves of its graph.
+    """
+
+    removed: bool = False
+    differentiates: bool = False
+    lends: tuple[SourceCollector, dict[str, Tensor]] | None = None
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What every scope of one instrumented model shares.
@@ -47,6 +63,7 @@ class Surroundings:
         storages: ``{storage address: name}`` of parameters and buffers.
         trainable: The storage addresses of parameters that require a gradient.
         report: Called as ``report(function, module name)`` for a function without rule.
+        state: What changes meanwhile.
     """
 
     table: FunctionTable
@@ -56,6 +73,7 @@ class Surroundings:
     storages: dict[int, str]
     trainable: set[int]
     report: Callable[[Callable[..., Any] | str, str], None]
+    state: State = field(default_factory=State)
 
     def name_of(self, tensor: Tensor) -> str | None:
         """Name a parameter that the model had when it was instrumented.

@@ -79,6 +79,7 @@ def batch_rules(output: Tensor, collector: Noting) -> None:
         made = getattr(node, "_forward_cls", None)
         if made is not None and made.__module__ == autograd.__name__:
             node.rule = partial(_batched, node.rule, collector)
+            node.takes_batches = True
 
 
 def _graph(output: Tensor) -> Generator[Any]:

@@ -24,7 +24,7 @@ from ..attribution.instrument import Instrumentation
 from ..attribution.passes import Forward, Request, forward_pass, prepared
 from ..attribution.readout import find_logits
 from ..engine.autograd import carries
-from ..engine.foreign import depends, foreign_functions
+from ..engine.foreign import depends
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..errors import UnruledWarning
@@ -83,8 +83,7 @@ def relevance_of_each(
         forward = forward_pass(subject, lrp.runtime, call, request, Noting)
         explained = _explained(forward, targets, others)
         check_output(subject, call, explained[0])
-        lrp.runtime.report_reached(forward.collector, explained)
-        lrp.runtime.report_foreign(foreign_functions(explained))
+        lrp.runtime.report_graph(explained, forward.collector)
         ((name, read),) = forward.reads.items()
         if not depends(explained, [read]):
             check_reached([name], _complain)
