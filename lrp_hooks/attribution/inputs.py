@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..engine.subject import Subject
 from ..errors import ArgumentError, LrpHooksError, TargetError, TextError
 from .copies import copied, fields_of, swapped
-from .readable import advice, check_readable, is_plain
+from .readable import advice, check_loaded, check_readable, is_plain
 
 __all__ = ["Call", "advising", "bind", "is_encoder_decoder", "same_storage"]
 
@@ -122,7 +122,7 @@ def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
             f"inputs is a {type(inputs).__name__}; it must be a tensor, a tuple of "
             f"tensors, or a mapping such as a tokenizer's output.{hint}"
         )
-    check_readable(subject, call.main)
+    check_readable(call.main)
     if call.main.ndim == 0 or call.main.numel() == 0:
         raise ArgumentError(
             f"inputs has shape {tuple(call.main.shape)}; it must start with the number "
@@ -212,6 +212,7 @@ def advising(call: Call) -> Generator[None]:
         yield
     except Exception as error:
         ours = isinstance(error, LrpHooksError | Warning)
+        check_loaded(error)
         doubt = "" if ours else call.doubt
         if call.main.ndim == 1 and (not ours or isinstance(error, TargetError)):
             doubt = (

@@ -237,7 +237,7 @@ class Instrumentation:
     @contextmanager
     def _running(self, method: str) -> Generator[Subject]:
         with undoing() as undo:
-            _hold(self._lock, undo)
+            undo.hold(self._lock)
             subject = self._subject
             if subject is None:
                 raise ArgumentError(
@@ -258,7 +258,7 @@ class Instrumentation:
         Waits for what another thread is computing with it.
         """
         with undoing() as undo:
-            _hold(self._lock, undo)
+            undo.hold(self._lock)
             undo.add(self._take_off)
 
     def _take_off(self) -> None:
@@ -328,18 +328,6 @@ _REMEDY = (
     "Register a ScopeRule whose functions() names it, or a LeafRule for the module "
     "(lrp_hooks.register)."
 )
-
-
-def _hold(lock: threading.RLock, undo: Undo) -> None:
-    """Take a lock; no line stands between taking it and noting that."""
-    held: list[Callable[[], None]] = []
-
-    def release() -> None:
-        while held:
-            held.pop()()
-
-    undo.add(release)
-    held.extend([lock.release] * lock.acquire())
 
 
 def _claim(

@@ -23,6 +23,7 @@ from .checks import Complain, check_gate, check_repeats, watch_target
 from .finite import check_output
 from .inputs import Call, advising, bind
 from .latent import split_layers, watched_latent
+from .readable import check_loaded
 from .reader import Reader
 from .readout import Contrast, Selected, find_logits, select
 
@@ -182,6 +183,7 @@ def forward_pass(
             with watched_latent(subject, runtime, collector, asked) as found:
                 with advising(call):
                     output = reader.forward()
+                    check_loaded(output)
     except Differentiates:
         runtime.tell_differentiates(bool(asked))
         return forward_pass(subject, runtime, call, request, collect)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..engine.nested import first_tensor
 from ..engine.subject import Subject
 from ..errors import ArgumentError, UnsupportedModelError
 
-__all__ = ["advice", "check_readable", "is_plain"]
+__all__ = ["advice", "check_loaded", "check_readable", "is_plain"]
 
 _WHOLE = (torch.int64, torch.int32)
 
@@ -18,30 +19,44 @@ def is_plain(tensor: Tensor) -> bool:
     return tensor.is_floating_point() and _other_kind(tensor) is None
 
 
-def check_readable(subject: Subject, main: Tensor) -> None:
-    """Refuse what holds no numbers, or holds them in a way that none are read in.
+def check_readable(main: Tensor) -> None:
+    """Refuse an input that holds no numbers, or in a way that none are read in.
 
     Args:
-        subject: The model.
-        main: Its main input.
+        main: The model's main input.
 
     Raises:
-        ArgumentError: If the input is such a tensor.
-        UnsupportedModelError: If the model is on the meta device.
+        ArgumentError: If it is such a tensor.
     """
-    for name, module in subject.modules.items():
-        for key, value in (*module._parameters.items(), *module._buffers.items()):
-            if value is not None and value.is_meta:
-                raise UnsupportedModelError(
-                    f"{f'{name}.{key}'.removeprefix('.')} is on the meta device, which "
-                    "holds no numbers; load the model's weights first."
-                )
     kind = _other_kind(main)
     if kind is not None:
         raise ArgumentError(
             f"inputs is a {kind} tensor; pass a dense one on the model's device "
             "(.to_dense(), .dequantize(), .float(), or padded with a mask)."
         )
+
+
+def check_loaded(output: object) -> None:
+    """Refuse a model whose weights were not there when it ran.
+
+    Where they are does not tell: they may be brought for each module's call.
+
+    Args:
+        output: What the model returned, or the exception that it raised.
+
+    Raises:
+        UnsupportedModelError: If it came of the meta device.
+    """
+    found = first_tensor(output)
+    if isinstance(output, Exception):
+        unloaded, cause = "meta" in str(output).split(), output
+    else:
+        unloaded, cause = found is not None and found.is_meta, None
+    if unloaded:
+        raise UnsupportedModelError(
+            "a part of the model is on the meta device, which holds no numbers; load "
+            "the model's weights first."
+        ) from cause
 
 
 def _other_kind(tensor: Tensor) -> str | None:

@@ -69,7 +69,7 @@ class Run:
                 output = self._function(*args)
         found = first_tensor(output)
         if found is not None:
-            self._runtime.report_graph(found)
+            self._runtime.report_graph(found, self._runtime.collector)
         return output
 
     def explained(self, target: Any, reads: Sequence[Tensor]) -> Callable[..., Tensor]:

@@ -353,6 +353,7 @@ class Scope(TorchFunctionMode):
         if (
             type(func) is types.MethodWrapperType  # an attribute such as x.shape
             or self._open[-1] is not self
+            or (self._watch is not None and self._watch.asking)
             or (func in _CASTS and type(args[0]) in suspects)
         ):
             return self._as_it_is(func, args, kwargs)

@@ -40,7 +40,11 @@ def script_names(operation: str = "") -> list[str]:
 
 
 class ScriptWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Tells of operations that bend relevance and that Python has not called."""
+    """Tells of operations that bend relevance and that Python has not called.
+
+    Attributes:
+        asking: Whether the watch itself is calling a function.
+    """
 
     def __init__(self, sees: Callable[[], bool], report: Report) -> None:
         """Prepare the watch; it is a context manager.
@@ -52,6 +56,7 @@ class ScriptWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.sees = sees
         self.report = report
+        self.asking = False
 
     def __torch_dispatch__(  # noqa: PLW3201
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -59,13 +64,14 @@ class ScriptWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Run an operation, and tell of it if need be."""
         kwargs = kwargs or {}
         seen = self.sees() or not torch.is_grad_enabled()
-        with torch._C.DisableTorchFunction():  # the scope is for what the model calls
+        self.asking = True  # the scope is for what the model calls
+        try:
             result = func(*args, **kwargs)
-            if seen or not any(map(carries, tree_leaves((args, kwargs)))):
-                return result
-            bends = not _is_linear(func, args, kwargs, result)
-        if bends:
-            self.report(_label(func))
+            live = not seen and any(map(carries, tree_leaves((args, kwargs))))
+            if live and not _is_linear(func, args, kwargs, result):
+                self.report(_label(func))
+        finally:
+            self.asking = False
         return result
 
 

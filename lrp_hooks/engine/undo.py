@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
 __all__ = ["Undo", "undoing"]
+
+
+class Lock(Protocol):
+    """What ``threading`` has of locks."""
+
+    def acquire(self) -> bool:
+        """Take it."""
+
+    def release(self) -> None:
+        """Give it back."""
 
 
 class Undo:
@@ -44,6 +54,21 @@ class Undo:
         """
         self.add(partial(_unhook, module, hook))
         getattr(module, f"register_{kind}")(hook, **options)
+
+    def hold(self, lock: Lock) -> None:
+        """Take a lock; no line stands between taking it and noting that.
+
+        Args:
+            lock: The lock.
+        """
+        held: list[Callable[[], None]] = []
+
+        def release() -> None:
+            while held:
+                held.pop()()
+
+        self.add(release)
+        held.extend([lock.release] * lock.acquire())
 
     def run(self) -> None:
         """Undo, the last step first; run it again where it was interrupted."""

@@ -79,7 +79,8 @@ def eagerly() -> Generator[None]:
     user = object()
     with undoing() as undo:
         undo.add(partial(_release, user))
-        with _Stance.lock:
+        with undoing() as locked:
+            locked.hold(_Stance.lock)
             _Stance.users.add(user)
             if _Stance.stance is None:
                 _Stance.stance = torch.compiler.set_stance("force_eager")
@@ -87,7 +88,8 @@ def eagerly() -> Generator[None]:
 
 
 def _release(user: object) -> None:
-    with _Stance.lock:
+    with undoing() as locked:
+        locked.hold(_Stance.lock)
         _Stance.users.discard(user)
         if not _Stance.users and _Stance.stance is not None:
             _Stance.stance.__exit__(None, None, None)

@@ -182,13 +182,16 @@ def test_a_constant_may_be_sparse():
     torch.testing.assert_close(found.values, expected)
 
 
-@pytest.mark.parametrize("where", ["model", "part", "buffer"])
+@pytest.mark.parametrize("where", ["model", "first", "last", "buffer"])
 def test_models_on_the_meta_device(where):
-    model = net(device="meta" if where != "buffer" else None)
+    model = net()
     if where == "model":
         model.to("meta")
     if where == "buffer":
-        model[2].register_buffer("scale", torch.ones(2, device="meta"))
+        model.insert(1, nn.BatchNorm1d(len(model[0].weight)))
+        model[1].running_mean = model[1].running_mean.to("meta")
+    if where in {"first", "last"}:
+        model[0 if where == "first" else -1].to("meta")
     with instrument(model) as lrp:
         with pytest.raises(UnsupportedModelError, match="is on the meta device"):
             lrp.attribute(torch.ones(2, 4), 0)

@@ -104,7 +104,7 @@ def leak(function, args, kwargs, live, rules) -> float | None:
         if not outputs or not all(bool(y.isfinite().all()) for y in outputs):
             return 0.0
         for y in outputs:
-            lrp.runtime.report_reached(collector, y)
+            lrp.runtime.report_graph(y, collector)
         if lrp.coverage.unruled:
             return None
         generator = torch.Generator().manual_seed(5)
