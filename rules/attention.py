@@ -155,7 +155,7 @@ def _absorber() -> Callable[[Tensor], None] | None:
     scope = active_scope()
     if scope is None or scope.collector is None:
         return None
-    collector, name = scope.collector, scope.name_source("softmax")
+    collector, name = scope.collector, scope.constants.name_source("softmax")
 
     def absorb(terms: Tensor) -> None:
         batch, queries = collector.batch, terms.shape[-1]

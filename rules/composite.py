@@ -4,6 +4,7 @@
     addcdiv            a + v b / c                logaddexp(a, b)  logsumexp((a, b))
     logcumsumexp(x)_j  logsumexp(x_1 ... x_j)     xlogy(x, y)      x log(y)
     polar(r, phi)      r (cos phi + i sin phi)    clamp(x, l, h)   min(max(x, l), h)
+    dist(a, b)         |a - b|, cdist and pdist of every pair
 
 A sampling grid, an angle, a divisor that is rounded, the number of what is not zero
 (p = 0) are gates: relevance goes to what they act on. What an element of a reduction
@@ -102,6 +103,20 @@ def _clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
 
 def _like(x: Tensor, bound: Any) -> Tensor:
     return bound if isinstance(bound, Tensor) else torch.full_like(x, bound)
+
+
+def _dist(a: Tensor, b: Tensor, p: float = 2.0) -> Any:
+    return torch.linalg.vector_norm(a - b, p)
+
+
+def _cdist(a: Tensor, b: Tensor, p: float = 2.0, compute_mode: Any = None) -> Any:
+    apart = a.unsqueeze(-2) - b.unsqueeze(-3)
+    return torch.linalg.vector_norm(apart, p, dim=-1)
+
+
+def _pdist(x: Tensor, p: float = 2.0) -> Any:
+    i, j = torch.triu_indices(len(x), len(x), 1, device=x.device)
+    return torch.linalg.vector_norm(x[i] - x[j], p, dim=-1)
 
 
 CLAMPS = spellings("clamp clip clamp_min clamp_max")
@@ -269,6 +284,9 @@ def _tables() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
         "xlog1py special_xlog1py": _xlog1py,
         "polar": _polar,
         "ldexp": _ldexp,
+        "dist": _dist,
+        "cdist": _cdist,
+        "pdist": _pdist,
     }
     composites: dict[Any, Any] = {}
     for names, definition in definitions.items():

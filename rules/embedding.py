@@ -56,7 +56,7 @@ def _look_up(
     scope = active_scope()
     if scope is None or not isinstance(out, Tensor):
         return out
-    name = scope.parameter_name(weight)
+    name = scope.constants.parameter_name(weight)
     if scope.collector is None and trainable(weight) and torch.is_grad_enabled():
         root = torch.zeros((), requires_grad=True)
         return splice(out, root, lambda grad: None)

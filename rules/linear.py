@@ -156,7 +156,7 @@ def _keeper() -> Keep | None:
     scope = active_scope()
     if scope is None or scope.collector is None:
         return None
-    collector, module = scope.collector, scope.name_source("")
+    collector, module = scope.collector, scope.constants.name_source("")
 
     def keep(name: str, terms: Tensor) -> None:
         flat = terms.sum(-1) if terms.ndim > 1 else terms

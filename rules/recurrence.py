@@ -69,8 +69,8 @@ class Recurrence(ScopeRule):
 def _recur(func: Callable[..., Any], x: Tensor, hx: Any, *args: Any) -> Any:
     """Run the fused kernel, and join its outputs to the unrolled steps."""
     states = (hx,) if isinstance(hx, Tensor) else tuple(hx)
-    if not any(map(carries, (x, *states))):
-        return func(x, hx, *args)
+    if not any(map(carries, (x, *states, *_listed(args[0])))):
+        return _as_trained(func, x, hx, *args)
     packed = isinstance(hx, Tensor) and not hx.is_floating_point()  # batch sizes
     if packed or (args[3] and args[4]):  # a packed sequence, or dropout in training
         out = func(x, hx, *args)
@@ -94,13 +94,20 @@ def _recur_once(func: Callable[..., Any], x: Tensor, hx: Any, *weights: Any) -> 
     return tuple(_take_graph(y.detach(), t) for y, t in zip(fused, twin, strict=True))
 
 
-def _as_trained(
-    func: Callable[..., Any], x: Tensor, hx: Any, weights: Sequence[Tensor], *args: Any
-) -> State:
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _as_trained(func: Callable[..., Any], *args: Any) -> State:
     """Run the kernel that torch takes where weights require a gradient."""
-    given = [w.detach().requires_grad_() if trainable(w) else w for w in weights]
-    outputs = func(x, hx, given, *args)
+    outputs = func(*map(_trained, args))
     return tuple(output.detach() for output in outputs)
+
+
+def _trained(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_trained(item) for item in value]
+    return value.detach().requires_grad_() if trainable(value) else value
 
 
 def _take_graph(value: Tensor, twin: Tensor) -> Tensor:

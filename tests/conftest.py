@@ -18,7 +18,7 @@ from lrp_hooks import cli
 from lrp_hooks.attribution import instrument
 from lrp_hooks.commands import chosen
 from lrp_hooks.engine import registry, ruleset
-from lrp_hooks.engine.scope import active_scope
+from lrp_hooks.engine.stack import active_scope
 from processes import forking
 from shared_models import changed
 

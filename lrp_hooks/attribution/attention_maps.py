@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from ..engine.autograd import carries, splice
 from ..engine.functions import FUSED, MOVES, PRODUCTS, SOFTMAX, table
+from ..engine.notes import role, set_role
 from ..engine.rule import FunctionTable, ScopeRule
-from ..engine.scope import active_scope, role, set_role
 from ..engine.sources import SourceCollector
+from ..engine.stack import active_scope
 from ..engine.subject import Subject
 from ..errors import UnsupportedModelError
 from ..results import attention_maps as results

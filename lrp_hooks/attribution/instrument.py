@@ -20,7 +20,7 @@ from ..engine.registry import lookup
 from ..engine.rule import Rule
 from ..engine.ruleset import RuleSet, load_rules
 from ..engine.runtime import Runtime
-from ..engine.scope import aside
+from ..engine.stack import aside
 from ..engine.subject import Subject
 from ..engine.surroundings import Surroundings
 from ..engine.undo import Undo, undoing

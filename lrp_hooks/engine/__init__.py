@@ -19,11 +19,7 @@ from .bypass import mark_alias, owner_of
 from .constancy import drop_history
 from .functions import in_place, spellings, table
 from .kept import Kept
-from .registry import register, register_shape
-from .rule import FunctionTable, LeafRule, Rule, ScopeRule
-from .ruleset import RuleSet, add_functions
-from .scope import (
-    active_scope,
+from .notes import (
     report,
     role,
     set_role,
@@ -32,6 +28,10 @@ from .scope import (
     watch_gate,
     watch_source,
 )
+from .registry import register, register_shape
+from .rule import FunctionTable, LeafRule, Rule, ScopeRule
+from .ruleset import RuleSet, add_functions
+from .stack import active_scope
 
 __all__ = [
     "FunctionTable",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -86,6 +87,7 @@ def table(
     return dict.fromkeys(functions, replacement)
 
 
+@cache
 def in_place(func: Callable[..., Any]) -> bool:
     """Tell whether a torch function overwrites its first argument.
 

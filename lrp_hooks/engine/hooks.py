@@ -88,7 +88,7 @@ class ModuleHooks:
         holds = self.runtime.leave(module)
         if scope is None or not (holds and self.frame.leaf and torch.is_grad_enabled()):
             return None
-        return self._spliced(module, args, kwargs, output, scope.is_signal)
+        return self._spliced(module, args, kwargs, output, scope.constants.is_signal)
 
     def _spliced(
         self,

@@ -17,8 +17,9 @@ from .autograd import carries, watched
 from .foreign import crosses_threads, depends, foreign_functions, nodes
 from .nested import all_tensors, first_tensor, replace_floats
 from .recompute import next_node
-from .scope import Scope, active_scope
+from .scope import Scope
 from .sources import SourceCollector
+from .stack import active_scope
 from .surroundings import Frame, Surroundings
 from .undo import undoing
 from .unseen import Differentiates, check_transforms, eagerly

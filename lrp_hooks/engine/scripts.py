@@ -7,8 +7,7 @@ Python is a script's. It is told unless it is linear in what carries relevance.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,9 +16,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from .autograd import carries
 
-__all__ = ["ScriptWatch", "script_names"]
+if TYPE_CHECKING:
+    from .scope import Scope
 
-Report = Callable[[str], None]
+__all__ = ["ScriptWatch", "script_names"]
 
 
 def script_names(operation: str = "") -> list[str]:
@@ -43,36 +43,42 @@ class ScriptWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Tells of operations that bend relevance and that Python has not called.
 
     Attributes:
-        asking: Whether the watch itself is calling a function.
+        found: Each with the module that was running.
     """
 
-    def __init__(self, sees: Callable[[], bool], report: Report) -> None:
+    def __init__(self, scope: Scope) -> None:
         """Prepare the watch; it is a context manager.
 
         Args:
-            sees: Tells whether a Python function is being called.
-            report: Called with the name of what was not.
+            scope: Replaces what Python calls.
         """
         super().__init__()  # type: ignore[no-untyped-call]
-        self.sees = sees
-        self.report = report
-        self.asking = False
+        self.scope = scope
+        self.found: set[tuple[str, str]] = set()
 
     def __torch_dispatch__(  # noqa: PLW3201
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Run an operation, and tell of it if need be."""
         kwargs = kwargs or {}
-        seen = self.sees() or not torch.is_grad_enabled()
-        self.asking = True  # the scope is for what the model calls
+        seen = self._sees() or not torch.is_grad_enabled()
+        self.scope.resting = True  # the scope is for what the model calls
         try:
             result = func(*args, **kwargs)
             live = not seen and any(map(carries, tree_leaves((args, kwargs))))
             if live and not _is_linear(func, args, kwargs, result):
-                self.report(_label(func))
+                # TorchScript would make another error of one that is raised here.
+                self.found.add((_label(func), self.scope.frames[-1].name))
         finally:
-            self.asking = False
+            self.scope.resting = False
         return result
+
+    def _sees(self) -> bool:
+        """Tell whether a function is being called, for which torch takes a mode off."""
+        top = torch._C._len_torch_function_stack() - 1
+        if self.scope.in_leaf or top < 0:
+            return True
+        return torch._C._get_function_stack_at(top) is not self.scope
 
 
 def _is_linear(func: Any, args: Any, kwargs: Any, result: Any) -> bool:

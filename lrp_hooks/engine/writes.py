@@ -10,20 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .autograd import carries, splice
-from .bypass import bypasses, changed, owner_of
+from .bypass import bypasses, changed, is_recorded, owner_of
 from .functions import HOMES, in_place
 from .kept import before_write
+from .nested import first_tensor
+from .notes import is_number, report, role, set_role
 from .rule import FunctionTable, Rule
-from .scope import active_scope, role, set_role
+from .stack import active_scope
 from .storage import storage_address
 
-__all__ = ["rule_table", "written"]
+if TYPE_CHECKING:
+    from .scope import Scope
+
+__all__ = ["rule_table", "set_data", "write_into", "written"]
 
 Function = Callable[..., Any]
 
@@ -58,6 +63,62 @@ def written(functions: FunctionTable, ruled: bool) -> FunctionTable:
     }
 
 
+def write_into(
+    scope: Scope, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Call a function that writes what it returns into tensors that it is given.
+
+    Args:
+        scope: The open scope.
+        func: The function.
+        args: Its arguments.
+        kwargs: Its keyword arguments, ``out`` among them.
+
+    Returns:
+        ``out``.
+    """
+    out = kwargs.pop("out")
+    given = (args, tuple(kwargs.values()))
+    live = torch.is_grad_enabled() and first_tensor(given, carries) is not None
+    targets = (out,) if isinstance(out, Tensor) else tuple(out)
+    result = scope.__torch_function__(func, (), args, kwargs) if live else out
+    values = (result,) if isinstance(result, Tensor) else tuple(result)
+    before = [target.detach().clone() for target in targets]
+    for target in targets:
+        before_write(target)
+    with torch.no_grad():
+        func(*args, **kwargs, out=out)
+    for target, value, old in zip(targets, values, before, strict=True):
+        if bypasses(target):
+            if changed(old, target.detach()):
+                _report(func)
+        elif is_number(value) and (carries(value) or carries(owner_of(target))):
+            exact = target.detach().clone()
+            if live and carries(value):
+                exact = splice(exact, value, _passed)
+            scope.__torch_function__(Tensor.copy_, (), (target, exact))
+    return out
+
+
+def set_data(func: Function, tensor: Tensor, value: Any) -> None:
+    """Set ``tensor.data``, which autograd does not see.
+
+    Args:
+        func: The attribute's setter.
+        tensor: The tensor.
+        value: Its new values.
+    """
+    before = tensor.detach()
+    func(tensor, value)
+    if is_recorded(tensor) and changed(before, tensor.detach()):
+        _report(func)
+
+
+def _report(func: Function) -> None:
+    """Report that recorded values were overwritten behind autograd's back."""
+    report(f"{func.__name__} on values that autograd has recorded, unseen by it", None)
+
+
 def _looked_after(replacement: Function | None, ruled: bool) -> Function:
     if replacement is None:
         return partial(_write, _call)
@@ -84,9 +145,8 @@ def _write(
         return out
     before = x.detach().clone()
     out = func(x, *args, **kwargs)
-    scope = active_scope()
-    if scope is not None and changed(before, x.detach()):
-        scope.report_bypass(func)
+    if changed(before, x.detach()):
+        _report(func)
     return out
 
 

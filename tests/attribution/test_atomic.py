@@ -13,7 +13,7 @@ from torch.overrides import _get_current_function_mode_stack
 import lrp_hooks
 from lrp_hooks import ArgumentError, ScopeRule, instrument, register
 from lrp_hooks.attribution.instrument import _instrumented
-from lrp_hooks.engine.scope import active_scope
+from lrp_hooks.engine.stack import active_scope
 from small_models import state
 from strategies import noise
 

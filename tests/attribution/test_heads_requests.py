@@ -14,7 +14,7 @@ from lrp_hooks import (
     heads,
 )
 from lrp_hooks import instrument as instrumented
-from lrp_hooks.engine.scope import active_scope
+from lrp_hooks.engine.stack import active_scope
 from small_models import hugging_face, make
 from strategies import noise, tokens
 

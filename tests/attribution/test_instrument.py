@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lrp_hooks import ArgumentError, Instrumentation, instrument
-from lrp_hooks.engine.scope import active_scope
+from lrp_hooks.engine.stack import active_scope
 from small_models import MODELS, encoder, logits, make, state
 from strategies import build, noise, reseed, seeds, specs, tokens
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from lrp_hooks import AlreadyInstrumentedError, instrument
-from lrp_hooks.engine.scope import active_scope
+from lrp_hooks.engine.stack import active_scope
 from small_models import MODELS, encoder, hugging_face, logits, make
 from strategies import Spec, build, noise, tokens
 

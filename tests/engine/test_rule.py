@@ -6,7 +6,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from lrp_hooks import LeafRule, RuleError, ScopeRule, instrument, register, slope
-from lrp_hooks.engine.scope import watch_source
+from lrp_hooks.engine.notes import watch_source
 from strategies import noise
 
 

@@ -39,6 +39,22 @@ PAIRS = {
         lambda a, b, c: torch.addcmul(a, b, c, value=0.5),
         lambda a, b, c: a + (b * c) * 0.5,
     ),
+    "dist": (
+        lambda a, b, c: torch.dist(a, b, 3)[None],
+        lambda a, b, c: (a - b).norm(3)[None],
+    ),
+    "cdist": (
+        lambda a, b, c: torch.cdist(a, b),
+        lambda a, b, c: torch.stack(
+            [(row[:, None] - b).norm(dim=-1) for row in a.unbind(1)], 1
+        ),
+    ),
+    "pdist": (
+        lambda a, b, c: F.pdist(a[0] * b[0], 1),
+        lambda a, b, c: torch.stack([
+            (x - y).norm(1) for x, y in itertools.combinations((a * b)[0], 2)
+        ]),
+    ),
     "hypot": (
         lambda a, b, c: torch.hypot(a, b),
         lambda a, b, c: torch.stack([a, b]).norm(dim=0),
@@ -232,7 +248,7 @@ def test_functions_under_vmap_are_told(rules):
     with instrument(model, rules) as lrp:
         if rules == "ah+ln":  # products are left to their own gradient anyway
             return
-        with pytest.warns(UnruledWarning, match="mul under torch.vmap"):
+        with pytest.warns(UnruledWarning, match="mul in a transform of torch.func"):
             lrp.attribute(random(2, 4), target=1)
 
 

@@ -189,3 +189,18 @@ def test_cells_have_the_rule_of_the_layer(kind, bias):
         Calls(lambda m, x: stepped(m, x.transpose(0, 1))[-1], cell=cell),
         x.transpose(0, 1).contiguous(),
     )
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_outputs_are_bit_identical_where_nothing_carries_relevance(kind, packed, bias):
+    for dtype in (torch.float32, torch.float64):
+        layer = kind(4, 4, batch_first=True, bias=bias).to(dtype)
+        x = torch.randn(5, 3, 4, dtype=dtype)
+        given = nn.utils.rnn.pack_padded_sequence(x, [3] * 5, True) if packed else x
+        plain = layer(given)[0]
+        with instrument(layer):
+            found = layer(given)[0]
+        values = (found.data, plain.data) if packed else (found, plain)
+        assert torch.equal(*values)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...engine.autograd import carries
 from ...engine.functions import in_place
-from ...engine.scope import active_scope
+from ...engine.stack import active_scope
 from ...engine.surroundings import storage_address
 
 __all__ = ["FirstMix", "Node", "Tape"]

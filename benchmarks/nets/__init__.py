@@ -1,0 +1,1 @@
+"""Random nets: does the ledger close, or is it told why not?"""
