@@ -43,7 +43,7 @@ def test_a_coefficient_times_its_activation_is_relevance(llama, layer, rules):
 
 
 def test_a_coefficient_is_finite_where_the_activation_is_zero():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2)).double()
     with instrument(model) as lrp:
         found = coefficients(lrp, noise(3, 4).double(), 1, layers=["1"])["1"]
@@ -128,7 +128,7 @@ def test_plain_gradients_estimate_small_patches(kind):
 
 @pytest.mark.parametrize("rules", SETS)
 def test_every_rule_set_is_exact_in_a_linear_model(rules):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 2)).double()
     x, patch = noise(2, 3, 4).double(), noise(2, 3, 4).double().flip(0, 1)
 

@@ -90,7 +90,7 @@ class Net(nn.Module):
             plan: The plan.
         """
         super().__init__()
-        torch.manual_seed(plan.seed)
+        torch.default_generator.manual_seed(plan.seed)
         self.plan = plan
         self.parts = nn.ModuleDict({
             str(n): MODULES[step.name]()

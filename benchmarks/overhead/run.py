@@ -44,7 +44,10 @@ def in_a_scope(model: nn.Module, batch: Batch, rules: str) -> Generator[Call]:
     Yields:
         The call.
     """
-    with lrp_hooks.instrument(model, rules):
+    # Plain gradients need no scope unless somebody's override asks for one.
+    linear = next(m for m in model.modules() if isinstance(m, nn.Linear))
+    own = {linear: lrp_hooks.RuleSet.named(rules).linear}
+    with lrp_hooks.instrument(model, rules, overrides=own):
         with gradient_x_input(model, batch, trainable=False) as call:
             yield call
 

@@ -133,19 +133,21 @@ class _Wire(torch.autograd.Function):
 
 
 class _Watched(torch.autograd.Function):
-    """y = value; the gradient for x is y's own, that for the wire is 0."""
+    """y = x; the gradient for x is y's own, that for the wire is 0.
+
+    A copy, since the model may have saved x, and whoever gets y may overwrite it.
+    """
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, x: Tensor, wire: Tensor) -> Tensor:
-        ctx.mark_dirty(value)
+    def forward(ctx: Any, x: Tensor, wire: Tensor) -> Tensor:
         ctx.save_for_backward(wire)
-        return value
+        return x.clone()
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (wire,) = ctx.saved_tensors
         grad = _once(grads[0], wire) if torch.is_grad_enabled() else grads[0]
-        return None, grad, grad.new_zeros(())
+        return grad, grad.new_zeros(())
 
 
 def watched(y: Tensor, weights: Sequence[Tensor], tell: Callable[[], None]) -> Tensor:
@@ -162,7 +164,7 @@ def watched(y: Tensor, weights: Sequence[Tensor], tell: Callable[[], None]) -> T
         ``y`` bit for bit.
     """
     wire = _Wire.apply(tell, *weights)  # type: ignore[no-untyped-call]
-    result: Tensor = _Watched.apply(y.detach(), y, wire)  # type: ignore[no-untyped-call]
+    result: Tensor = _Watched.apply(y, wire)  # type: ignore[no-untyped-call]
     return result
 
 

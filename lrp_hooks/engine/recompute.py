@@ -7,7 +7,7 @@ module. Each is given the scope that it ran in, for torch compares what it saves
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.utils.checkpoint import CheckpointFunction
@@ -16,10 +16,8 @@ from ..errors import UnruledError
 from .autograd import carries
 from .foreign import nodes
 from .nested import all_tensors
+from .stack import OpenScope
 from .surroundings import Frame
-
-if TYPE_CHECKING:
-    from .scope import Scope
 
 __all__ = ["Recomputed", "mark_reentrant", "next_node", "recomputed_in"]
 
@@ -27,7 +25,9 @@ __all__ = ["Recomputed", "mark_reentrant", "next_node", "recomputed_in"]
 class Recomputed:
     """A checkpointed function, run in the backward pass as it was in the forward."""
 
-    def __init__(self, function: Callable[..., Any], scope: Scope, frames: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], scope: OpenScope, frames: Any
+    ) -> None:
         """Keep what a scope needs to open again.
 
         Args:
@@ -38,7 +38,7 @@ class Recomputed:
         self.function = function
         self.frames = tuple(frames)
         self.surroundings = scope.surroundings
-        self.scope: type[Scope] = scope.plain
+        self.renewed = scope.renewed
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the function in a scope.
@@ -59,7 +59,7 @@ class Recomputed:
                 "torch.utils.checkpoint, whose forward would run again without its "
                 "rules; run backward() before remove()."
             )
-        scope = self.scope(self.surroundings, None)
+        scope = self.renewed()
         try:
             for frame in self.frames:
                 scope.enter(frame)
@@ -69,7 +69,7 @@ class Recomputed:
                 scope.leave()
 
 
-def recomputed_in(scope: Scope, hooks: Any) -> str | None:
+def recomputed_in(scope: OpenScope, hooks: Any) -> str | None:
     """Let a checkpoint run its function again in the scope that it ran in.
 
     Args:
@@ -93,7 +93,7 @@ def recomputed_in(scope: Scope, hooks: Any) -> str | None:
 
 
 def mark_reentrant(
-    scope: Scope, output: Any, unrecorded: Sequence[tuple[int, list[Frame]]]
+    scope: OpenScope, output: Any, unrecorded: Sequence[tuple[int, list[Frame]]]
 ) -> None:
     """Let reentrant checkpoints run again in the scope that they ran in.
 

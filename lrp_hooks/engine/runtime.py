@@ -19,7 +19,7 @@ from .nested import all_tensors, first_tensor, replace_floats
 from .recompute import next_node
 from .scope import Scope
 from .sources import SourceCollector
-from .stack import active_scope
+from .stack import OpenScope, active_scope
 from .surroundings import Frame, Surroundings
 from .undo import undoing
 from .unseen import Differentiates, check_transforms, eagerly
@@ -60,7 +60,7 @@ class Runtime(threading.local):
         self.paused = False
 
     @property
-    def scope(self) -> Scope | None:
+    def scope(self) -> OpenScope | None:
         """The scope that is open in this thread for this model."""
         scope = active_scope()
         if scope is None or scope.surroundings is not self.surroundings:
@@ -105,6 +105,10 @@ class Runtime(threading.local):
             scope, output = self.scope, None
             lent = None if self.collector or scope is None else scope.collector
             first = next_node() if lent else 0
+            alone = scope is not None and lent is None
+            given = alone and first_tensor((args, kwargs), carries) is not None
+            if given:
+                args, kwargs = self.guarded(frame.module, (args, kwargs))
             try:
                 output = call(*args, **kwargs)
             finally:
@@ -113,8 +117,9 @@ class Runtime(threading.local):
                 if scope is not None:
                     scope.mark_checkpoints(output)
             self.leave(frame.module)
-            alone = scope is None or lent is not None
-            return output if alone else self.guarded(frame.module, output)
+            if not alone or given:
+                return output
+            return self.guarded(frame.module, output)
 
     def without_rules(
         self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any
@@ -260,24 +265,25 @@ class Runtime(threading.local):
             self.settled()
         return not scope.in_leaf
 
-    def guarded(self, module: nn.Module, output: Any) -> Any:
+    def guarded(self, module: nn.Module, value: Any) -> Any:
         """Let a backward pass that comes by for weights be told.
 
         Args:
-            module: The outermost module, which has run.
-            output: What it returned.
+            module: The outermost module.
+            value: What it is given, where that carries relevance, since outputs may be
+                each other's and are not to be copied; otherwise what it returned.
 
         Returns:
-            The output, with the same values.
+            The same, with copies of float tensors.
         """
         # A block that a checkpoint recomputes must save what it saved before.
         recomputed = torch._C._current_graph_task_id() != -1
         if recomputed or self.collector is not None or not torch.is_grad_enabled():
-            return output
+            return value
         weights = [p for p in module.parameters() if p.requires_grad]
         if not weights:
-            return output
-        return replace_floats(output, lambda t: watched(t, weights, self.weights_asked))
+            return value
+        return replace_floats(value, lambda t: watched(t, weights, self.weights_asked))
 
     def report_graph(
         self, output: Tensor, collector: SourceCollector | None = None

@@ -62,10 +62,9 @@ _OWN_TABLE: FunctionTable = {
 class Scope(TorchFunctionMode):
     """Replaces torch functions in one thread while a module of the model runs."""
 
-    @property
-    def plain(self) -> type[Scope]:
-        """The class of a scope that only replaces functions."""
-        return Scope
+    def renewed(self) -> Scope:
+        """Return a scope for the same model that only replaces functions."""
+        return Scope(self.surroundings, None)
 
     def __init__(
         self, surroundings: Surroundings, collector: SourceCollector | None

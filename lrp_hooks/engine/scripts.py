@@ -7,7 +7,7 @@ Python is a script's. It is told unless it is linear in what carries relevance.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from .autograd import carries
-
-if TYPE_CHECKING:
-    from .scope import Scope
+from .stack import OpenScope
 
 __all__ = ["ScriptWatch", "script_names"]
 
@@ -46,7 +44,7 @@ class ScriptWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found: Each with the module that was running.
     """
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: OpenScope) -> None:
         """Prepare the watch; it is a context manager.
 
         Args:

@@ -3,28 +3,78 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
+from .constants import Constants
+from .sources import SourceCollector
+from .surroundings import Frame, Surroundings
 from .undo import Undo
 
-if TYPE_CHECKING:
-    from .scope import Scope
+__all__ = ["OpenScope", "active_scope", "aside", "height", "open_scopes"]
 
-__all__ = ["active_scope", "aside", "height", "open_scopes"]
+
+class OpenScope(Protocol):
+    """What replacements, and what stands beside them, may know of a scope.
+
+    Attributes:
+        surroundings: What the scopes of the model share.
+        collector: Where sources are entered, if a ledger is being written.
+        frames: The running modules, innermost last.
+        constants: Tells parameters from what carries relevance.
+        in_leaf: Whether a module with a rule of its own is running.
+        resting: Whether functions go by as they are.
+    """
+
+    surroundings: Surroundings
+    collector: SourceCollector | None
+    frames: list[Frame]
+    constants: Constants
+    in_leaf: bool
+    resting: bool
+
+    def renewed(self) -> OpenScope:
+        """Return a scope for the same model that writes no ledger."""
+
+    def enter(self, frame: Frame, idle: bool = False) -> None:
+        """Enter a module; the first one opens the scope."""
+
+    def leave(self) -> None:
+        """Leave the innermost module; the last one closes the scope."""
+
+    def report(self, func: Callable[..., Any] | str, result: object) -> None:
+        """Report a function that bends relevance and has no rule."""
+
+    def note_unrecorded(self) -> None:
+        """Note that a part runs without a graph."""
+
+    def mark_checkpoints(self, output: Any) -> None:
+        """Let reentrant checkpoints run again in the scope that they ran in."""
+
+    def __torch_function__(  # noqa: PLW3201
+        self, func: Any, types_: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call a function's replacement, or the function itself."""
+
+    def __enter__(self) -> Any:
+        """Replace functions from now on."""
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any, /) -> Any:
+        """Replace them no more."""
 
 
 class _Thread(threading.local):
     def __init__(self) -> None:
-        self.scopes: list[Scope | None] = []
+        self.scopes: list[OpenScope | None] = []
 
 
-def open_scopes() -> list[Scope | None]:
+def open_scopes() -> list[OpenScope | None]:
     """Return the scopes of this thread; None stands where they are set aside."""
     return _thread.scopes
 
 
-def active_scope() -> Scope | None:
+def active_scope() -> OpenScope | None:
     """Return the innermost scope that is open in this thread."""
     scopes = _thread.scopes
     return scopes[-1] if scopes else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,11 +22,8 @@ from .kept import before_write
 from .nested import first_tensor
 from .notes import is_number, report, role, set_role
 from .rule import FunctionTable, Rule
-from .stack import active_scope
+from .stack import OpenScope, active_scope
 from .storage import storage_address
-
-if TYPE_CHECKING:
-    from .scope import Scope
 
 __all__ = ["rule_table", "set_data", "write_into", "written"]
 
@@ -64,7 +61,7 @@ def written(functions: FunctionTable, ruled: bool) -> FunctionTable:
 
 
 def write_into(
-    scope: Scope, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+    scope: OpenScope, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Call a function that writes what it returns into tensors that it is given.
 

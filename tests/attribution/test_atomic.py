@@ -22,7 +22,7 @@ X = noise(2, 4)
 
 
 def net():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     layers = [nn.Linear(4, 4), nn.GELU(), nn.LayerNorm(4), nn.Linear(4, 2)]
     return nn.Sequential(*layers).double()
 

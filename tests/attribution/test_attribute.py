@@ -30,7 +30,7 @@ def test_shapes_of_text():
 
 
 def test_shapes_of_vectors_and_images():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     vector = nn.Sequential(nn.Linear(3, 4), nn.GELU(), nn.Linear(4, 2)).double()
     found = explain(vector, noise(5, 3))
     assert found.scores.shape == found.values.shape == (5, 3)
@@ -66,7 +66,7 @@ class Pair(nn.Module):
 
 
 def test_a_tuple_of_inputs_is_read_by_name():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model, left, right = Pair().double(), noise(2, 3), noise(2, 2)
     found = explain(model, (left, right), target=0)
     assert found.scores.keys() == found.values.keys() == {"left", "right"}
@@ -76,7 +76,7 @@ def test_a_tuple_of_inputs_is_read_by_name():
 
 
 def test_values_that_are_no_tensors_reach_the_model_unchanged():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model, inputs = Pair().double(), {"left": noise(2, 3), "right": noise(2, 2)}
     found = explain(model, {**inputs, "scale": 0.5, "mode": "plain"}, target=1)
     expected = model(**inputs, scale=0.5)["logits"][:, 1]
@@ -188,7 +188,7 @@ def test_every_model_is_complete(name, rules):
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_a_torch_encoder_is_complete(batch_first, norm_first):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     layer = nn.TransformerEncoderLayer(
         8, 2, 16, batch_first=batch_first, norm_first=norm_first, dtype=torch.float64
     )

@@ -209,7 +209,7 @@ class Nested(nn.Module):
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("rules", ["conservative", "cp-lrp"])
 def test_reused_modules_and_nested_outputs(batch, rules):
-    torch.manual_seed(batch)
+    torch.default_generator.manual_seed(batch)
     found = audit(Odd().double(), noise(batch, WIDTH), rules)
     assert_tight(found)
     rows = by_name(found)

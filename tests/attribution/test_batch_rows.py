@@ -36,7 +36,7 @@ class Mixed(nn.Module):
 
     def __init__(self, matrix, bias=True):
         super().__init__()
-        torch.manual_seed(1)
+        torch.default_generator.manual_seed(1)
         self.map = nn.Linear(4, 3, bias=bias, dtype=torch.float64)
         self.register_buffer("matrix", matrix)
 
@@ -86,7 +86,7 @@ MIXERS = {
 class Mixer(nn.Module):
     def __init__(self, mix):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.map, self.mix = nn.Linear(4, 3), mix
 
     def forward(self, x):
@@ -139,7 +139,7 @@ def test_similarities_of_images_and_texts():
     config = transformers.CLIPConfig(
         text_config=text, vision_config=vision, projection_dim=8
     )
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = transformers.CLIPModel(config).eval()
     ids = tokens(3, 6) + 3
     ids[:, -1] = 2
@@ -155,7 +155,7 @@ def test_similarities_of_images_and_texts():
 
 
 def encoder(batch_first):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     layer = nn.TransformerEncoderLayer(
         8, 2, 16, batch_first=batch_first, dtype=torch.float64
     )

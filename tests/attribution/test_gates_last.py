@@ -49,7 +49,7 @@ NO_LOGIT = {
 class Model(nn.Module):
     def __init__(self, end, view=VIEWS["itself"]):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.body = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).double()
         self.end, self.view = end, view
 

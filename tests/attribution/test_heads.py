@@ -153,7 +153,7 @@ class Attending(nn.Module):
 
     def __init__(self, spelling):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.inner = nn.MultiheadAttention(8, 2, batch_first=True)
         self.last = nn.Linear(8, 3, bias=False)
         self.spelling = spelling
@@ -225,7 +225,7 @@ def test_windows_of_an_image_are_one_sequence():
         image_size=16, patch_size=2, embed_dim=8, depths=[2], num_heads=[2]
     )
     config.window_size = 4
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = transformers.SwinForImageClassification(config).double().eval()
     pixels = noise(2, 3, 16, 16, dtype=torch.float64)
     module = "swin.encoder.layers.0.blocks.1.attention"
@@ -244,7 +244,7 @@ def test_a_module_that_attends_again_has_a_number():
         vocab_size=30, embedding_size=8, hidden_size=8, num_hidden_layers=3,
         num_attention_heads=2, intermediate_size=12, max_position_embeddings=16,
     )  # fmt: skip
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = transformers.AlbertForSequenceClassification(config).double().eval()
     assert not any(p.any() for n, p in model.named_parameters() if "dense.bias" in n)
     layer = "albert.encoder.albert_layer_groups.0.albert_layers.0.attention"
@@ -261,7 +261,7 @@ class Copying(nn.Module):
 
     def __init__(self):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.table, self.attend = nn.Embedding(30, 8), Attending("matmul").float()
         self.runs = 0
 

@@ -86,7 +86,7 @@ class Named(nn.Module):
 
     def __init__(self):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
         self.heads = nn.Linear(8, 3)
 

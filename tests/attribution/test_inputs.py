@@ -24,7 +24,7 @@ class Sentences(nn.Module):
 
     def __init__(self):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.embedding, self.head = nn.Embedding(10, 4), nn.Linear(4, 2)
         self.double()
 
@@ -45,7 +45,7 @@ class Floats(nn.Module):
 
     def __init__(self):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.first, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
         self.double()
 

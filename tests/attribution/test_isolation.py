@@ -118,7 +118,7 @@ class Caller(nn.Module):
 )
 def test_a_model_called_inside_another_keeps_its_own_rules(outer, inner):
     called, x = build(), noise(2, 3, 8, seed=3)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model, leaf = Caller(called), x.clone().requires_grad_()
     with instrument(model, outer), instrument(called, inner):
         found = torch.autograd.grad(model(leaf)[:, 0].sum(), leaf)[0]

@@ -159,7 +159,7 @@ class Hand(nn.Module):
 
     def __init__(self, run, **parts):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.table, self.head = nn.Embedding(11, 4), nn.Linear(4, 2)
         for name, part in parts.items():
             setattr(self, name, part)
@@ -320,7 +320,7 @@ class Coarsening(nn.Module):
 
     def __init__(self):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.fine, self.coarse = (
             nn.ModuleList(nn.Linear(3, 3) for _ in range(2)) for _ in range(2)
         )
@@ -344,7 +344,7 @@ class Overwriting(nn.Module):
 
     def __init__(self):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.layers = nn.ModuleList(nn.Linear(3, 3) for _ in range(2))
 
     def forward(self, x):

@@ -85,7 +85,7 @@ def test_padded_text(family, attention, rules):
 
 
 def test_images_and_plain_vectors():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     vectors = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
     check(vectors, {"input": noise(3, 3)})
     images = nn.Sequential(
@@ -138,7 +138,7 @@ def test_a_bias_is_kept_where_the_output_is_overwritten(change):
             x = change(self.map(x), self.shift)
             return change(self.norm(x), self.shift).mean(1)
 
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = Overwriting().double()
     nn.init.normal_(model.norm.bias)
     found = check(model, {"x": noise(2, 4, 8)}, target=1)

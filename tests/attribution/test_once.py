@@ -28,7 +28,7 @@ IDS = tokens(2, 6)
 
 
 def language_model(name="Llama", **options):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     config = getattr(transformers, f"{name}Config")(**SIZES, **options)
     model = getattr(transformers, f"{name}ForCausalLM")(config)
     for parameter in model.parameters():

@@ -211,7 +211,7 @@ def test_training_learns_saves_and_loads(tmp_path):
     settings = train.Settings(
         width=16, depth=1, heads=2, epochs=20, size=4, lr=5e-3, whole=1.0
     )
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = settings.model()
     about = train.fit(model, examples, examples, settings)
     assert train.assess(model, examples) > 0.95

@@ -35,7 +35,7 @@ def _x():
 
 
 def _relu():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     layers = [nn.Linear(6, 8, bias=False), nn.ReLU(), nn.Linear(8, 3, bias=False)]
     return nn.Sequential(*layers).double()
 
@@ -145,7 +145,7 @@ def test_methods_without_gradients_are_what_they_were():
 
 
 def test_grad_cam_pools_the_twins_gradient():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 3, 3), nn.GELU(), nn.Flatten(), nn.Linear(12, 2)
     ).double()

@@ -96,7 +96,7 @@ class Functional(nn.Module):
 @pytest.mark.parametrize("trainable", [True, False])
 @pytest.mark.parametrize("inside", [True, False])
 def test_functions_of_a_frozen_models_own_forward_have_their_rules(trainable, inside):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model, ids = Functional().double().requires_grad_(trainable), torch.arange(3)[None]
     method = LayerRelevance(model, model.embedding)
     if inside:
@@ -189,7 +189,7 @@ def test_a_subclass_may_multiply_in_its_own_way():
 
 
 def test_arguments_for_the_gradient_are_passed_on():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 2)).double()
     x, method = X.double(), LayerRelevance(model, model[0])
     twice = {"grad_outputs": [torch.tensor(2.0).double()] * len(x)}
@@ -199,7 +199,7 @@ def test_arguments_for_the_gradient_are_passed_on():
 
 
 def test_a_neuron_of_what_a_layer_is_given():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 3), nn.Linear(3, 4)).double()
     x, method = X.double(), NeuronRelevance(model, model[1])
     given = method.attribute(x, 1, attribute_to_neuron_input=True)

@@ -189,7 +189,7 @@ def test_nothing_is_left_after_an_error():
 
 @pytest.mark.parametrize("spelling", ["forward", "__call__", "gated"])
 def test_bound_methods(spelling):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = Methods() if spelling == "gated" else Gated()
     reference = Gated()
     reference.load_state_dict(model.state_dict())

@@ -35,7 +35,7 @@ class Scaled(nn.Module):
 
 
 def _model():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     return nn.Sequential(Scaled(), nn.Linear(3, 2, bias=False)).double()
 
 
@@ -97,7 +97,7 @@ def test_what_has_no_rule_is_named_and_then_mended():
         def forward(self, x):
             return self.up(x) * torch.special.ndtr(self.gate(x))
 
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = nn.Sequential(Odd(), nn.Linear(3, 2, bias=False)).double()
     with pytest.warns(UnruledWarning, match="special_ndtr"):
         leaking = ConservativeRelevance(model).attribute(X, 1, None, True)[1]

@@ -26,7 +26,7 @@ X = noise(3, 6)
 
 def _noisy(n, stdev):
     """Draw what NoiseTunnel draws from the same seed."""
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     drawn = torch.normal(0, torch.full((len(X) * n, 6), stdev))
     return X.repeat_interleave(n, 0) + drawn.double()
 
@@ -35,7 +35,7 @@ def _noisy(n, stdev):
 def test_noise_tunnel(kind):
     method, n = ConservativeRelevance(classifier()), 4
     target = [0, 1, 2]
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     found, delta = NoiseTunnel(method).attribute(
         X, kind, n, stdevs=0.1, target=target, return_convergence_delta=True
     )
@@ -117,7 +117,7 @@ class _Fixed(Classifier):
 
 
 def _concepts(model, method):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     loaders = [torch.utils.data.DataLoader(torch.randn(4, 6)) for _ in range(2)]
     concepts = [Concept(i, str(i), loader) for i, loader in enumerate(loaders)]
     options = {"classifier": _Fixed(), "layer_attr_method": method}

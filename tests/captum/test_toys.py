@@ -35,7 +35,7 @@ class Skip(nn.Module):
 class Reused(nn.Module):
     def __init__(self, bias=False):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.linear = nn.Linear(3, 3, bias=bias)
         self.relu = nn.ReLU()
 
@@ -139,7 +139,7 @@ def test_a_reused_module_works_where_captums_lrp_raises():
 
 @pytest.mark.parametrize("rules", [LINEAR, EPSILON])
 def test_on_relu_nets_lrp_is_input_x_gradient(rules):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 4), nn.ReLU())
     model.append(nn.Linear(4, 2))
     model, x = model.double(), torch.randn(4, 3, dtype=torch.float64)

@@ -250,6 +250,15 @@ def test_interrupts_are_no_errors(run, monkeypatch):
     )
 
 
+@pytest.fixture
+def interruptible():
+    """Interrupts raise, even where a shell's background job ignores them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("kind", [RuntimeError, OSError, ArgumentError, SystemExit])
 def test_an_interrupt_that_another_error_takes_the_place_of(run, monkeypatch, kind):
     def interrupt(*arguments):

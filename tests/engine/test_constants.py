@@ -75,7 +75,7 @@ ACTIVATIONS = (nn.Tanh, nn.Sigmoid, nn.GELU, nn.Softplus, nn.ReLU, nn.Identity)
 
 
 def network(*middle):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     layers = [nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 8), *middle, nn.Linear(8, 3)]
     return nn.Sequential(*layers).double().eval()
 
@@ -113,7 +113,7 @@ def test_a_parametrized_weight_is_the_weight_that_it_makes(make, rules):
 @pytest.mark.parametrize("rules", COMPLETE)
 @pytest.mark.parametrize("act", ACTIVATIONS)
 def test_a_module_on_a_learned_query_is_no_signal(act, rules):
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     pool = Pool(act()).double().eval()
     frozen = copy.deepcopy(pool).requires_grad_(False)
     x = inputs(2, 5, 6)
@@ -122,7 +122,7 @@ def test_a_module_on_a_learned_query_is_no_signal(act, rules):
 
 @given(st.integers(0, 2**16), st.lists(st.sampled_from(sorted(MAKERS)), max_size=3))
 def test_scores_do_not_change_with_requires_grad(seed, made):
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     middle = [nn.Tanh(), nn.LayerNorm(8), nn.Linear(8, 8), nn.SiLU()]
     net = network(*middle)
     for name in made:
@@ -189,7 +189,7 @@ def test_an_adapter_around_the_embedding_belongs_to_the_token():
     peft = pytest.importorskip("peft")
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 32}
     base = LlamaForCausalLM(LlamaConfig(**sizes, **heads)).double()
@@ -230,7 +230,7 @@ def trained(model, rules):
 
 @pytest.mark.parametrize("bare", [False, True])
 def test_the_gradient_set_leaves_weights_their_gradients(bare):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = Reader(bare)
     right = trained(copy.deepcopy(model), None)
     found = trained(model, "gradient")

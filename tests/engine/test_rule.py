@@ -40,7 +40,7 @@ def explain(model, x, target=0, **options):
 @pytest.mark.parametrize("zero", [False, True])
 def test_the_readme_rule_passes_relevance_unchanged(dtype, zero):
     register(ScaledTanh)(ScaledTanhRule)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 8), ScaledTanh(), nn.Linear(8, 2)).to(dtype)
     x = noise(2, 3, dtype=dtype)
     if zero:
@@ -56,7 +56,7 @@ def test_the_readme_rule_passes_relevance_unchanged(dtype, zero):
 
 
 def test_the_rule_sees_the_forward_and_gives_the_gradient():
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     rule, x = Times(5.0), noise(2, 3)
     model = nn.Sequential(ScaledTanh(), nn.Linear(3, 2, bias=False)).double()
     found = explain(model, x, 1, overrides={ScaledTanh: rule})
@@ -74,7 +74,7 @@ def test_what_a_rule_keeps_is_a_source():
             self.source("half", (grad * (y - module.bias)).sum(-1) / 2)
             return grad @ module.weight / 2
 
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double()
     found = explain(model, noise(2, 3), overrides={"0": Keeping})
     assert (found.ledger.error < 1e-10).all()

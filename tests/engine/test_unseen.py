@@ -21,7 +21,7 @@ class Net(nn.Module):
 
     def __init__(self, function, *parts):
         super().__init__()
-        torch.manual_seed(1)
+        torch.default_generator.manual_seed(1)
         self.before, self.after = nn.Linear(6, 6), nn.Linear(6, 3)
         self.parts = nn.ModuleList(parts)
         self.function = function
@@ -171,7 +171,7 @@ def test_the_compiler_goes_on_afterwards():
 class Experts(nn.Module):
     def __init__(self, parallel, *kinds):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         self.experts = nn.ModuleList(kind() for kind in kinds)
         self.head, self.parallel = nn.Linear(6, 3), parallel
         self.double().eval()
@@ -255,7 +255,7 @@ def changed(value):
 )
 def test_hooks_of_others_stand_outside_a_modules_rule(kind, name, first):
     def build():
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         inner = nn.Sequential(nn.Linear(6, 6), nn.GELU())
         model = nn.Sequential(nn.LayerNorm(6), nn.SiLU(), inner, nn.Linear(6, 3))
         return model.double().eval()
@@ -379,7 +379,7 @@ class Force(nn.Module):
 
     def __init__(self, way):
         super().__init__()
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         energy = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Tanh())
         self.energy = nn.Sequential(energy, nn.Linear(8, 1))
         self.head, self.way = nn.Linear(6, 3), way

@@ -34,7 +34,7 @@ TEXTS = ["a gripping, funny film", "dull"]
 
 
 def speaker(kind=GPT2LMHeadModel):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     small = {"vocab_size": 6000, "bos_token_id": 2, "eos_token_id": 3}
     if kind is GPT2LMHeadModel:
         config = GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=32, **small)
@@ -204,7 +204,7 @@ def test_wrappers_that_hand_on_get_everything(sentiment):
 
 
 def test_a_decoder_starts_to_decode(sentiment):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     config = T5Config(
         vocab_size=6000,
         d_model=16,

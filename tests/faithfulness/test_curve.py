@@ -104,7 +104,7 @@ def test_the_bootstrap_is_fixed_and_moves_no_random_state(seed):
     before = torch.get_rng_state()
     values = noise(9, seed=seed)
     first = bootstrap(values)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     assert bootstrap(values) == first
     torch.set_rng_state(before)
     bootstrap(values)

@@ -222,11 +222,11 @@ def test_nothing_depends_on_the_batch_or_its_padding(metric):
 @pytest.mark.parametrize("metric", SAMPLED)
 def test_sets_depend_on_the_seed_alone(metric):
     model, ids, scores = build(UNPLACED), tokens(2, 7), noise(2, 7)
-    torch.manual_seed(1)
+    torch.default_generator.manual_seed(1)
     before = torch.get_rng_state()
     first = metric(model, ids, scores, 0, FILLER)
     assert torch.equal(torch.get_rng_state(), before)
-    torch.manual_seed(2)
+    torch.default_generator.manual_seed(2)
     assert torch.equal(metric(model, ids, scores, 0, FILLER), first)
     assert not torch.equal(metric(model, ids, scores, 0, FILLER, seed=1), first)
 

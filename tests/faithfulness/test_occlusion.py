@@ -202,7 +202,7 @@ def test_a_grid_of_wide_images_is_laid_out_by_rows():
 
 @pytest.mark.parametrize("filler", [0.5, noise(7, seed=4)])
 def test_vectors(filler):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = nn.Sequential(nn.Linear(7, 4), nn.Tanh(), nn.Linear(4, 2)).double()
     vectors, scores, target = noise(3, 7), ties(3, 7), [0, 1, 1]
     found = faithfulness.measure(model, vectors, scores, target, filler)

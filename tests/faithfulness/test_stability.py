@@ -149,7 +149,7 @@ def test_nothing_but_the_seed_and_the_example_counts(seed):
     before = torch.get_rng_state()
     first = sensitivity(explainer, batch, [0, 1, 2], n_samples=3)
     assert torch.equal(torch.get_rng_state(), before)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     assert torch.equal(sensitivity(explainer, batch, [0, 1, 2], n_samples=3), first)
     other = sensitivity(explainer, batch, [0, 1, 2], n_samples=3, seed=1)
     assert not torch.equal(other, first)

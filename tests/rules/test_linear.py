@@ -282,7 +282,7 @@ def test_bad_settings_are_refused(make):
 
 @pytest.mark.parametrize("rule", [Epsilon(0.1), Gamma(0.3), AlphaBeta(2, 1)])
 def test_an_output_may_be_overwritten(rule):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     layers = [nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)]
     plain = nn.Sequential(*layers).double()
     inplace = nn.Sequential(layers[0], nn.ReLU(inplace=True), layers[2])
@@ -302,7 +302,7 @@ SHARING = [Epsilon(0.1), Gamma(0.25), AlphaBeta(), ZPlus(), WSquare(), Flat()]
 @pytest.mark.parametrize("rule", SHARING, ids=repr)
 @pytest.mark.parametrize("transposed", [False, True])
 def test_a_convolution_without_batch_dimension_is_the_same(transposed, rule, size):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     layer = (nn.ConvTranspose2d if transposed else nn.Conv2d)(3, 4, 3).double()
     x = torch.randn(1, 3, size, size, dtype=torch.float64)
     rules = RuleSet.named("conservative").override(linear=rule)

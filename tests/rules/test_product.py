@@ -252,7 +252,7 @@ def test_a_trainable_layer_on_a_view_is_bit_identical(view, batch, bias):
         def forward(self, x):
             return self.layer(view(x))
 
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = Model()
     for _ in range(10):
         x = torch.randn(batch, 12, 16)

@@ -32,7 +32,7 @@ def masked_model():
         intermediate_size=16,
         max_position_embeddings=16,
     )
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = transformers.BertForMaskedLM(config)
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)

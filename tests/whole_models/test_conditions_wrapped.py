@@ -180,7 +180,7 @@ class VisionTransformer(nn.Module):
 @pytest.mark.parametrize("rules", COMPLETE)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_an_image_transformer_of_torch_parts(rules, batch):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     model = VisionTransformer().double().eval()
     found = explain(model, noise(batch, 3, 4, 4), rules=rules)
     assert found.scores.shape == (batch, 4, 4)

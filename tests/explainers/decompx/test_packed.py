@@ -66,12 +66,12 @@ class Classifier(nn.Module):
 
 
 def packed(unpack):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     return noisy(Classifier(Layer(unpack), Layer(unpack), pool=lambda x: x.mean(1)))
 
 
 def torch_layers(norm_first):
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     options = {"batch_first": True, "norm_first": norm_first, "activation": F.gelu}
     layers = [nn.TransformerEncoderLayer(WIDTH, HEADS, 24, **options) for _ in "ab"]
     return noisy(Classifier(*layers, pool=lambda x: x[:, 0]))

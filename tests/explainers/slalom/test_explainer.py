@@ -44,7 +44,7 @@ def tiny_bert(**settings):
         **settings,
     )
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         model = BertForSequenceClassification(config)
         for parameter in model.parameters():
             parameter.data += 0.3 * torch.randn_like(parameter)
@@ -233,7 +233,7 @@ def test_positional_inputs_with_a_mask():
 )
 def test_models_of_all_kinds(build):
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         model = build().eval()
     ids = torch.tensor([[CLS, 5, 9, 9, 30, 41, SEP]])
     with warnings.catch_warnings():
@@ -261,7 +261,7 @@ def test_an_encoder_decoder_keeps_its_decoder_inputs():
         vocab_size=100, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2
     )
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         model = T5ForConditionalGeneration(config).eval()
     batch = {
         "input_ids": torch.tensor([[5, 9, 30]]),
@@ -322,7 +322,7 @@ def test_one_seed_one_answer_and_no_global_randomness(sentiment):
     assert one.fit == again.fit
     assert not torch.equal(one.scores, other.scores)
     assert torch.equal(torch.random.get_rng_state(), before)
-    torch.manual_seed(123)
+    torch.default_generator.manual_seed(123)
     moved = Slalom(model, tokenizer, n_samples=60)(batch)
     torch.random.set_rng_state(before)
     assert torch.equal(moved.scores, one.scores)
