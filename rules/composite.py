@@ -1,14 +1,10 @@
-"""Rarer functions: what each is in terms of others, or which arguments are its gate.
+"""Rarer functions: what each is in terms of others.
 
-    lerp(a, b, w)      a + w (b - a)              hypot(a, b)      |(a, b)|
-    addcdiv            a + v b / c                logaddexp(a, b)  logsumexp((a, b))
-    logcumsumexp(x)_j  logsumexp(x_1 ... x_j)     xlogy(x, y)      x log(y)
-    polar(r, phi)      r (cos phi + i sin phi)    clamp(x, l, h)   min(max(x, l), h)
-    dist(a, b)         |a - b|, cdist and pdist of every pair
-
-A sampling grid, an angle, a divisor that is rounded, the number of what is not zero
-(p = 0) are gates: relevance goes to what they act on. What an element of a reduction
-takes is its share of the product, or all of a maximum that it wins.
+lerp(a, b, w)      a + w (b - a)              hypot(a, b)      |(a, b)|
+addcdiv            a + v b / c                logaddexp(a, b)  logsumexp((a, b))
+logcumsumexp(x)_j  logsumexp(x_1 ... x_j)     xlogy(x, y)      x log(y)
+polar(r, phi)      r (cos phi + i sin phi)    clamp(x, l, h)   min(max(x, l), h)
+dist(a, b)         |a - b|, cdist and pdist of every pair
 """
 
 from __future__ import annotations
@@ -20,22 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..engine import (
-    FunctionTable,
-    carries,
-    freeze,
-    pass_through,
-    report,
-    spellings,
-    splice,
-    split,
-    table,
-    watch_source,
-)
-from .definition import any_carries, defined
-from .structure import affine
+from ..engine import FunctionTable, carries, report, spellings, table
+from .definition import defined
 
-__all__ = ["CLAMPS", "COMPOSITES", "GATED", "REDUCTIONS", "clamped", "rounded"]
+__all__ = ["CLAMPS", "COMPOSITES", "clamped"]
 
 
 def _lerp(a: Tensor, end: Tensor, weight: Any) -> Any:
@@ -140,42 +124,6 @@ def clamped(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> A
     return result
 
 
-def _rest_frozen(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> Any:
-    """Freeze every argument but the first one."""
-    rest = [freeze(a) if carries(a) else a for a in args]
-    named = {k: freeze(a) if carries(a) else a for k, a in kwargs.items()}
-    return func(x, *rest, **named)
-
-
-def _frozen(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return func(*(freeze(a) if carries(a) else a for a in args), **kwargs)
-
-
-def _stepped(func: Callable[..., Any], x: Any, other: Any, **kwargs: Any) -> Any:
-    """A function of x that is 0 at 0 and has a constant beside it."""
-    other = freeze(other) if carries(other) else other
-    with torch.no_grad():
-        y = func(x, other, **kwargs)
-    if not carries(x):
-        return y
-    return pass_through(lambda t: func(t, other, **kwargs), x.expand(y.shape), y)
-
-
-def rounded(func: Callable[..., Any], x: Any, other: Any, **kwargs: Any) -> Any:
-    """Divide and round: a step function of what is divided.
-
-    Args:
-        func: ``div`` with a rounding mode.
-        x: The dividend.
-        other: The divisor, frozen.
-        **kwargs: Its keyword arguments.
-
-    Returns:
-        The quotient.
-    """
-    return _stepped(func, x, other, **kwargs)
-
-
 def _if_real(replacement: Callable[..., Any]) -> Callable[..., Any]:
     """Leave complex numbers, of which a logarithm has many, to a report."""
 
@@ -190,89 +138,7 @@ def _if_real(replacement: Callable[..., Any]) -> Callable[..., Any]:
     return checked
 
 
-def _norm(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    """A length is homogeneous; the number of what is not zero (p = 0) is a gate."""
-    order = args[0] if args else kwargs.get("ord", kwargs.get("p"))
-    is_count = isinstance(order, int | float) and order == 0
-    return func(freeze(x) if is_count else x, *args, **kwargs)
-
-
-def _var_mean(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:
-    _, mean = func(x, *args, **kwargs)
-    var, _ = func(split(x, 2), *args, **kwargs)
-    return var, mean
-
-
-def _scatter_reduce(
-    func: Callable[..., Any],
-    base: Tensor,
-    dim: int,
-    index: Tensor,
-    src: Tensor,
-    reduce: str,
-    *,
-    include_self: bool = True,
-) -> Any:
-    given = (base, dim, index, src, reduce)
-    if not any_carries(given):
-        return func(*given, include_self=include_self)
-    if reduce in {"sum", "mean"}:
-        return affine(func, *given, include_self=include_self)
-    out = func(*given, include_self=include_self)
-    zeros = torch.zeros_like(out.detach())
-
-    def count(base_counts: Tensor, src_counts: Tensor) -> Tensor:
-        """Add up numbers where their elements end."""
-        own = base_counts.to(zeros.dtype).expand(zeros.shape)
-        if not include_self:
-            own = own.scatter(dim, index, 0.0)
-        part = src_counts.to(zeros.dtype)
-        return own.scatter_add(dim, index, part[tuple(map(slice, index.shape))])
-
-    if reduce == "prod":
-        live = count(zeros + carries(base), torch.full_like(src, float(carries(src))))
-        watch_source(out, torch.where(live == 0, out.detach(), 0.0), func.__name__)
-        return splice(out.clone(), out, lambda grad: grad / live.clamp(min=1))
-
-    def kept() -> Tensor:
-        """Return what constants win of the maxima."""
-        value = out.detach()
-        top = value.gather(dim, index)
-        wins = torch.zeros_like(src.detach())
-        wins[tuple(map(slice, index.shape))] = (
-            src.detach()[tuple(map(slice, index.shape))] == top
-        ).to(wins.dtype)
-        own = (base.detach() == value).to(zeros.dtype)
-        lost = count(
-            zeros if carries(base) else own,
-            torch.zeros_like(wins) if carries(src) else wins,
-        )
-        share: Tensor = value * lost / count(own, wins)
-        return share
-
-    watch_source(out, kept, func.__name__)
-    return out
-
-
-def _segment_reduce(
-    func: Callable[..., Any], x: Tensor, reduce: str, **kwargs: Any
-) -> Any:
-    out = func(x, reduce, **kwargs)
-    lengths, offsets = kwargs.get("lengths"), kwargs.get("offsets")
-    if lengths is None and offsets is not None:
-        lengths = offsets.diff(dim=-1)
-    if not carries(out):
-        return out
-    if reduce != "prod" or lengths is None:
-        if kwargs.get("initial") is not None or lengths is None:
-            report(func, out)
-        return out
-    n = lengths.reshape(*lengths.shape, *(1,) * (out.ndim - lengths.ndim))
-    watch_source(out, torch.where(n == 0, out.detach(), 0.0), func.__name__)
-    return splice(out.clone(), out, lambda grad: grad / n.clamp(min=1))
-
-
-def _tables() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
+def _composites() -> FunctionTable:
     definitions: dict[str, Callable[..., Any]] = {
         "lerp": _lerp,
         "addcdiv": _addcdiv,
@@ -288,37 +154,13 @@ def _tables() -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
         "cdist": _cdist,
         "pdist": _pdist,
     }
-    composites: dict[Any, Any] = {}
+    found: dict[Any, Any] = {}
     for names, definition in definitions.items():
-        composites |= table(spellings(names), defined(definition))
-    for names in _REAL:
-        composites |= table(
-            spellings(names), _if_real(composites[getattr(torch, names)])
-        )
-    gated = {
-        **table(spellings(_GRIDS), _rest_frozen),
-        **table(spellings(_ANGLES), _frozen),
-        **table(spellings(_STEPS), _stepped),
-        **table(spellings(_NORMS), _norm),
-        **table(spellings("var_mean"), _var_mean),
-    }
-    reductions = {
-        **table(spellings("scatter_reduce"), _scatter_reduce),
-        **table(spellings("segment_reduce"), _segment_reduce),
-    }
-    return composites, gated, reductions
+        found |= table(spellings(names), defined(definition))
+    for names in ("logaddexp", "logcumsumexp"):
+        found |= table(spellings(names), _if_real(found[getattr(torch, names)]))
+    return found
 
 
-_REAL = ("logaddexp", "logcumsumexp")
-_GRIDS = """
-    grid_sampler grid_sampler_2d grid_sampler_3d cudnn_grid_sampler
-    _grid_sampler_2d_cpu_fallback istft quantile nanquantile
-"""
-_ANGLES = "angle atan2 arctan2"
-_STEPS = "remainder fmod copysign floor_divide"
-_NORMS = "norm linalg_norm linalg_vector_norm vector_norm"
-COMPOSITES: FunctionTable
-GATED: FunctionTable
-REDUCTIONS: FunctionTable
-COMPOSITES, GATED, REDUCTIONS = _tables()
+COMPOSITES = _composites()
 """Replacements where relevance is shared; the plain gradient needs none of them."""

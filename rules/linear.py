@@ -37,7 +37,8 @@ from ..engine import (
     table,
 )
 from ..errors import ArgumentError
-from .product import LAYERS, layer_product, per_channel, plain_value, summed
+from .layer import LAYERS, layer_product, per_channel, plain_value
+from .product import summed
 
 __all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "WSquare", "ZBox", "ZPlus", "Zero"]
 

@@ -33,8 +33,8 @@ from ..engine import (
 )
 from .centring import centred, present, scaled
 from .channel_normalization import channel_norms
-from .composite import rounded
 from .definition import as_defined
+from .gated import rounded
 from .rms_norm import FrozenRMS, looks_like_rms_norm
 
 __all__ = ["Normalization"]

@@ -29,12 +29,14 @@ from ..engine import (
     trainable,
     watch_source,
 )
-from .composite import COMPOSITES, REDUCTIONS
-from .composite import GATED as GATES
+from .composite import COMPOSITES
+from .gated import GATED as GATES
+from .layer import LAYERS, bilinear, layer_plainly, layer_product
 from .normalization import POWERS
+from .reduction import REDUCTIONS
 from .structure import affine
 
-__all__ = ["Product", "layer_product", "per_channel", "plain_value", "summed"]
+__all__ = ["Product", "summed"]
 
 ELEMENTWISE = spellings("mul multiply")
 CONTRACTIONS = spellings(
@@ -48,10 +50,6 @@ CONTRACTIONS = spellings(
     torch.sparse.mm,
 )
 WITH_SUMMAND = spellings("addmm baddbmm addbmm addmv addr addcmul", torch.sparse.addmm)
-LAYERS = spellings("""
-    linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
-    convolution
-""")
 DEGREES = {**dict.fromkeys(spellings("square var"), 2.0)}
 DEGREES |= dict.fromkeys(spellings("sqrt"), 0.5)
 BILINEAR = spellings("bilinear")
@@ -135,7 +133,7 @@ class Product(ScopeRule):
         plain = {
             **table(HOMOGENEOUS, None),
             **table(WITH_SUMMAND, _summed_plainly),
-            **table(LAYERS, _layer_plainly),
+            **table(LAYERS, layer_plainly),
         }
         if not self.split:
             known = [*ELEMENTWISE, *CONTRACTIONS, *BILINEAR, *DEGREES, *FACTORIALS]
@@ -149,7 +147,7 @@ class Product(ScopeRule):
             **REDUCTIONS,
             **table(ELEMENTWISE, self._multiply),
             **table(CONTRACTIONS, _contract),
-            **table(BILINEAR, _bilinear),
+            **table(BILINEAR, bilinear),
             **table(WITH_SUMMAND, summed),
             **table(LAYERS, layer_product),
             **table(POWERS, _power),
@@ -226,132 +224,6 @@ def _watch_summand(out: Any, args: Any, kwargs: Any) -> Any:
     beta = kwargs.get("beta", 1)
     if carries(out) and not carries(args[0]) and beta != 0:
         watch_source(out, args[0] if beta == 1 else args[0] * beta, args[0])
-    return out
-
-
-def layer_product(
-    func: Callable[..., Any],
-    x: Any,
-    weight: Any,
-    bias: Any = None,
-    *args: Any,
-    **kw: Any,
-) -> Any:
-    """Evaluate x * W + b, where W may depend on the input too.
-
-    Args:
-        func: A linear layer's or a convolution's function.
-        x: The input.
-        weight: The weight.
-        bias: The bias, or None.
-        *args: Its other arguments.
-        **kw: Its keyword arguments.
-
-    Returns:
-        The output.
-    """
-    if not (carries(x) and carries(weight)):
-        return _layer_plainly(func, x, weight, bias, *args, **kw)
-    both = (split(x, 2), split(weight, 2))
-    return watch_bias(func(*both, bias, *args, **kw), weight, bias)
-
-
-def _layer_plainly(
-    func: Callable[..., Any],
-    x: Any,
-    weight: Any,
-    bias: Any = None,
-    *args: Any,
-    **kw: Any,
-) -> Any:
-    if carries(bias) and not (carries(x) or carries(weight)):
-        return affine(func, x, weight, bias, *args, **kw)
-    if _folds(func, x, weight):
-        y = plain_value(func, x, weight, bias)
-        y = splice(y, x, lambda grad, w: grad @ w, weight) if carries(x) else y
-        return watch_bias(y, weight, bias)
-    return watch_bias(func(x, weight, bias, *args, **kw), weight, bias)
-
-
-def _folds(func: Callable[..., Any], x: Tensor, weight: Tensor) -> bool:
-    """Tell whether torch multiplies otherwise if the weight requires a gradient."""
-    linear = "linear" in func.__name__ and x.ndim > 2 and not _is_foldable(x)
-    return linear and trainable(weight)
-
-
-def _is_foldable(x: Tensor) -> bool:
-    """Tell whether the leading dimensions are one as they lie in memory."""
-    # Not is_contiguous(), which overlooks the strides of dimensions of size 1.
-    steps = zip(x.stride()[:-1], x.stride()[1:], x.shape[1:], strict=True)
-    return all(outer == inner * size for outer, inner, size in steps)
-
-
-def plain_value(
-    func: Callable[..., Any], x: Tensor, weight: Tensor, *args: Any, **kwargs: Any
-) -> Tensor:
-    """Evaluate a layer as torch does outside a scope, bit for bit.
-
-    Args:
-        func: The layer's function.
-        x: Its input.
-        weight: Its weight, detached if it is a parameter.
-        *args: Its other arguments.
-        **kwargs: Its keyword arguments.
-
-    Returns:
-        The output, without a graph.
-    """
-    if not _folds(func, x, weight):
-        with torch.no_grad():
-            result: Tensor = func(x, weight, *args, **kwargs)
-            return result
-    # It folds the leading dimensions then, which rounds differently.
-    with torch.enable_grad():
-        y: Tensor = func(x.detach(), weight.detach().requires_grad_(), *args, **kwargs)
-    return y.detach()
-
-
-def watch_bias(out: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Enter a layer's bias in the ledger.
-
-    Args:
-        out: The output of a linear layer or a convolution.
-        weight: Its weight.
-        bias: One number per channel, or None.
-
-    Returns:
-        The output.
-    """
-    if bias is not None and carries(out):
-        watch_source(out, per_channel(bias, weight), bias)
-    return out
-
-
-def per_channel(values: Tensor, weight: Tensor) -> Tensor:
-    """Shape one number per channel so that it broadcasts to a layer's output.
-
-    Args:
-        values: [C].
-        weight: The layer's weight, which tells how many dimensions come after the
-            channels, whether the input has a batch dimension or not.
-
-    Returns:
-        [C] for ``linear``, [C, 1, ...] for a convolution.
-    """
-    return values.view(-1, *(1,) * (weight.ndim - 2)) if weight.ndim > 2 else values
-
-
-def _bilinear(
-    func: Callable[..., Any], a: Any, b: Any, weight: Any, bias: Any = None
-) -> Any:
-    """A W b + c."""
-    factors = (a, b, weight)
-    n = sum(map(carries, factors))
-    if not n:
-        return affine(func, *factors, bias)
-    out = func(*(split(v, n) for v in factors), bias)
-    if bias is not None:
-        watch_source(out, bias)
     return out
 
 

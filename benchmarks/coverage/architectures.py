@@ -73,9 +73,6 @@ def build(architecture: Architecture, seed: int = 0) -> nn.Module:
     config = _part_for(kind, tiny_config(architecture.model_type))
     if architecture.task == "causal-lm" and hasattr(config, "is_decoder"):
         config.is_decoder = True
-    for part in (config, *vars(config).values()):
-        if hasattr(part, "use_cache"):
-            part.use_cache = False
     model: nn.Module = kind(config)
     return randomise(model.eval()).double()
 

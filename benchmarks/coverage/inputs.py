@@ -37,8 +37,6 @@ def random_inputs(model: nn.Module, task: str, seed: int = 0) -> Inputs:
     found: Inputs = {main: _ids(model, LENGTH, generator)}
     if "attention_mask" in names:
         found["attention_mask"] = torch.ones(BATCH, LENGTH, dtype=torch.long)
-    if "use_cache" in names:
-        found["use_cache"] = False
     for name in names:
         if name in _EXTRA and (name != "pixel_values" or _needs_image(model)):
             found[name] = _EXTRA[name](model, generator)

@@ -12,6 +12,7 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize
+from transformers import BertConfig, BertForSequenceClassification
 
 from lrp_hooks import (
     LrpHooksWarning,
@@ -250,6 +251,28 @@ def test_other_sets_say_once_that_weights_get_none(bare, rules):
             warnings.simplefilter("error", LrpHooksWarning)
             F.cross_entropy(model(ids), label).backward()
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("rules", COMPLETE)
+def test_outputs_that_are_made_of_each_other_stay_so(rules):
+    config = BertConfig(
+        vocab_size=9,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=8,
+        attn_implementation="eager",
+    )
+    model = BertForSequenceClassification(config).eval()
+    embedded = torch.randn(1, 3, 8, requires_grad=True)
+    asked = {"output_attentions": True, "output_hidden_states": True}
+    with instrument(model, rules), pytest.warns(WeightGradientWarning):
+        found = model(inputs_embeds=embedded, **asked)
+        found.hidden_states[1].retain_grad()
+        found.logits[0, 1].backward()
+        assert found.hidden_states[1].grad.abs().sum() > 0
+        assert embedded.grad.abs().sum() > 0
+        model(torch.tensor([[1, 2, 3]]), **asked).logits[0, 1].backward()
 
 
 def test_relevance_alone_is_no_question_about_weights():
