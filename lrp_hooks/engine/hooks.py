@@ -14,6 +14,7 @@ from .autograd import carries
 from .nested import first_tensor, replace_first
 from .rule import LeafRule, Rule, joining
 from .runtime import Runtime
+from .stack import active_scope
 from .surroundings import Frame
 from .undo import Undo
 from .unseen import transformed
@@ -169,6 +170,9 @@ class _Wrapped:
     def __init__(self, hooks: ModuleHooks, module: nn.Module) -> None:
         self.hooks = hooks
         self.module = module
+        self.surroundings = (
+            None if hooks.runtime is None else hooks.runtime.surroundings
+        )
         self.inner = getattr(module, self.method)
         functools.update_wrapper(self, self.inner)
 
@@ -186,20 +190,29 @@ class _WrappedCall(_Wrapped):
     method = "_call_impl"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        runtime = self.hooks.runtime
-        if runtime is None or runtime.paused or runtime.scope is not None:
-            return self.run(*args, **kwargs)
-        return runtime.around(self.hooks.frame, self.run, args, kwargs)
+        scope = active_scope()
+        if scope is not None and scope.surroundings is self.surroundings:
+            return self.inner(*args, **kwargs)
+        return self.opened(self.inner, args, kwargs)
 
-    def run(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the method itself."""
-        return self.inner(*args, **kwargs)
+    def opened(self, call: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Run an outermost call in a scope, unless rules rest."""
+        runtime = self.hooks.runtime
+        if runtime is None or runtime.paused:
+            return call(*args, **kwargs)
+        return runtime.around(self.hooks.frame, call, args, kwargs)
 
 
 class _WrappedForward(_WrappedCall):
     """Runs a module's forward in its frame, whatever happens inside."""
 
     method = "forward"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        scope = active_scope()
+        if scope is not None and scope.surroundings is self.surroundings:
+            return self.run(*args, **kwargs)
+        return self.opened(self.run, args, kwargs)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Run the forward between `ModuleHooks.enter` and `ModuleHooks.leave`."""

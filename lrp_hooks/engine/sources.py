@@ -7,6 +7,7 @@ has them, for each position.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -209,8 +210,9 @@ def _inner(grad: Tensor, constant: Tensor | complex) -> Tensor:
             constant = constant.to(grad.dtype)
         if constant.ndim == 1 < grad.ndim and len(constant) == grad.shape[-1]:
             # With infinity in it, the product of a gradient 0 would be NaN.
-            finite = torch.where(constant.isinf(), 0.0, constant)
-            return (grad.conj() @ finite).real
+            if not grad.is_complex():
+                return grad @ constant.nan_to_num(math.nan, 0.0, 0.0)
+            return (grad.conj() @ torch.where(constant.isinf(), 0.0, constant)).real
     terms = torch.where(grad == 0, 0.0, grad.conj() * constant).real
     return terms.sum(-1) if grad.ndim > 1 else terms
 
