@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..engine import carries, spellings, splice, split, trainable, watch_source
+from .quantization import is_packed, unpacked
 from .structure import affine
 
 __all__ = [
@@ -79,6 +80,8 @@ def layer_plainly(
     Returns:
         The output.
     """
+    if carries(x) and is_packed(weight):
+        return unpacked(layer_plainly, func, x, weight, bias, *args, **kw)
     if carries(bias) and not (carries(x) or carries(weight)):
         return affine(func, x, weight, bias, *args, **kw)
     if _folds(func, x, weight):

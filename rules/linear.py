@@ -39,6 +39,7 @@ from ..engine import (
 from ..errors import ArgumentError
 from .layer import LAYERS, layer_product, per_channel, plain_value
 from .product import summed
+from .quantization import is_packed, unpacked
 
 __all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "WSquare", "ZBox", "ZPlus", "Zero"]
 
@@ -97,6 +98,8 @@ class _Sharing(ScopeRule):
     ) -> Any:
         if not carries(x) or carries(weight):
             return layer_product(func, x, weight, bias, *args, **kwargs)
+        if is_packed(weight):
+            return unpacked(self._layer, func, x, weight, bias, *args, **kwargs)
         none = () if func.__name__ == "linear" else (None, *args)
 
         def layer(x: Tensor, w: Tensor) -> Tensor:

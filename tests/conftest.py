@@ -30,47 +30,62 @@ settings.load_profile("lrp_hooks")
 torch.set_num_threads(1)  # the tensors are small, and other processes need cores too
 
 TESTS = Path(__file__).parent
-# `pytest -m quick`: some of every room, laws and oracles first, in about a minute.
+# `pytest -m quick`: some of every room, laws and oracles first, in less than a minute.
 QUICK = """
-    attribution/test_attribute attribution/test_latent_layers attribution/test_readout
-    captum/test_toys
-    commands/test_rules_and_audit
+    attribution/test_attribute attribution/test_latent_layers
+    attribution/test_readout captum/test_toys commands/test_rules_and_audit
     engine/test_autograd engine/test_foreign engine/test_registry engine/test_rule
-    engine/test_unruled
-    explainers/closed_form/test_closed_form explainers/decompx/test_errors
+    engine/test_unruled explainers/closed_form/test_closed_form
     explainers/slalom/test_sampling explainers/slalom/test_surrogate
-    explainers/test_random_baseline
-    faithfulness/test_curve faithfulness/test_golden_flip
-    faithfulness/test_metrics_by_hand
-    generation/test_arguments
-    render/test_colour render/test_evaluation_report render/test_html
+    explainers/test_random_baseline faithfulness/test_curve
+    faithfulness/test_golden_flip faithfulness/test_metrics_by_hand
+    generation/test_arguments render/test_colour render/test_evaluation_report
     render/test_pointing render/test_record render/test_terminal render/test_text
-    results/test_agreement results/test_explanation_storage results/test_relevance
-    results/test_words
+    results/test_agreement results/test_relevance results/test_words
     rules/test_activation rules/test_attention rules/test_embedding rules/test_gate
-    rules/test_linear rules/test_normalization rules/test_product rules/test_rms_norm
-    serve/test_questions
-    support/test_files
-    test_errors test_patching
-    texts/test_loading texts/test_tables
-    whole_models/test_golden_ali whole_models/test_properties
+    rules/test_normalization rules/test_product rules/test_rms_norm
+    support/test_files test_patching texts/test_tables
 """.split()
 
 
-def is_quick(path):
-    return path.relative_to(TESTS).with_suffix("").as_posix() in QUICK
+# `pytest -m slow`: browsers, processes, sites, every function, every line: a third of
+# the time of all tests. `pytest` alone leaves them out; CI runs them, too.
+SLOW = """
+    attribution/test_atomic
+    benchmarks/test_molecules
+    browser/test_explorer browser/test_explorer_layers browser/test_pages
+    captum/test_rules
+    commands/test_evaluate_resume commands/test_serve
+    engine/test_plugins
+    explainers/decompx/test_paths explainers/slalom/test_trained_models
+    project/test_docs project/test_examples project/test_packaging
+    rules/test_every_function
+""".split()
+
+
+def is_of(path, names):
+    return path.relative_to(TESTS).with_suffix("").as_posix() in names
+
+
+def is_left_out(path, config):
+    asked = config.option.markexpr
+    if asked in {"quick", "slow"}:
+        return not is_of(path, QUICK if asked == "quick" else SLOW)
+    everything = config.args_source is config.ArgsSource.TESTPATHS
+    return not asked and everything and is_of(path, SLOW)
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Do not even import what ``-m quick`` leaves out."""
-    left_out = config.option.markexpr == "quick" and collection_path.suffix == ".py"
-    return left_out and not is_quick(collection_path) or None
+    """Do not even import what is left out."""
+    is_test = collection_path.suffix == ".py"
+    return (is_test and is_left_out(collection_path, config)) or None
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if is_quick(item.path):
-            item.add_marker("quick")
+        for mark, names in (("quick", QUICK), ("slow", SLOW)):
+            if is_of(item.path, names):
+                item.add_marker(mark)
 
 
 @pytest.fixture(autouse=True)

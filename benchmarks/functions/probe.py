@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -91,7 +92,10 @@ def samples(op: Any, dtype: torch.dtype, count: int) -> list[Sample]:
     """
     drawn = op.sample_inputs("cpu", dtype, requires_grad=False)
     calls = (((sample.input, *sample.args), sample.kwargs) for sample in drawn)
-    return list(itertools.islice(filter(_usable, calls), count))
+    first = itertools.islice(filter(_usable, calls), count)
+    # Each draw seeds torch, which writes the stack down: that of a thread is short.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(list, first).result()
 
 
 def _usable(call: Sample) -> bool:

@@ -132,7 +132,7 @@ def lookup(
     """Find a module's rule.
 
     The order: the overrides by instance, name glob and type; then what is registered
-    for the exact type, for its base classes in order, for a class name; then what the
+    for the exact type or its name, and for its base classes in order; then what the
     module looks like.
 
     Args:
@@ -167,9 +167,9 @@ def _override(
 
 
 def _registered(module: nn.Module, rules: RuleSet) -> Match | None:
-    bases = type(module).__mro__
-    keys: list[tuple[Any, str]] = [(base, base.__name__) for base in bases]
-    keys += [(qualified_name(base), qualified_name(base)) for base in bases]
+    keys: list[tuple[Any, str]] = []
+    for base in type(module).__mro__:
+        keys += [(base, base.__name__), (qualified_name(base), qualified_name(base))]
     for key, label in keys:
         entry = _entries.get(key)
         if isinstance(entry, str):
