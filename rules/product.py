@@ -233,14 +233,17 @@ def _power(func: Callable[..., Any], base: Any, exponent: Any, **kwargs: Any) ->
     if not carries(base):
         return func(base, exponent, **kwargs)
     degree = torch.as_tensor(exponent)
-    if degree.is_complex() or not bool((degree > 0).all()):
+    if degree.is_complex() or (degree.ndim == 0 and not degree > 0):
         return func(freeze(base), exponent, **kwargs)
     if degree.ndim == 0:
         return func(split(base, float(degree)), exponent, **kwargs)
     with torch.no_grad():
         y = func(base, exponent, **kwargs)
-    # A tensor of exponents may broadcast.
-    return pass_through(lambda x: func(x, exponent, **kwargs), base.expand(y.shape), y)
+    # Element by element, for one example must not decide on another.
+    live = torch.where(degree > 0, base, freeze(base))  # exponents may broadcast
+    out = pass_through(lambda x: func(x, exponent, **kwargs), live, y)
+    watch_source(out, torch.where(degree > 0, 0.0, y), func.__name__)
+    return out
 
 
 def _homogeneous(func: Callable[..., Any], x: Tensor, *args: Any, **kwargs: Any) -> Any:

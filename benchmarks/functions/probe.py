@@ -136,10 +136,12 @@ def leak(
         None where torch cannot differentiate it, or a value is not finite.
     """
     leaves = {id(t): t.detach().clone().requires_grad_() for t in live}
-    given = {id(t): t.detach().clone() for t in tensors(call)}
+    given = {id(t): t.detach() for t in tensors(call)}
 
     def run() -> list[Tensor]:
-        by = {**given, **{key: leaf * 1 for key, leaf in leaves.items()}}
+        # Copies, for functions that overwrite what they are given.
+        by = {key: value.clone() for key, value in given.items()}
+        by |= {key: leaf * 1 for key, leaf in leaves.items()}
         args, kwargs = replaced(call, by)
         torch.default_generator.manual_seed(0)
         found = function(*args, **kwargs)

@@ -77,7 +77,7 @@ def judge(plan: Plan, rules: str = "conservative") -> Verdict:
         return Verdict("silent", worst, "the ledger does not close")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        wrong = _unequal(model, x, rules, found.scores)
+        wrong = _unequal(model, x, rules, found.scores, found.output)
     return Verdict("silent" if wrong else "closed", worst, wrong)
 
 
@@ -110,14 +110,17 @@ def _wrong(
     return "" if same else "another output afterwards"
 
 
-def _unequal(model: Net, x: Tensor, rules: str, scores: Tensor) -> str:
+def _unequal(model: Net, x: Tensor, rules: str, scores: Tensor, output: Tensor) -> str:
     """Compare scores with those of a frozen copy, and of each example alone."""
     frozen = Net(model.plan).requires_grad_(False)
     with lrp_hooks.instrument(frozen, rules) as lrp:
         if not _close(lrp.attribute(x, target=1).scores, scores):
             return "other scores where weights are frozen"
-        alone = torch.cat([lrp.attribute(row[None], target=1).scores for row in x])
-    return "" if _close(alone, scores) else "other scores for an example alone"
+        alone = [lrp.attribute(row[None], target=1) for row in x]
+    if not _close(torch.cat([one.output for one in alone]), output):
+        return ""  # a gate of one example may be made of others
+    same = _close(torch.cat([one.scores for one in alone]), scores)
+    return "" if same else "other scores for an example alone"
 
 
 def _close(a: Tensor, b: Tensor) -> bool:

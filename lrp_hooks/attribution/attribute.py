@@ -20,6 +20,7 @@ from ..results.relevance import Relevance
 from .backward import relevance_of
 from .checks import (
     TARGET,
+    check_closes,
     check_gate,
     check_reached,
     check_repeats,
@@ -129,6 +130,8 @@ def _explained(
     elif reached and rules.complete and TARGET in done.collector.sources:
         entering = done.collector.sources[TARGET]
         check_target(request.target, entering, ledger, request.complain)
+    elif rules.complete and done.strays is None and not runtime.told:
+        check_closes(ledger, request.complain)
     return _result(subject, rules, call, done, ledger)
 
 

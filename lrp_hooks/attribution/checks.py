@@ -20,6 +20,7 @@ from ..results.ledger import Ledger
 
 __all__ = [
     "TARGET",
+    "check_closes",
     "check_gate",
     "check_reached",
     "check_repeats",
@@ -100,6 +101,26 @@ def check_gate(name: str, complain: Complain, replaced: bool = True) -> None:
     complain(
         f"the explained output is made by {name} at the model's end: a probability, "
         f"or another value of which no part belongs to an input. {instead}"
+    )
+
+
+def check_closes(ledger: Ledger, complain: Complain) -> None:
+    """Complain of a ledger that does not close, where nothing has been said yet.
+
+    Args:
+        ledger: The ledger of a rule set that loses nothing.
+        complain: Called with the message.
+    """
+    limit = torch.finfo(ledger.output.dtype).eps ** 0.4
+    worst = int(ledger.error.argmax())
+    if ledger.error[worst] <= limit:
+        return
+    missing = float(ledger.output[worst] - ledger.total[worst])
+    complain(
+        f"the ledger does not close: {missing:.4g} of the {ledger.output[worst]:+.4g} "
+        f"explained for example {worst} is missing. Large terms cancel, so that they "
+        "round, or a rule of your own loses relevance: audit() shows where, and "
+        "model.double() rounds less."
     )
 
 

@@ -288,6 +288,7 @@ class Instrumentation:
     def _report(self, func: Callable[..., Any] | str, module: str) -> None:
         label = func if isinstance(func, str) else func.__qualname__
         self.coverage.unruled.add((label, module))
+        self.runtime.surroundings.state.told = True
         if self._strict:
             raise UnruledError(
                 f"{label}, called by {module or 'the model'}, bends relevance and has "

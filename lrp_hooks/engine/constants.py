@@ -14,7 +14,25 @@ from torch import Tensor
 from .autograd import carries
 from .surroundings import Frame, Surroundings, storage_address
 
-__all__ = ["Constants"]
+__all__ = ["Constants", "note_trained"]
+
+
+def note_trained(result: Any, args: Sequence[Any]) -> Any:
+    """Note that a constant was made of weights that require a gradient.
+
+    torch may choose another kernel for it, whose rounding has to be the same.
+
+    Args:
+        result: What a function returned.
+        args: What it was given.
+
+    Returns:
+        The result.
+    """
+    if isinstance(result, Tensor) and not result.requires_grad:
+        if any(getattr(value, "_lrp_trainable", False) for value in args):
+            result._lrp_trainable = True  # type: ignore[attr-defined]
+    return result
 
 
 class Constants:

@@ -67,6 +67,11 @@ class Runtime(threading.local):
             return None
         return scope
 
+    @property
+    def told(self) -> bool:
+        """Whether something without a rule was reported."""
+        return self.surroundings.state.told
+
     def around(
         self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any
     ) -> Any:

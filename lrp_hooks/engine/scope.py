@@ -21,7 +21,7 @@ from .autograd import carries
 from .bypass import mark_alias
 from .composite import is_composite, opened
 from .constancy import expect_histories
-from .constants import Constants
+from .constants import Constants, note_trained
 from .foreign import graph_nodes
 from .functions import in_place
 from .kept import before_write, listen
@@ -188,12 +188,14 @@ class Scope(TorchFunctionMode):
                 args = (kwargs.pop("input"),)
         handler = None if self.in_leaf else self._table.get(func, _MISSING)
         if handler is None:
-            return func(*args, **kwargs)
-        if handler is _MISSING:
-            return self._unruled(func, args, kwargs)
-        if _saved_tensors_hooks(True) is not None or transformed():
-            return self._elsewhere(handler, func, args, kwargs)
-        return handler(func, *args, **kwargs)  # type: ignore[operator]
+            result = func(*args, **kwargs)
+        elif handler is _MISSING:
+            result = self._unruled(func, args, kwargs)
+        elif _saved_tensors_hooks(True) is not None or transformed():
+            result = self._elsewhere(handler, func, args, kwargs)
+        else:
+            result = handler(func, *args, **kwargs)  # type: ignore[operator]
+        return note_trained(result, args)
 
     def _elsewhere(
         self, handler: Any, func: Callable[..., Any], args: Any, kwargs: Any

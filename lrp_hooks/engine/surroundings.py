@@ -42,11 +42,13 @@ class State:
         removed: Whether the rules were taken off.
         differentiates: Whether the model was found to ask for gradients in its forward.
         lends: What another thread may join: a collector, and the leaves of its graph.
+        told: Whether something without a rule was reported.
     """
 
     removed: bool = False
     differentiates: bool = False
     lends: tuple[SourceCollector, dict[str, Tensor]] | None = None
+    told: bool = False
 
 
 @dataclass(frozen=True)
