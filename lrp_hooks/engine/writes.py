@@ -160,6 +160,10 @@ def _rule(
     before = _copied(x)
     apart, named = _apart(args, x, before), _apart(kwargs, x, before)
     result = replacement(twin, before, *apart, **named)
+    if result.shape != x.shape:  # addbmm_ gives its first argument another shape
+        out = func(x, *args, **kwargs)
+        report(func, out)
+        return out
     note = role(result)
     if before.stride() != x.stride():
         # Kernels round differently in another layout, so the function itself runs too.
