@@ -58,12 +58,15 @@ def architectures() -> Iterator[Architecture]:
                 yield Architecture(task, model_type, kind)
 
 
-def build(architecture: Architecture, seed: int = 0) -> nn.Module:
+def build(
+    architecture: Architecture, seed: int = 0, cached: bool = True
+) -> nn.Module:
     """Build the tiny model with random weights, in eval mode and float64.
 
     Args:
         architecture: What to build.
         seed: Of the weights.
+        cached: Whether the model may keep keys and values, as it does by default.
 
     Returns:
         The model.
@@ -73,6 +76,9 @@ def build(architecture: Architecture, seed: int = 0) -> nn.Module:
     config = _part_for(kind, tiny_config(architecture.model_type))
     if architecture.task == "causal-lm" and hasattr(config, "is_decoder"):
         config.is_decoder = True
+    for part in () if cached else (config, *vars(config).values()):
+        if hasattr(part, "use_cache"):
+            part.use_cache = False
     model: nn.Module = kind(config)
     return randomise(model.eval()).double()
 

@@ -41,11 +41,11 @@ def probe(architecture: Architecture) -> Record:
     torch.set_num_threads(1)
     start = time.perf_counter()
     try:
-        model, inputs = prepare(architecture)
+        model, inputs, cached = prepare(architecture)
     except Exception as error:
         return {"status": "not buildable", "reason": _first_line(error)}
     dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
-    record: Record = {"dtype": dtype}
+    record: Record = {"dtype": dtype} | ({} if cached else {"cached": False})
     try:
         record |= check(model, inputs)
     except Exception as error:
@@ -53,19 +53,24 @@ def probe(architecture: Architecture) -> Record:
     return record | {"seconds": round(time.perf_counter() - start, 2)}
 
 
-def prepare(architecture: Architecture) -> tuple[nn.Module, Inputs]:
-    """Build a model that runs: in float64, or float32 where it insists.
+def prepare(architecture: Architecture) -> tuple[nn.Module, Inputs, bool]:
+    """Build a model that runs: with its cache, or without where the tiny one cannot.
 
     Args:
         architecture: What to build.
 
     Returns:
-        The model and its inputs.
-
-    Raises:
-        ValueError: If its output is not finite.
+        The model, its inputs, and whether it keeps a cache as it does by default.
     """
-    model = build(architecture)
+    try:
+        return *_running(architecture, cached=True), True
+    except Exception:
+        return *_running(architecture, cached=False), False
+
+
+def _running(architecture: Architecture, cached: bool) -> tuple[nn.Module, Inputs]:
+    """Build a model that runs: in float64, or float32 where it insists."""
+    model = build(architecture, cached=cached)
     inputs = random_inputs(model, architecture.task)
     try:
         fine = bool(torch.isfinite(forward(model, inputs)).all())

@@ -161,6 +161,7 @@ def _row(record: Record) -> tuple[object, ...]:
     how = f"but for {', '.join(kept)}" if kept and conserves(record) else gap
     cells = (record.get("dtype", ""), error, how)
     status = "**leak**" if record["status"] == "leak" else record["status"]
+    status += "" if record.get("cached", True) else ", without a cache"
     return (record["name"], status, *("" if c is None else c for c in cells))
 
 

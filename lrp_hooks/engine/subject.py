@@ -62,6 +62,8 @@ class Subject:
             own = get() if get is not None else None
         except (NotImplementedError, AttributeError):  # a model without such a module
             return None
+        if isinstance(own, nn.ModuleList | nn.ModuleDict):
+            return None  # many tables, one a codebook, and the list is never called
         return own if isinstance(own, nn.Module) else None
 
     @cached_property
