@@ -58,9 +58,7 @@ def architectures() -> Iterator[Architecture]:
                 yield Architecture(task, model_type, kind)
 
 
-def build(
-    architecture: Architecture, seed: int = 0, cached: bool = True
-) -> nn.Module:
+def build(architecture: Architecture, seed: int = 0, cached: bool = True) -> nn.Module:
     """Build the tiny model with random weights, in eval mode and float64.
 
     Args:

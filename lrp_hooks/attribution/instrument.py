@@ -61,8 +61,8 @@ def instrument(
             ``"attnlrp"``, ``"ah"``, ``"ln"`` or ``"gradient"``.
         overrides: ``{key: rule}`` laid over the rule set for this model only; a key is
             a module instance, a glob over qualified names, or a module type.
-        strict: Raise where something bends relevance and has no rule, instead of
-            warning.
+        strict: Raise where something bends relevance and has no rule, or the ledger of
+            a rule set that loses nothing does not close, instead of warning.
 
     Returns:
         The instrumentation, a context manager that removes it.

@@ -44,7 +44,7 @@ class Ledger:
     @property
     def scale(self) -> Tensor:
         """``max(|output|, sum of |terms|)``, ``[B]`` in float64 on the CPU."""
-        return torch.maximum(wide(self.output).abs(), self._terms().abs().sum(0))
+        return self._scale(self._terms())
 
     @property
     def error(self) -> Tensor:
@@ -52,8 +52,9 @@ class Ledger:
 
         Each example by itself: what its output owes another example's input is error.
         """
-        size = self.scale
-        gap = (wide(self.output) - self._terms().sum(0)).abs()
+        terms = self._terms()
+        size = self._scale(terms)
+        gap = (wide(self.output) - terms.sum(0)).abs()
         return torch.where(size == 0, gap, gap / size).to(self.output)
 
     @property
@@ -86,6 +87,9 @@ class Ledger:
         heading = f"Ledger of {len(self.sources)} sources"
         return "\n".join([heading, *lines, f"  {'error':<9} {errors}"])
 
+    def _scale(self, terms: Tensor) -> Tensor:
+        return torch.maximum(wide(self.output).abs(), terms.abs().sum(0))
+
     def _terms(self) -> Tensor:
         """Return inputs and sources in float64, ``[1 + sources, B]``."""
         return torch.stack([wide(self.inputs), *map(wide, self.sources.values())])
@@ -116,7 +120,8 @@ def wide(tensor: Tensor) -> Tensor:
     Returns:
         The same numbers in float64, without a graph.
     """
-    return tensor.detach().to("cpu", torch.float64)
+    done = tensor.dtype is torch.float64 and not tensor.requires_grad and tensor.is_cpu
+    return tensor if done else tensor.detach().to("cpu", torch.float64)
 
 
 def _kind(name: str) -> str:

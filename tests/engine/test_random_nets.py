@@ -9,7 +9,7 @@ from torch import Tensor
 import lrp_hooks
 from benchmarks.nets.grammar import GROUPS, Plan, Step, draw
 from benchmarks.nets.run import cause, collected, judged, table
-from benchmarks.nets.verdict import Verdict, judge
+from benchmarks.nets.verdict import LIMIT, Verdict, judge
 from lrp_hooks.engine import splice
 
 plans = st.randoms(use_true_random=False).map(draw)
@@ -62,7 +62,10 @@ def test_a_fault_is_found():
     rules = lrp_hooks.RuleSet.named("conservative").override(activation=Lossy())
     plan = Plan((Step("unary", "tanh", (0,)),), "logits", 1)
     assert judge(plan).kind == "closed"
-    assert judge(plan, rules).kind == "silent"
+    found = judge(plan, rules)
+    assert found.kind == "told"
+    assert "the ledger does not close" in found.said
+    assert found.error > LIMIT
 
 
 def test_the_table_counts():

@@ -5,7 +5,16 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from lrp_hooks import LeafRule, RuleError, ScopeRule, instrument, register, slope
+from lrp_hooks import (
+    LeafRule,
+    RuleError,
+    ScopeRule,
+    UnruledError,
+    UnruledWarning,
+    instrument,
+    register,
+    slope,
+)
 from lrp_hooks.engine.notes import watch_source
 from strategies import noise
 
@@ -160,7 +169,11 @@ def test_a_leaf_is_a_leaf_though_it_has_parts():
     inner = nn.Sequential(nn.Linear(3, 3), nn.Softmax(-1), nn.Linear(3, 3))
     model = nn.Sequential(inner, nn.Linear(3, 2, bias=False)).double()
     x = noise(2, 3)
-    found = explain(model, x, overrides={inner: Times(1.0)}, strict=True)
+    with pytest.warns(UnruledWarning, match="the ledger does not close") as told:
+        found = explain(model, x, overrides={inner: Times(1.0)})
+    assert len(told) == 1  # nothing of the parts
+    with pytest.raises(UnruledError, match="the ledger does not close"):
+        explain(model, x, overrides={inner: Times(1.0)}, strict=True)
     assert_close(found.values, x * model[1].weight[0].detach())
     assert not found.ledger.sources
 
