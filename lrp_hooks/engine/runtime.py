@@ -113,7 +113,7 @@ class Runtime(threading.local):
             alone = scope is not None and lent is None
             given = alone and first_tensor((args, kwargs), carries) is not None
             if given:
-                args, kwargs = self.guarded(frame.module, (args, kwargs))
+                args, kwargs = self.guarded(frame.module, (args, kwargs), given)
             try:
                 output = call(*args, **kwargs)
             finally:
@@ -270,17 +270,24 @@ class Runtime(threading.local):
             self.settled()
         return not scope.in_leaf
 
-    def guarded(self, module: nn.Module, value: Any) -> Any:
+    def guarded(self, module: nn.Module, value: Any, given: bool = False) -> Any:
         """Let a backward pass that comes by for weights be told.
 
         Args:
             module: The outermost module.
             value: What it is given, where that carries relevance, since outputs may be
                 each other's and are not to be copied; otherwise what it returned.
+            given: Whether it is given that: then constants stay constants.
 
         Returns:
             The same, with copies of float tensors.
         """
+
+        def watch(tensor: Tensor) -> Tensor:
+            if given and not carries(tensor):
+                return tensor
+            return watched(tensor, weights, self.weights_asked)
+
         # A block that a checkpoint recomputes must save what it saved before.
         recomputed = torch._C._current_graph_task_id() != -1
         if recomputed or self.collector is not None or not torch.is_grad_enabled():
@@ -288,7 +295,7 @@ class Runtime(threading.local):
         weights = [p for p in module.parameters() if p.requires_grad]
         if not weights:
             return value
-        return replace_floats(value, lambda t: watched(t, weights, self.weights_asked))
+        return replace_floats(value, watch)
 
     def report_graph(
         self, output: Tensor, collector: SourceCollector | None = None

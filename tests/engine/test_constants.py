@@ -275,6 +275,27 @@ def test_outputs_that_are_made_of_each_other_stay_so(rules):
         model(torch.tensor([[1, 2, 3]]), **asked).logits[0, 1].backward()
 
 
+class Gated(nn.Module):
+    """Multiplies an input by another one."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(4, 2, bias=False)
+
+    def forward(self, x, gate):
+        return self.head(x * gate)
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_a_constant_beside_what_is_read_stays_one(trainable):
+    model = Gated().requires_grad_(trainable)
+    x, gate = torch.randn(2, 4).requires_grad_(), torch.rand(2, 4)
+    with instrument(model):
+        output = model(x, gate=gate)
+        (grad,) = torch.autograd.grad(output[:, 1].sum(), x)
+    torch.testing.assert_close((x * grad).sum(1), output[:, 1])
+
+
 def test_relevance_alone_is_no_question_about_weights():
     net, x = network(nn.GELU()), inputs(2, 6).requires_grad_()
     with warnings.catch_warnings():
