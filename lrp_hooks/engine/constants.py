@@ -105,13 +105,15 @@ class Constants:
             return kind([self.constant(item) for item in value])
         if not value.requires_grad:
             return value
-        name = self.surroundings.name_of(value) or self._swapped.get(id(value))
+        own = self.surroundings.name_of(value)
+        name = own or self._swapped.get(id(value))
         if name is None and kind is not Tensor:
             name = self._late_name(value)
         if name is None:
             return value
         constant = value.detach()
         constant._lrp_name, constant._lrp_trainable = name, True
+        constant._lrp_lent = own is None
         return constant
 
     def _late_name(self, value: Any) -> str | None:

@@ -84,6 +84,7 @@ _VIEWS = frozenset(
 _KNOWN = (
     f"{__name__.partition('.')[0]}.",
     "torch.utils.checkpoint",
+    "torch.distributed.fsdp",  # passes gradients on as they are
     # torch's full backward hooks pass gradients on as they are.
     "torch.nn.modules._functions.BackwardHookFunction",
 )

@@ -53,7 +53,10 @@ def watch_source(out: Tensor, constant: Constant, of: object = None) -> None:
     """
     scope = active_scope()
     if scope is not None and scope.collector is not None and not carries(constant):
-        name = scope.constants.name_source(constant if of is None else of)
+        named = constant if of is None else of
+        name = scope.constants.name_source(named)
+        if getattr(named, "_lrp_lent", False) and isinstance(constant, Tensor):
+            constant = constant.clone()  # whoever lent it may free it
         scope.collector.watch(out, constant, name)
 
 

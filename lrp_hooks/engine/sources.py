@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..errors import UnsupportedModelError
 from .autograd import carries, on_gradient
 from .kept import Kept
 
@@ -119,6 +120,7 @@ class SourceCollector:
 
         def hook(grad: Tensor) -> None:
             value = kept.values if isinstance(kept, Kept) else kept()
+            _check_held(value, name)
             self._noted.append((name, _inner(grad.view(shape), value)))
 
         on_gradient(_whole(out), hook)
@@ -195,6 +197,18 @@ def _whole(out: Tensor) -> Tensor:
     if base is None or base.numel() != out.numel():
         return out
     return base if base.is_contiguous() and out.is_contiguous() else out
+
+
+def _check_held(value: Any, name: str) -> None:
+    if (
+        isinstance(value, Tensor)
+        and value.untyped_storage().size() == 0 < value.numel()
+    ):
+        raise UnsupportedModelError(
+            f"the memory of {name!r} was freed between the forward and the backward "
+            "pass, so that its share of the output is not known. Keep it until then, "
+            "as fully_shard(..., reshard_after_forward=False) does."
+        )
 
 
 def _accumulate(table: dict[str, Tensor], name: str, rows: Tensor) -> None:

@@ -275,6 +275,39 @@ def test_outputs_that_are_made_of_each_other_stay_so(rules):
         model(torch.tensor([[1, 2, 3]]), **asked).logits[0, 1].backward()
 
 
+def lend(layer, freed):
+    """Have a layer's bias come for each call and go after it, as sharded ones do."""
+    master = layer.bias.detach().clone()
+
+    def bring(module, args):
+        module.bias = nn.Parameter(master.clone())
+
+    def take(module, args, output):
+        if freed:
+            module.bias.untyped_storage().resize_(0)
+
+    layer.register_forward_pre_hook(bring)
+    layer.register_forward_hook(take)
+
+
+@pytest.mark.parametrize("freed", [False, True])
+@pytest.mark.parametrize("rules", COMPLETE)
+def test_a_bias_that_is_lent_for_a_call(rules, freed):
+    torch.default_generator.manual_seed(0)
+    parts = nn.Conv1d(4, 4, 3, padding=1), nn.GELU(), nn.Flatten(), nn.Linear(20, 2)
+    model = nn.Sequential(*parts).double()
+    x = torch.randn(3, 4, 5, dtype=torch.float64)
+    with instrument(model, rules) as lrp:
+        right = lrp.attribute(x, 1)
+    lend(model[0], freed)
+    lend(model[3], freed)
+    with instrument(model, rules) as lrp:
+        found = lrp.attribute(x, 1)
+    torch.testing.assert_close(found.scores, right.scores)
+    assert found.ledger.error.max() < 1e-12
+    assert found.ledger.sources.keys() == right.ledger.sources.keys()
+
+
 class Gated(nn.Module):
     """Multiplies an input by another one."""
 
