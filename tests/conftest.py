@@ -35,14 +35,14 @@ QUICK = """
     attribution/test_attribute attribution/test_latent_layers
     attribution/test_readout captum/test_toys commands/test_rules_and_audit
     engine/test_autograd engine/test_foreign engine/test_registry engine/test_rule
-    engine/test_unruled explainers/closed_form/test_closed_form
+    engine/test_unruled
     explainers/slalom/test_sampling explainers/slalom/test_surrogate
     explainers/test_random_baseline faithfulness/test_curve
     faithfulness/test_golden_flip faithfulness/test_metrics_by_hand
     generation/test_arguments render/test_colour render/test_evaluation_report
     render/test_pointing render/test_record render/test_terminal render/test_text
     results/test_agreement results/test_relevance results/test_words
-    rules/test_activation rules/test_attention rules/test_embedding rules/test_gate
+    rules/test_attention rules/test_embedding rules/test_gate
     rules/test_normalization rules/test_product rules/test_rms_norm
     support/test_files test_patching texts/test_tables
 """.split()
@@ -57,8 +57,10 @@ SLOW = """
     captum/test_rules
     commands/test_evaluate_resume commands/test_serve
     engine/test_plugins
-    explainers/decompx/test_paths explainers/slalom/test_trained_models
+    explainers/decompx/test_architectures explainers/decompx/test_paths
+    explainers/slalom/test_trained_models
     project/test_docs project/test_examples project/test_packaging
+    project/test_quick_start
     rules/test_every_function
 """.split()
 
