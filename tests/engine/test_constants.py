@@ -388,3 +388,50 @@ def test_outputs_keep_their_types():
     assert torch.equal(given[1], torch.ones(2))
     rows = defaultdict(list, {"a": floats})
     assert replace_floats(rows, torch.neg)["nosuch"] == []
+
+
+class Moved(nn.Module):
+    """Multiplies a transposed tensor by a weight, for which torch has two kernels."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.layer = make(nn.Linear(4, 4))
+
+    def forward(self, x):
+        return self.layer(x.transpose(1, 2)).mean(1)
+
+
+@pytest.mark.parametrize(
+    "make", [parametrizations.weight_norm, parametrizations.orthogonal]
+)
+def test_outputs_behind_parametrized_weights_are_bit_identical(make):
+    torch.default_generator.manual_seed(0)
+    model = Moved(make).double()
+    for _ in range(20):
+        x = inputs(2, 4, 3).requires_grad_()
+        plain = model(x)
+        with instrument(model):
+            assert torch.equal(model(x), plain)
+
+
+class Codebooks(nn.Module):
+    """Names a list of tables as its input embedding, which is never called itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.tables = nn.ModuleList(nn.Embedding(9, 4) for _ in range(2))
+        self.head = nn.Linear(4, 3)
+
+    def get_input_embeddings(self):
+        return self.tables
+
+    def forward(self, ids):
+        found = sum(table(ids) for table in self.tables)
+        return self.head(found.mean(1))
+
+
+def test_a_list_of_tables_is_no_embedding():
+    with instrument(Codebooks()) as lrp:
+        found = lrp.attribute(torch.tensor([[1, 2, 3]]), 1)
+    assert found.scores.abs().sum() > 0
+    assert found.ledger.error.max() < 1e-5

@@ -259,3 +259,15 @@ def test_a_trainable_layer_on_a_view_is_bit_identical(view, batch, bias):
         plain = model(x)
         with instrument(model):
             assert torch.equal(model(x), plain)
+
+
+def test_one_example_does_not_decide_on_the_powers_of_another():
+    model = of(lambda x: (1 + x[..., :2].abs()) ** x[..., 2:])
+    x = torch.tensor([[1.0, 2.0, 0.5, 2.0], [1.0, 2.0, 0.5, -1.0]], dtype=torch.float64)
+    with instrument(model) as lrp:
+        both = lrp.attribute(x, lambda y: y.sum(1))
+        alone = [lrp.attribute(row[None], lambda y: y.sum(1)) for row in x]
+    torch.testing.assert_close(both.values, torch.cat([one.values for one in alone]))
+    assert both.ledger.error.max() < 1e-12
+    assert both.values[1, 0] != 0  # frozen by its own exponent alone
+    assert both.values[1, 1] == 0
