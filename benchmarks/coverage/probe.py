@@ -64,7 +64,7 @@ def prepare(architecture: Architecture) -> tuple[nn.Module, Inputs, bool]:
     """
     try:
         return *_running(architecture, cached=True), True
-    except Exception:
+    except (AttributeError, LookupError, RuntimeError, ValueError):
         return *_running(architecture, cached=False), False
 
 

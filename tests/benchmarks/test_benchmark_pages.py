@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.functions import run as functions
 from benchmarks.generation import report as generation
+from benchmarks.nets import run as nets
 from benchmarks.relp import report as relp
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -23,7 +25,7 @@ def test_no_table_stands_in_the_index():
     assert ":begin -->" not in (BENCHMARKS / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("report", [generation, relp], ids=["generation", "relp"])
+@pytest.mark.parametrize("report", [functions, generation, nets, relp])
 def test_a_page_shows_the_committed_results(report):
     results = json.loads(report.RESULTS.read_text(encoding="utf-8"))
     assert report.table(results) in report.README.read_text(encoding="utf-8")
