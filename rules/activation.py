@@ -129,11 +129,10 @@ class Activation(LeafRule):
         """
         if not self.unchanged:
             return y
-        with torch.no_grad():
-            if _open_at_zero(again, x, module):
-                gate = set_role(freeze(y), "gate")
-                watch_gate(gate, x, type(module).__name__)
-                return gate
+        if _open_at_zero(again, x, module):
+            gate = set_role(freeze(y), "gate")
+            watch_gate(gate, x, type(module).__name__)
+            return gate
         return set_role(pass_through(again, x, y), "activated")
 
     def functions(self, module: nn.Module | None) -> FunctionTable:
@@ -161,12 +160,13 @@ def _activate(func: Callable[..., Any], x: Any, *args: Any, **kwargs: Any) -> An
     if not carries(x):
         return func(x, *args, **kwargs)
     function = partial(_apply, func, args, kwargs)
+    is_open = _open_at_zero(function, x, _key(func, args, kwargs))
     with torch.no_grad():
-        if _open_at_zero(function, x, _key(func, args, kwargs)):
-            gate = set_role(func(freeze(x), *args, **kwargs), "gate")
-            watch_gate(gate, x, func.__name__)
-            return gate
         y = func(x, *args, **kwargs)
+    if is_open:
+        gate = set_role(y, "gate")
+        watch_gate(gate, x, func.__name__)
+        return gate
     return set_role(pass_through(function, x, y), "activated")
 
 
@@ -197,10 +197,11 @@ def _open_at_zero(
     known: Any = _known_modules if isinstance(key, nn.Module) else _known_open
     if key is not None and key in known:
         return bool(known[key])
-    try:
-        at_zero = function(x.new_zeros(1))
-    except RuntimeError:  # a parameter per channel needs the whole shape
-        at_zero = function(torch.zeros_like(x))
+    with torch.no_grad():
+        try:
+            at_zero = function(x.new_zeros(1))
+        except RuntimeError:  # a parameter per channel needs the whole shape
+            at_zero = function(torch.zeros_like(x))
     is_open = not bool((at_zero.abs() <= _ZERO).all())
     if key is not None:
         known[key] = is_open

@@ -52,18 +52,27 @@ def carries(value: object) -> bool:
     return not leads_nowhere(value)
 
 
-def on_gradient(x: Tensor, act: Callable[[Tensor], Tensor | None]) -> None:
+def on_gradient(x: Tensor, act: Callable[[Tensor], None]) -> None:
     """Call a function with a tensor's gradient when the backward pass comes by.
+
+    It sees the gradient that goes on from here: hooks of others on the tensor come
+    first. Where the tensor is overwritten afterwards, it sees that of the old values.
 
     Args:
         x: A tensor that carries relevance.
-        act: Called with the gradient; what it returns, if anything, takes its place.
+        act: Called with the gradient.
     """
+    node, number = x.grad_fn, x.output_nr
 
-    def hook(grad: Tensor | None) -> Tensor | None:
-        return None if grad is None else act(grad)  # torch passes None where all is cut
+    def hook(grads: tuple[Tensor | None, ...]) -> None:
+        grad = grads[number]
+        if grad is not None:  # torch passes None where all is cut
+            act(grad)
 
-    x.register_hook(hook)  # type: ignore[no-untyped-call]
+    if node is None:
+        x.register_hook(lambda grad: hook((grad,)))  # type: ignore[no-untyped-call]
+    else:
+        node.register_prehook(hook)  # cheaper than a tensor's own
 
 
 def freeze(x: Tensor) -> Tensor:

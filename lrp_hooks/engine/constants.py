@@ -102,6 +102,8 @@ class Constants:
         if kind not in self.suspects:
             return value
         if kind in {list, tuple}:
+            if not any(type(item) in self.suspects for item in value):
+                return value  # a shape, most often
             return kind([self.constant(item) for item in value])
         if not value.requires_grad:
             return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -31,41 +31,39 @@ def foreign_functions(graph: Iterable[Any]) -> set[str]:
         functions in C++, and TorchScript; this package's own and torch's checkpoints
         are left out.
     """
-    kinds: dict[type, Any] = {}
-    compiled: set[str] = set()
-    for node in graph:
-        kind = type(node)
-        kinds[kind] = node
-        if kind.__name__ == "CppFunction":
-            compiled.add(_compiled(node))
+    kinds = {type(node): node for node in graph}
     names = {_custom(node) for node in kinds.values()}
-    return {name for name in names | compiled if name is not None}
+    if any(kind.__name__ == _COMPILED for kind in kinds):
+        names |= {_compiled(n) for n in graph if type(n).__name__ == _COMPILED}
+    return {name for name in names if name is not None}
 
 
-def crosses_threads(graph: Iterable[Any], spans: Iterable[tuple[int, int]]) -> bool:
+def crosses_threads(graph: Mapping[Any, int], spans: Iterable[tuple[int, int]]) -> bool:
     """Tell whether a part of a graph was made by another thread, out of all scopes.
 
     Args:
-        graph: The nodes of a graph.
+        graph: A graph; see `nodes`.
         spans: The numbers of the nodes that scopes of other threads made.
 
     Returns:
         True for such a graph. A thread counts its nodes for itself, so one that is
         followed by a lower number was made elsewhere.
     """
-    for node in graph:
-        number = node._sequence_nr()
+    for node, number in graph.items():
         for parent, _ in node.next_functions:
-            if parent is None or hasattr(parent, "variable"):
+            later = graph[parent] if parent is not None else _LEAF
+            if later < number or later == _LEAF:
                 continue
-            later = parent._sequence_nr()
-            if number > later or (_is_view(parent) and later - number <= _SOON):
+            if _is_view(parent) and later - number <= _SOON:
                 continue
             if not any(a <= n < b for a, b in spans for n in (number, later)):
                 return True
     return False
 
 
+_COMPILED = "CppFunction"
+_LEAF = 2**64 - 1
+"""The number of what accumulates a leaf's gradient: it is called last of all."""
 _SOON = 4
 """How much later than what follows a view's node may be made: as it is looked for."""
 
@@ -174,14 +172,20 @@ _STEPS = frozenset(
 """What a gate's values may go through and still be what is explained."""
 
 
-def nodes(output: Tensor) -> Generator[Any]:
-    """Walk the graph behind a tensor, each node once."""
-    seen: set[Any] = set()
+def nodes(output: Tensor) -> dict[Any, int]:
+    """Walk the graph behind a tensor.
+
+    Args:
+        output: Any tensor.
+
+    Returns:
+        Its nodes, and the number that each has in the thread that made it.
+    """
+    graph: dict[Any, int] = {}
     stack = [output.grad_fn]
     while stack:
         node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        yield node
-        stack += [parent for parent, _ in node.next_functions]
+        if node is not None and node not in graph:
+            graph[node] = node._sequence_nr()
+            stack += [parent for parent, _ in node.next_functions]
+    return graph

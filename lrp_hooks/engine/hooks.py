@@ -209,10 +209,17 @@ class _WrappedForward(_WrappedCall):
     method = "forward"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        scope = active_scope()
-        if scope is not None and scope.surroundings is self.surroundings:
+        scope, frame = active_scope(), self.hooks.frame
+        if scope is None or scope.surroundings is not self.surroundings:
+            return self.opened(self.run, args, kwargs)
+        if frame.leaf or frame.functions or frame.fused:
             return self.run(*args, **kwargs)
-        return self.opened(self.run, args, kwargs)
+        depth = len(scope.frames)
+        scope.enter(frame)
+        try:
+            return self.inner(*args, **kwargs)
+        finally:
+            scope.leave_to(depth)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Run the forward between `ModuleHooks.enter` and `ModuleHooks.leave`."""

@@ -77,7 +77,8 @@ class Kept:
             values: See `Kept`.
         """
         self.values = values
-        _note(self, _tensors(values), Kept._copy)
+        tensors = (values,) if isinstance(values, Tensor) else _tensors(values)
+        _note(self, tensors, Kept._copy)
 
     def _copy(self, address: int) -> None:
         self.values = _copied(self.values, address)

@@ -180,10 +180,12 @@ class Runtime(threading.local):
         if scope is None:
             yield
             return
-        with undoing() as undo:
-            undo.add(partial(setattr, scope, "in_leaf", scope.in_leaf))
+        before = scope.in_leaf
+        try:
             scope.in_leaf = True
             yield
+        finally:
+            scope.in_leaf = before  # where this is interrupted, the scope is done with
 
     @contextmanager
     def lending(
@@ -306,12 +308,12 @@ class Runtime(threading.local):
             output: What is explained.
             collector: That of the forward pass; None where other threads wrote in none.
         """
-        graph = set(nodes(output))
+        graph = nodes(output)
         for name in foreign_functions(graph):
             self.surroundings.report(name, "")
         if collector is not None:
             for func, module, made in collector.unruled:
-                if not graph.isdisjoint(made):
+                if any(node in graph for node in made):
                     self.surroundings.report(func, module)
             if crosses_threads(graph, collector.spans):
                 self.surroundings.report("a function in another thread", "")

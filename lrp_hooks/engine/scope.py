@@ -132,10 +132,19 @@ class Scope(TorchFunctionMode):
         if depth <= 1:
             self._close()
             return
-        frame, outer = self.frames[-1], self.frames[:-1]
+        frame = self.frames[-1]
         if frame.functions or frame.leaf:
-            self._combine(outer)
+            self._combine(self.frames[:-1])
         self.frames.pop()
+
+    def leave_to(self, depth: int) -> None:
+        """Leave a module, and those inside that an interrupt has left behind.
+
+        Args:
+            depth: How many are to remain.
+        """
+        while len(self.frames) > depth:
+            self.leave()
 
     def _close(self) -> None:
         watch = self._watch
@@ -167,7 +176,7 @@ class Scope(TorchFunctionMode):
     ) -> Any:
         """Call a function's replacement, or the function itself."""
         kwargs = kwargs or {}
-        suspects, constant = self.constants.suspects, self.constants.constant
+        suspects = self.constants.suspects
         if (
             type(func) is types.MethodWrapperType  # an attribute such as x.shape
             or self._open[-1] is not self
@@ -177,9 +186,10 @@ class Scope(TorchFunctionMode):
             return self._as_it_is(func, args, kwargs)
         for value in args:
             if type(value) in suspects:
-                args = tuple([constant(value) for value in args])
+                args = tuple(map(self.constants.constant, args))
                 break
         if kwargs:
+            constant = self.constants.constant
             kwargs = {key: constant(value) for key, value in kwargs.items()}
             if kwargs.get("out") is not None:
                 return write_into(self, func, args, kwargs)
@@ -195,7 +205,8 @@ class Scope(TorchFunctionMode):
             result = self._elsewhere(handler, func, args, kwargs)
         else:
             result = handler(func, *args, **kwargs)  # type: ignore[operator]
-        return note_trained(result, args)
+        done = isinstance(result, Tensor) and result.requires_grad
+        return result if done else note_trained(result, args)
 
     def _elsewhere(
         self, handler: Any, func: Callable[..., Any], args: Any, kwargs: Any

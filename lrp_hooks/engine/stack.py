@@ -43,6 +43,9 @@ class OpenScope(Protocol):
     def leave(self) -> None:
         """Leave the innermost module; the last one closes the scope."""
 
+    def leave_to(self, depth: int) -> None:
+        """Leave a module, and those inside that an interrupt has left behind."""
+
     def report(self, func: Callable[..., Any] | str, result: object) -> None:
         """Report a function that bends relevance and has no rule."""
 
