@@ -165,8 +165,8 @@ def _placed(
     return done, ledger
 
 
-def _scores(values: Tensor) -> Tensor:
-    if values.ndim == 3:
+def _scores(values: Tensor, call: Call) -> Tensor:
+    if values.ndim == 3 or (values.ndim == 4 and call.has_choices):
         return values.sum(-1)
     return values.sum(1) if values.ndim == 4 else values
 
@@ -226,7 +226,7 @@ def _result(
         {name: relevance_of(t, done.grads.get(name)) for name, t in tensors.items()}
         for tensors in (done.forward.reads, done.forward.seen)
     )
-    scores = {name: _scores(v) for name, v in values.items()}
+    scores = {name: _scores(v, call) for name, v in values.items()}
     _check_sums(scores, ledger)
     single = len(values) == 1
     gate = done.forward.gate

@@ -50,6 +50,11 @@ class Call:
         return self.main.shape[self.batch_dim]
 
     @property
+    def has_choices(self) -> bool:
+        """Whether the main input has ids of several texts an example, [B, C, T]."""
+        return self.main.ndim == 3 and not self.main.is_floating_point()
+
+    @property
     def rows(self) -> Tensor:
         """The main input with its examples first."""
         return self.main.movedim(self.batch_dim, 0)
@@ -306,9 +311,10 @@ def _check_ids(subject: Subject, call: Call) -> None:
             f"model's vocabulary has {rows}; use the tokenizer it was trained with."
         )
     limit = subject.n_positions
-    if limit is not None and ids.ndim > 1 and call.rows.shape[1] > limit:
+    length = call.rows.shape[2 if call.has_choices else 1] if ids.ndim > 1 else 1
+    if limit is not None and length > limit:
         raise TextError(
-            f"inputs has {call.rows.shape[1]} tokens, but the model has {limit} "
+            f"inputs has {length} tokens, but the model has {limit} "
             "positions; shorten the text (truncation=True in the tokenizer)."
         )
 

@@ -190,12 +190,25 @@ class Reader:
         )
 
     def _leaf(self, value: Tensor) -> Tensor:
-        leaf = value.detach().movedim(self.call.axis(value), 0).clone()
+        first = value.detach().movedim(self.call.axis(value), 0)
+        if self._folds(value):
+            first = first.reshape(*self.call.main.shape[:2], *first.shape[1:])
+        leaf = first.clone()
         leaf.requires_grad = True  # not requires_grad_, which scopes leave as it is
         return leaf
 
     def _handed(self, leaf: Tensor, value: Tensor) -> Tensor:
+        if self._folds(value):
+            leaf = leaf.flatten(0, 1)
         return leaf.movedim(0, self.call.axis(value)).clone()
+
+    def _folds(self, value: Tensor) -> bool:
+        """Tell whether choices, [B, C, T], are rows of one batch for the model."""
+        shape = self.call.main.shape
+        return self.call.has_choices and value.shape[:2] == (
+            shape[0] * shape[1],
+            shape[2],
+        )
 
     def _watches(self, name: str, given: Any, value: Tensor) -> Tensor:
         self.seen[name] = value.clone()

@@ -18,6 +18,7 @@ __all__ = [
     "Contrast",
     "Selected",
     "class_logits",
+    "class_of",
     "find_logits",
     "label_ids",
     "select",
@@ -189,12 +190,6 @@ def _classes(target: Any, logits: Tensor, model: nn.Module) -> Tensor:
             f"target has {len(values)} entries for {batch} examples; pass one class "
             f"for all, or {batch} of them."
         )
-    for value in values:
-        if not 0 <= value < n_classes:
-            raise TargetError(
-                f"target={value} is out of range; the model has {n_classes} outputs, "
-                f"0 to {n_classes - 1}."
-            )
     return torch.tensor(values, device=logits.device)
 
 
@@ -209,8 +204,31 @@ def _values(target: Any, model: nn.Module, n_classes: int) -> list[int]:
             )
         target = target.tolist()
     if isinstance(target, Sequence) and not isinstance(target, str):
-        return [_value(item, model, n_classes) for item in target]
-    return [_value(target, model, n_classes)]
+        return [class_of(item, model, n_classes) for item in target]
+    return [class_of(target, model, n_classes)]
+
+
+def class_of(target: Any, model: nn.Module, n_classes: int) -> int:
+    """Find a class.
+
+    Args:
+        target: Its number or its label.
+        model: The model, for its labels.
+        n_classes: C.
+
+    Returns:
+        The number.
+
+    Raises:
+        TargetError: If there is no such class.
+    """
+    value = _value(target, model, n_classes)
+    if not 0 <= value < n_classes:
+        raise TargetError(
+            f"target={value} is out of range; the model has {n_classes} outputs, "
+            f"0 to {n_classes - 1}."
+        )
+    return value
 
 
 def _value(target: Any, model: nn.Module, n_classes: int) -> int:

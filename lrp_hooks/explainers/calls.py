@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..attribution.finite import check_output
 from ..attribution.inputs import Call, advising
 from ..attribution.readout import Contrast, Selected, select
+from ..attribution.spots import Spots
 from ..engine.subject import Subject
 from ..errors import ArgumentError
 from .base import is_whole
@@ -103,6 +104,8 @@ def target_of(target: Any, rows: Tensor) -> Any:
     """
     if isinstance(target, Contrast):
         return Contrast(target_of(target.a, rows), target_of(target.b, rows))
+    if isinstance(target, Spots):
+        return target.of(rows.tolist())
     return target[rows.to(target.device)] if isinstance(target, Tensor) else target
 
 

@@ -14,7 +14,7 @@ from .. import explainers
 from ..errors import ArgumentError, LrpHooksError
 from ..results.comparison import Comparison, Cost
 from ..results.explanation import Explanation
-from .explain import explain
+from .explain import answer, asked
 
 __all__ = ["compare"]
 
@@ -31,7 +31,7 @@ class SelfJudging(Protocol):
 
 
 def compare(
-    model: nn.Module,
+    model: Any,
     inputs_or_text: Any,
     methods: Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
     tokenizer: Any = None,
@@ -42,7 +42,7 @@ def compare(
     """Explain the same outputs by several methods, or several outputs.
 
     Args:
-        model: Any module; it is left as it was.
+        model: See `explain`.
         inputs_or_text: See `explain`.
         methods: Names of methods; or ``{label: options}`` with the options of
             `explain`, for example ``{"attnlrp": {"method": "lrp", "rules":
@@ -61,10 +61,6 @@ def compare(
         ArgumentError: If an argument is not as described, or no method works; then the
             message has every reason.
     """
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(
-            f"model is a {type(model).__name__}; it must be a torch.nn.Module."
-        )
     options = _options(explainers.COMPARED if methods is None else methods)
     explanations: dict[str, Explanation] = {}
     costs: dict[str, Cost] = {}
@@ -75,17 +71,18 @@ def compare(
         file=None if isinstance(progress, bool) else progress,
         leave=False,
     )
-    for label, chosen in bar:
+    question = asked(model, inputs_or_text, tokenizer, target)
+    for label, own in bar:
+        chosen = dict(own)
+        method, other = chosen.pop("method"), chosen.pop("target", target)
         try:
-            with _counted(model) as cost:
-                explanations[label] = _checked(
-                    explain(
-                        model,
-                        inputs_or_text,
-                        tokenizer=tokenizer,
-                        **{"target": target, **chosen},
-                    )
-                )
+            posed = (
+                question
+                if other is target
+                else asked(model, inputs_or_text, tokenizer, other)
+            )
+            with _counted(question.model) as cost:
+                explanations[label] = _checked(answer(posed, method, chosen))
             costs[label] = cost
         except LrpHooksError as error:
             failures[label] = str(error)

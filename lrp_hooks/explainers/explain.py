@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,13 +13,15 @@ from ..attribution.readout import Contrast
 from ..errors import ArgumentError
 from ..results.explanation import Explanation
 from ..results.words import subword_mark
+from ..tasks import Posed, Task, pose
+from ..texts.choices import as_choices, encode_choices
 from ..texts.encoding import Encoded, as_texts, encode, is_language_model, read_tokens
 
-__all__ = ["explain"]
+__all__ = ["Question", "answer", "asked", "explain"]
 
 
 def explain(
-    model: nn.Module,
+    model: Any,
     inputs_or_text: Any,
     method: str = "lrp",
     tokenizer: Any = None,
@@ -29,42 +31,110 @@ def explain(
     """Explain one output of a model for each example.
 
     Args:
-        model: Any module; it is left as it was.
-        inputs_or_text: A text or a list of texts, which need a tokenizer; or a tensor,
-            a tuple of tensors, or a mapping of keyword arguments.
+        model: Any module, or a ``transformers.pipeline``, which brings its tokenizer;
+            it is left as it was.
+        inputs_or_text: A text, a pair of texts ``(text, text_pair)`` or ``{"text":
+            ..., "text_pair": ...}``, or a list of such, which need a tokenizer; or a
+            tensor, a tuple of tensors, or a mapping of keyword arguments.
         method: An explainer's class name in snake case. Defaults to ``"lrp"``.
         tokenizer: A Hugging Face tokenizer, which also names the tokens of a batch.
         target: What to explain: a class or token id, one for each example, a label,
-            a ``Contrast``, or a function of the model's output. Defaults to ``None``:
-            the arg-max.
+            a ``Contrast``, or a function of the model's output; for a token classifier
+            ``(position or word, label)`` or ``"entities"``; for question answering
+            ``"start"``, ``"end"`` or a span of positions; for a masked token its name.
+            Defaults to ``None``: the arg-max, the strongest entity, the best span.
         **options: Options of the explainer, for example ``rules="attnlrp"``.
 
     Returns:
-        The explanation, with tokens and label names where they are known.
-
-    Raises:
-        ArgumentError: If a text comes without a tokenizer.
+        The explanation, with tokens and label names where they are known;
+        ``.meta["task"]`` says what the model's output was taken for. A text without a
+        tokenizer, and an output of which nothing tells what to explain, are refused.
     """
     explainer_class = explainers.named(method)
     explainer_class.check_options(options)
-    if tokenizer is not None and "tokenizer" in explainer_class.options():
-        options.setdefault("tokenizer", tokenizer)
-    texts = as_texts(inputs_or_text)
-    if texts is not None and tokenizer is None:
+    question = asked(model, inputs_or_text, tokenizer, target)
+    return answer(question, method, options)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be explained, by whichever method.
+
+    Attributes:
+        model: The model.
+        tokenizer: Its tokenizer, or None.
+        posed: The batch, the target and the task.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    posed: Posed
+
+
+def asked(model: Any, inputs_or_text: Any, tokenizer: Any, target: Any) -> Question:
+    """Read the arguments of `explain`.
+
+    Args:
+        model: See `explain`.
+        inputs_or_text: See `explain`.
+        tokenizer: See `explain`.
+        target: See `explain`.
+
+    Returns:
+        The question.
+
+    Raises:
+        ArgumentError: If an argument is not as described.
+    """
+    if not isinstance(model, nn.Module) and isinstance(
+        getattr(model, "model", None), nn.Module
+    ):
+        tokenizer = model.tokenizer if tokenizer is None else tokenizer
+        model = model.model
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; it must be a torch.nn.Module, or a "
+            "transformers.pipeline."
+        )
+    prompts = as_choices(inputs_or_text)
+    texts = None if prompts is not None else as_texts(inputs_or_text)
+    if (texts is not None or prompts is not None) and tokenizer is None:
         raise ArgumentError(
             "inputs_or_text is a text, and tokenizer is None. Pass the model's "
             "tokenizer, or token ids as a tensor."
         )
-    explainer = explainer_class(model, **options)
-    if texts is not None:
-        encoded: Encoded | None = encode(model, tokenizer, texts)
+    encoded: Encoded | None
+    if prompts is not None:
+        encoded = encode_choices(model, tokenizer, prompts)
+    elif texts is not None:
+        encoded = encode(model, tokenizer, texts)
     else:
         encoded = read_tokens(tokenizer, inputs_or_text) if tokenizer else None
     batch = inputs_or_text if encoded is None else encoded.batch
-    found = explainer(batch, target=target)
+    return Question(model, tokenizer, pose(model, tokenizer, batch, encoded, target))
+
+
+def answer(question: Question, method: str, options: Mapping[str, Any]) -> Explanation:
+    """Explain what is asked.
+
+    Args:
+        question: What is to be explained.
+        method: An explainer's class name in snake case.
+        options: The explainer's options.
+
+    Returns:
+        The explanation.
+    """
+    explainer_class, posed = explainers.named(method), question.posed
+    chosen = dict(options)
+    if question.tokenizer is not None and "tokenizer" in explainer_class.options():
+        chosen.setdefault("tokenizer", question.tokenizer)
+    found = explainer_class(question.model, **chosen)(posed.batch, target=posed.target)
     if found.images is None and isinstance(found.scores, Tensor):
-        found.images = _images(batch, found.scores)
-    return _annotate(found, model, tokenizer, encoded)
+        found.images = _images(posed.batch, found.scores)
+    if posed.task is not None:
+        found.meta["task"] = str(posed.task)
+    return _annotate(found, question.model, question.tokenizer, posed.encoded)
 
 
 def _images(batch: Any, scores: Tensor) -> Tensor | None:
@@ -83,13 +153,28 @@ def _annotate(
     """Return the explanation with tokens and names added."""
     meta = dict(explanation.meta)
     labels = _labels(explanation, model, tokenizer)
+    if explanation.meta.get("task") == Task.CHOICE:
+        labels = {n: f"choice {n}" for n in range(explanation.scores.shape[1])}
     if labels:
         meta["labels"] = labels
     if encoded is None or not _fits(explanation, encoded):
         return replace(explanation, meta=meta)
+    if encoded.choices is not None:
+        meta |= {
+            "choices": _by_example(encoded.tokens, encoded.choices),
+            "special": _by_example(encoded.special, encoded.choices),
+        }
+        return replace(explanation, meta=meta)
     meta["special"] = encoded.special
+    if encoded.segments is not None:
+        meta["segments"] = encoded.segments
     meta["subwords"] = subword_mark(tokenizer.get_vocab())
     return replace(explanation, tokens=encoded.tokens, meta=meta)
+
+
+def _by_example(rows: list[Any], choices: int) -> list[list[Any]]:
+    """Put the rows of an example's choices together."""
+    return [rows[start : start + choices] for start in range(0, len(rows), choices)]
 
 
 def _fits(explanation: Explanation, encoded: Encoded) -> bool:
@@ -98,6 +183,8 @@ def _fits(explanation: Explanation, encoded: Encoded) -> bool:
     if isinstance(scores, Mapping):
         return True
     longest = max(map(len, encoded.tokens))
+    if encoded.choices is not None:
+        return scores.dim() == 3 and scores.shape[2] >= longest
     by_token = scores.dim() == 2 or isinstance(explanation.target, str)
     return by_token and scores.shape[1] >= longest
 

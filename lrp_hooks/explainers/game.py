@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..attribution.inputs import Call
 from ..attribution.readout import Selected
+from ..attribution.spots import Spots
 from ..engine.subject import Subject
 from ..errors import ArgumentError
 from .calls import run, target_of
@@ -92,6 +93,11 @@ class Game:
         call = keep_rows(model, self.call, self.row, keep, self.filler)
         rows = torch.full((len(kept),), self.row)
         target = target_of(self.selected.target, rows)
+        if self.filler is None and isinstance(target, Spots):
+            raise ArgumentError(
+                "replace_with='delete' moves the tokens behind, so that a target at a "
+                "position is another one; replace tokens by an id instead."
+            )
         scalar = run(self.subject, call, target).scalar.double()
         return (scalar - self.selected.scalar[self.row].double()).cpu()
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.finite import check_relevance
+from ..attribution.inputs import Call
 from ..attribution.passes import prepared
 from ..engine.subject import Subject
 from ..results.explanation import Explanation
@@ -69,7 +70,9 @@ class _Gradients(Explainer):
         named = dict(zip(points.names, values, strict=True))
         check_relevance(subject, named)
         output = points.selected.scalar.detach()
-        scores = {n: self._reduced(v).to(output.device) for n, v in named.items()}
+        scores = {
+            name: self._reduced(v, call).to(output.device) for name, v in named.items()
+        }
         return Explanation(
             scores=next(iter(scores.values())) if len(scores) == 1 else scores,
             output=output,
@@ -84,9 +87,9 @@ class _Gradients(Explainer):
             },
         )
 
-    def _reduced(self, values: Tensor) -> Tensor:
+    def _reduced(self, values: Tensor, call: Call) -> Tensor:
         """Reduce the embedding's dimensions [B, T, D], or channels [B, C, H, W]."""
-        dimension = {3: -1, 4: 1}.get(values.ndim)
+        dimension = {3: -1, 4: -1 if call.has_choices else 1}.get(values.ndim)
         if self.norm == "sum":
             return values if dimension is None else values.sum(dimension)
         if dimension is None:

@@ -172,7 +172,7 @@ class _Placer(Reader):
         if name in self.reads:
             return None
         self.reads[name] = self.values[name]
-        return self.values[name].clone()  # a model may overwrite it
+        return self._handed(self.values[name], value)
 
 
 def read_values(

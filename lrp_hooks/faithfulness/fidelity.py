@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import ArgumentError
 from ..explainers.calls import check_number
 from ..results.agreement import MEASURES
-from .checks import check_scores, classes_of
+from .checks import check_scores
 from .occlusion import Occlusion
 
 __all__ = [
@@ -51,7 +51,9 @@ def leave_one_out_correlation(
     Returns:
         ``[B]``; NaN where all scores or all losses are equal.
     """
-    occlusion = opened(model, batch, scores, replace_with, special_tokens, special_ids)
+    occlusion = opened(
+        model, batch, scores, target, replace_with, special_tokens, special_ids
+    )
     return correlate(occlusion, scores, target, measure)
 
 
@@ -84,7 +86,7 @@ def correlate(
         kept = torch.ones(len(places) + 1, len(free), dtype=torch.bool)
         kept[torch.arange(len(places)), places] = False  # the last row is whole
         logits = occlusion.logits_of(torch.full((len(kept),), row), kept)
-        wanted = classes_of(target, len(flat), logits.shape[1], occlusion.model)[row]
+        wanted = occlusion.classes(target, logits.shape[1])[row]
         losses = logits[-1, wanted] - logits[:-1, wanted]
         found.append(MEASURES[measure](flat[row, places], losses))
     return torch.tensor(found, dtype=torch.float64)
@@ -124,7 +126,9 @@ def removal_error(
     Returns:
         The mean squared error, ``[B]``.
     """
-    occlusion = opened(model, batch, scores, replace_with, special_tokens, special_ids)
+    occlusion = opened(
+        model, batch, scores, target, replace_with, special_tokens, special_ids
+    )
     return mispredict(occlusion, scores, target, removals, n_samples, seed)
 
 
@@ -160,7 +164,7 @@ def mispredict(
         1,
     )
     logits = occlusion.logits(kept)
-    classes = classes_of(target, len(flat), logits.shape[2], occlusion.model)
+    classes = occlusion.classes(target, logits.shape[2])
     odds = _log_odds(logits, classes)
     predicted = (~kept).double() @ flat[:, :, None]
     return ((odds[:, :1] - odds - predicted[..., 0])[:, 1:] ** 2).mean(1)
@@ -170,6 +174,7 @@ def opened(
     model: nn.Module,
     batch: Any,
     scores: Tensor,
+    target: Any,
     replace_with: Any,
     special_tokens: str,
     special_ids: Iterable[int],
@@ -180,6 +185,7 @@ def opened(
         model: See `Occlusion`.
         batch: The inputs.
         scores: The scores.
+        target: What is read off the output.
         replace_with: What takes a token's place.
         special_tokens: What happens to special tokens.
         special_ids: Their ids.
@@ -194,6 +200,7 @@ def opened(
         grid=tuple(check_scores(scores).shape[1:]),
         special_tokens=special_tokens,
         special_ids=special_ids,
+        target=target,
     )
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from ..explainers.calls import check_number
-from .checks import classes_of
 from .fidelity import flat_scores, opened
 from .occlusion import Occlusion
 
@@ -50,7 +49,9 @@ def infidelity(
     Returns:
         ``[B]``; 0 is best.
     """
-    occlusion = opened(model, batch, scores, replace_with, special_tokens, special_ids)
+    occlusion = opened(
+        model, batch, scores, target, replace_with, special_tokens, special_ids
+    )
     return disagree(occlusion, scores, target, normalize, n_samples, seed)
 
 
@@ -83,7 +84,7 @@ def disagree(
 
     def forward(kept: Tensor, rows: Tensor) -> Tensor:
         logits = occlusion.logits_of(rows, kept > 0)
-        classes = classes_of(target, len(flat), logits.shape[1], occlusion.model)
+        classes = occlusion.classes(target, logits.shape[1])
         return logits.gather(1, classes[rows][:, None])[:, 0]
 
     def perturb(kept: Tensor) -> tuple[Tensor, Tensor]:

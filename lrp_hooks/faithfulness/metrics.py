@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError
 from ..support.suggest import did_you_mean
-from .checks import check_scores, classes_of
+from .checks import check_scores
 from .curve import Curve
 from .occlusion import Occlusion
 from .protocol import PROTOCOLS, Said
 
 __all__ = [
     "METRICS",
+    "OF_PROBABILITIES",
     "Metric",
     "accuracy",
     "activation",
@@ -102,7 +103,9 @@ class Metric:
                 ``[B, N]`` and embeddings ``[B, T, D]``.
             scores: ``[B, T]``; of images ``[B, H, W]``, or coarser, a score for each
                 cell of a grid.
-            target: The class of each example, ``[B]``, or one for all.
+            target: The class of each example, ``[B]``, or one for all; a label at a
+                position, a span or a function as for `explain`, whose number is read
+                then in place of a probability, as is that of a regression.
             replace_with: The token id that takes a token's place, or ``"delete"`` to
                 cut it out; of float inputs, a number or a tensor.
             special_tokens: ``"keep"`` or ``"perturb"``. Defaults to ``"keep"``.
@@ -176,6 +179,7 @@ def measure(
                 special_tokens=special_tokens,
                 special_ids=special_ids,
                 published=published and flips,
+                target=target,
             )
             found |= curves(occlusion, scores, target, own, published=published)
     return {name: found[name] for name in names}
@@ -217,9 +221,10 @@ def curves(
     logits = occlusion.logits(torch.cat([everything, *chosen], 1))
     ends = list(accumulate((kept.shape[1] for kept in chosen), initial=1))[:-1]
     whole, *parts = torch.tensor_split(logits, ends, dim=1)
-    classes = classes_of(target, len(logits), logits.shape[2], occlusion.model)
-    several = _is_multi_label(occlusion.model)
-    said = iter([Said(whole, part, classes, several) for part in parts])
+    classes = occlusion.classes(target, logits.shape[2])
+    if occlusion.reading == "output":
+        _check_readable(names)
+    said = iter([Said(whole, part, classes, occlusion.reading) for part in parts])
     return {name: _curve(name, [next(said) for _ in PROTOCOLS[name]]) for name in names}
 
 
@@ -244,10 +249,19 @@ def _known(names: Sequence[str]) -> tuple[str, ...]:
     return listed
 
 
-def _is_multi_label(model: nn.Module) -> bool:
-    kind = getattr(getattr(model, "config", None), "problem_type", None)
-    return kind == "multi_label_classification"
+def _check_readable(names: Sequence[str]) -> None:
+    """Refuse metrics that read a probability where there is none."""
+    for name in names:
+        if name in OF_PROBABILITIES:
+            raise ArgumentError(
+                f"metric {name!r} reads a probability, and what is explained is a "
+                "number that is none (a regression, or a target of your own). Choose "
+                f"among {', '.join(n for n in PROTOCOLS if n not in OF_PROBABILITIES)}"
+                ", which read the number itself then."
+            )
 
+
+OF_PROBABILITIES = ("accuracy", "log_odds")
 
 METRICS = tuple(PROTOCOLS)
 """The names of all metrics."""

@@ -11,10 +11,14 @@ from torch import Tensor, nn
 from ..attribution.inputs import Call
 from ..attribution.passes import prepared
 from ..attribution.readout import class_logits
+from ..attribution.spots import Spots
 from ..engine.subject import Subject
 from ..errors import ArgumentError, NonFiniteError
-from ..explainers.calls import changed
+from ..explainers.calls import changed, target_of
 from ..explainers.features import DELETE, filler_of, keep_rows
+from ..tasks import Task, pose
+from ..tasks.kinds import of_classes
+from .checks import classes_of
 from .places import check_free, check_grid, find_padding, find_special
 
 __all__ = ["Occlusion"]
@@ -49,8 +53,11 @@ class Occlusion:
         special_tokens: str = "keep",
         special_ids: Iterable[int] = (),
         published: bool = False,
+        target: Any = None,
     ) -> None:
-        """Understand a batch; the model is not called yet.
+        """Understand a batch.
+
+        The model is called only where the target is to be looked for in its output.
 
         Args:
             model: Any classifier; it may return a plain tensor.
@@ -64,6 +71,9 @@ class Occlusion:
             special_ids: Their ids, beside those that ``special_tokens_mask`` names.
             published: As in the code of Ali et al. 2022: padding and special tokens
                 are places like any others, and the model sees no attention mask.
+            target: What is read off the output, as for `explain`: a class, or a
+                position and a label, a span, a function. Defaults to ``None``: all
+                classes of the whole example.
 
         Raises:
             ArgumentError: If an argument is not as described.
@@ -74,6 +84,8 @@ class Occlusion:
                 f"{', '.join(map(repr, _SPECIAL))}."
             )
         batch, marked = _without(batch, "special_tokens_mask")
+        posed = pose(model, None, batch, None, target) if target is not None else None
+        self._own = posed.target if posed and callable(posed.target) else None
         self.model, self._subject, self._batch = model, Subject(model), batch
         with prepared(self._subject, batch) as call:
             self.grid = tuple(call.main.shape[1:2] if grid is None else grid)
@@ -100,6 +112,32 @@ class Occlusion:
     def __len__(self) -> int:
         """Return B."""
         return len(self.free)
+
+    @property
+    def reading(self) -> str:
+        """What the numbers are that `logits` returns; see `Said.reading`."""
+        task = None if self._own is not None else of_classes(self._config)
+        if self._own is not None or task is Task.REGRESSION:
+            return "output"
+        return "sigmoid" if task is Task.MANY_LABELS else "softmax"
+
+    @property
+    def _config(self) -> Any:
+        return getattr(self.model, "config", None)
+
+    def classes(self, target: Any, n_classes: int) -> Tensor:
+        """Understand a target.
+
+        Args:
+            target: The class of each example, or one for all, or a label.
+            n_classes: C.
+
+        Returns:
+            The column of `logits` for each example, ``[B]``.
+        """
+        if self._own is not None:
+            return torch.zeros(len(self), dtype=torch.long)
+        return classes_of(target, len(self), n_classes, self.model)
 
     def check_batch(self, scores: Tensor) -> None:
         """Refuse scores of other inputs.
@@ -160,8 +198,26 @@ class Occlusion:
                 kept = torch.stack([new[key] for key in keys])
                 part = self._call(call, rows, kept).fresh()
                 output = self.model(*part.args, **part.kwargs)
-                found = class_logits(output, len(keys), part.output_mask)
+                found = self._read(output, rows, part)
                 self._remember(keys, found.detach().cpu().double())
+
+    def _read(self, output: Any, rows: Tensor, part: Call) -> Tensor:
+        """Return what is read off the output for some rows, ``[N, C]``."""
+        if self._own is None:
+            return class_logits(output, len(rows), part.output_mask)
+        if self._filler is None and isinstance(self._own, Spots):
+            raise ArgumentError(
+                "replace_with='delete' moves the tokens behind, so that a target at a "
+                "position is another one; pass the id of a token that stands for "
+                "nothing."
+            )
+        scalar: Tensor = target_of(self._own, rows)(output)
+        if scalar.shape != rows.shape:
+            raise ArgumentError(
+                f"the target function returned {tuple(scalar.shape)} for {len(rows)} "
+                "rows; it must return one number for each."
+            )
+        return scalar[:, None]
 
     def _remember(self, keys: Sequence[tuple[int, bytes]], found: Tensor) -> None:
         finite = found.isfinite().all(1)

@@ -14,8 +14,9 @@ from ..attribution.readout import label_ids
 from ..errors import ArgumentError, TargetError, TextError
 from ..explainers.calls import check_number
 from ..support.suggest import did_you_mean
-from ..texts.encoding import encode, is_language_model
-from .metrics import METRICS
+from ..tasks import Task, pose, task_of
+from ..texts.encoding import encode
+from .metrics import METRICS, OF_PROBABILITIES
 from .plan import BETTER, Plan
 
 __all__ = ["METHODS", "plan_of"]
@@ -75,19 +76,14 @@ def plan_of(
     _check_choice("target", target, TARGETS)
     for sign in signs:
         _check_choice("signs", sign, SIGNS)
-    if is_language_model(model):
-        raise ArgumentError(
-            f"model is a {type(model).__name__}, which predicts tokens; methods are "
-            "put to the test on classifiers of texts. Metrics themselves, such as "
-            "faithfulness.aopc, take language models, too."
-        )
+    task = _check_task(model, tokenizer, texts)
     classes = None if labels is None else _classes(model, labels, len(texts))
     if classes is None and target == "label":
         raise ArgumentError(
             "target='label' explains labels, and there are none. Pass labels=, or on "
             "the command line --label COLUMN."
         )
-    chosen = _metrics(metrics, classes is not None)
+    chosen = _metrics(metrics, classes is not None, task)
     lengths, skipped = _fit(model, tokenizer, texts)
     return Plan(
         texts=tuple(texts),
@@ -103,6 +99,25 @@ def plan_of(
         skipped=skipped,
         lengths=lengths,
     )
+
+
+def _check_task(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Task | None:
+    """Refuse models that do not sort whole texts; return what the logits mean."""
+    task = task_of(model)
+    if task is None:
+        first = next((text for text in texts if text.strip()), texts[0])
+        encoded = encode(model, tokenizer, [first])
+        task = pose(model, tokenizer, encoded.batch, encoded, None).task
+    if task not in {None, *_SORTING}:
+        raise ArgumentError(
+            f"model is a {type(model).__name__}, whose task is {task}; methods are put "
+            "to the test on models that sort or grade whole texts. Metrics themselves, "
+            "such as faithfulness.aopc, take a target at a position, too."
+        )
+    return task
+
+
+_SORTING = (Task.ONE_LABEL, Task.MANY_LABELS, Task.REGRESSION, Task.ONE_LOGIT)
 
 
 def _check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -131,9 +146,14 @@ def _methods(
     return found
 
 
-def _metrics(metrics: Sequence[str] | None, labelled: bool) -> tuple[str, ...]:
+def _metrics(
+    metrics: Sequence[str] | None, labelled: bool, task: Task | None
+) -> tuple[str, ...]:
     if metrics is None:
-        return tuple(name for name in METRICS if labelled or name != "accuracy")
+        graded = task is Task.REGRESSION
+        unlabelled = () if labelled else ("accuracy",)
+        left_out: tuple[str, ...] = OF_PROBABILITIES if graded else unlabelled
+        return tuple(name for name in METRICS if name not in left_out)
     listed = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     for name in listed:
         _check_choice("metrics", name, tuple(BETTER))

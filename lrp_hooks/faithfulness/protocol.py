@@ -20,13 +20,14 @@ class Said:
         whole: Logits, ``[B, 1, C]``.
         parts: Logits at each step, ``[B, K, C]``.
         target: The class of each example, ``[B]``.
-        several: Whether several classes may hold at once: probabilities by sigmoid.
+        reading: What logits are: ``"softmax"`` of all classes, ``"sigmoid"`` of each,
+            or ``"output"``, a number that is no probability and read as it is.
     """
 
     whole: Tensor
     parts: Tensor
     target: Tensor
-    several: bool = False
+    reading: str = "softmax"
 
     def logarithms(self, logits: Tensor) -> Tensor:
         """Return the logarithm of the target's probability.
@@ -56,7 +57,20 @@ class Said:
     @property
     def by_sigmoid(self) -> bool:
         """Whether each logit has a probability of its own."""
-        return self.several or self.whole.shape[-1] == 1
+        return self.reading == "sigmoid" or self.whole.shape[-1] == 1
+
+    def strength(self, logits: Tensor) -> Tensor:
+        """Return the target's probability, or the number that is read in its place.
+
+        Args:
+            logits: ``[B, K, C]``.
+
+        Returns:
+            ``[B, K]``.
+        """
+        if self.reading == "output":
+            return self.own(logits)
+        return self.logarithms(logits).exp()
 
 
 Reading = Callable[[Said], Tensor]
@@ -64,12 +78,12 @@ Reading = Callable[[Said], Tensor]
 
 def probability(said: Said) -> Tensor:
     """Return the target's probability, ``[B, K]``."""
-    return said.logarithms(said.parts).exp()
+    return said.strength(said.parts)
 
 
 def lost_probability(said: Said) -> Tensor:
     """Return what the target's probability lost, ``[B, K]``."""
-    return said.logarithms(said.whole).exp() - probability(said)
+    return said.strength(said.whole) - probability(said)
 
 
 def log_odds(said: Said) -> Tensor:

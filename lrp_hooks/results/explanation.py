@@ -272,6 +272,8 @@ class Explanation(Page, Printed, Drawn):
             target = target.tolist()
         if type(target) in {list, tuple}:
             target = target[b]
+        if (names := getattr(target, "names", None)) is not None:
+            return str(names[b])  # a target that is another one in each example
         if is_dataclass(target):  # a contrast: one rather than another
             sides = (getattr(target, side.name) for side in fields(target))
             return " rather than ".join(self._name(side, b) for side in sides)

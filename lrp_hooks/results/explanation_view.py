@@ -52,7 +52,9 @@ def view(explanation: Explained) -> View:
             target=target,
             output=outputs[b],
             parts=[
-                _part(explanation, name, s, b, shown) for name, s in tensors.items()
+                part
+                for name, s in tensors.items()
+                for part in _parts(explanation, name, s, b, shown)
             ],
             account=accounts[b] if accounts else None,
             prediction=predictions[b] if predictions else "",
@@ -98,6 +100,30 @@ def _pictures(explanation: Explained) -> list[Tensor] | None:
     if explanation.images is None:
         return None
     return backgrounds(explanation.images, len(explanation.output))
+
+
+def _parts(
+    explanation: Explained,
+    name: str,
+    scores: Tensor,
+    b: int,
+    pictures: list[Tensor] | None,
+) -> list[Strip | Picture]:
+    """Return the scores of one example, read at one tensor; choices are rows."""
+    choices = explanation.meta.get("choices")
+    if choices is None or scores.dim() != 3:
+        return [_part(explanation, name, scores, b, pictures)]
+    special = explanation.meta["special"][b]
+    head = f"{name}: " if name else ""
+    return [
+        Strip(
+            f"{head}choice {number}",
+            tokens=list(tokens),
+            scores=scores[b, number, : len(tokens)].tolist(),
+            special=list(special[number]),
+        )
+        for number, tokens in enumerate(choices[b])
+    ]
 
 
 def _part(

@@ -24,6 +24,10 @@ __all__ = [
 ]
 
 
+Text = str | tuple[str, str]
+"""A text, or a pair of them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """A batch with its tokens.
@@ -32,43 +36,95 @@ class Encoded:
         batch: What the model takes.
         tokens: ``B`` lists of tokens, without the padding at the end.
         special: ``B`` lists of booleans: did the tokenizer add the token?
+        segments: ``B`` lists that tell which text of a pair each token is of, 0 or 1;
+            None where there is one text.
+        choices: C, where each example is C pairs and the batch is ``[B, C, T]``: then
+            the lists are those of ``B * C`` pairs. None where it is not.
     """
 
     batch: Any
     tokens: list[list[str]]
     special: list[list[bool]]
+    segments: list[list[int]] | None = None
+    choices: int | None = None
 
 
-def as_texts(inputs: object) -> list[str] | None:
-    """Tell texts from tensors.
+def as_texts(inputs: object) -> list[Text] | None:
+    """Tell texts, and pairs of texts, from tensors.
 
     Args:
-        inputs: What a caller wants explained.
+        inputs: What a caller wants explained: a text; a pair, as a tuple or as
+            ``{"text": ..., "text_pair": ...}``; or a list of such.
 
     Returns:
-        The texts, or ``None`` if the inputs are none.
+        The texts and pairs, or ``None`` if the inputs are none.
 
     Raises:
         TextError: If there are no texts in the list, or something else as well.
     """
-    if isinstance(inputs, str):
-        return [inputs]
+    if isinstance(inputs, Mapping):
+        return _from_mapping(inputs)
+    if isinstance(inputs, tuple) and any(isinstance(each, str) for each in inputs):
+        inputs = [inputs]
+    if _is_text(inputs):
+        return [inputs]  # type: ignore[list-item]
     if not isinstance(inputs, (list, tuple)):
         return None
     if not inputs:
         raise TextError("the list of texts is empty. Pass at least one text.")
-    others = [entry for entry in inputs if not isinstance(entry, str)]
-    if len(others) == len(inputs):
+    others = [entry for entry in inputs if not _is_text(entry)]
+    if len(others) == len(inputs) and not any(map(_holds_text, others)):
         return None
     if others:
+        came = (
+            f"a tuple of {len(others[0])}"
+            if isinstance(others[0], tuple)
+            else f"a {type(others[0]).__name__}"
+        )
         raise TextError(
-            f"the list of texts has a {type(others[0]).__name__} in it. Pass strings."
+            f"the list of texts has {came} in it. Pass strings, or pairs of strings "
+            "(text, text_pair)."
         )
     return list(inputs)
 
 
-def encode(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Encoded:
-    """Tokenise texts and pad them on the right.
+def _is_text(value: object) -> bool:
+    pair = isinstance(value, tuple) and len(value) == 2
+    return isinstance(value, str) or (
+        pair and all(isinstance(each, str) for each in value)  # type: ignore[attr-defined]
+    )
+
+
+def _holds_text(value: object) -> bool:
+    return isinstance(value, list | tuple) and any(isinstance(v, str) for v in value)
+
+
+def _from_mapping(inputs: Mapping[Any, Any]) -> list[Text] | None:
+    """Read ``{"text": ..., "text_pair": ...}``; None where it holds no texts."""
+    if not isinstance(inputs.get("text"), str | list | tuple):
+        return None
+    unknown = [key for key in inputs if key not in {"text", "text_pair"}]
+    if unknown:
+        raise TextError(
+            f"inputs has the key {unknown[0]!r} beside 'text'; a text comes as "
+            "{'text': ...}, a pair as {'text': ..., 'text_pair': ...}."
+        )
+    columns = [_column(value) for value in inputs.values() if value is not None]
+    if len({len(column) for column in columns}) > 1:
+        raise TextError(
+            f"inputs has {len(columns[0])} 'text' and {len(columns[1])} 'text_pair'; "
+            "pass as many of one as of the other."
+        )
+    rows = list(zip(*columns, strict=True))
+    return as_texts([row[0] for row in rows] if len(columns) == 1 else rows)
+
+
+def _column(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def encode(model: nn.Module, tokenizer: Any, texts: Sequence[Text]) -> Encoded:
+    """Tokenise texts, and pairs of texts, and pad them on the right.
 
     Args:
         model: The model that is to take them; it bounds their length.
@@ -90,15 +146,19 @@ def encode(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Encoded:
             "tensors."
         )
     limit = position_limit(model)
-    rows = []
+    rows, segments = [], []
     for number, text in enumerate(texts, start=1):
         which = f"text {number}" if len(texts) > 1 else "the text"
-        rows.append(_row(tokenizer, text, which, limit))
-        _warn_of_unknown(tokenizer, rows[-1], which)
+        row, parts = _row(tokenizer, text, which, limit)
+        _warn_of_unknown(tokenizer, row, which)
+        rows.append(row)
+        segments.append(parts)
+    paired = any(isinstance(text, tuple) for text in texts)
     return Encoded(
         batch=_batch(model, tokenizer, rows),
         tokens=[_names(tokenizer, row["input_ids"]) for row in rows],
         special=[list(map(bool, row["special_tokens_mask"])) for row in rows],
+        segments=segments if paired else None,
     )
 
 
@@ -165,32 +225,54 @@ def is_language_model(model: nn.Module) -> bool:
 
 
 def _row(
-    tokenizer: Any, text: str, which: str, limit: int | None
-) -> dict[str, list[int]]:
-    """Return what the tokenizer makes of a text.
+    tokenizer: Any, text: Text, which: str, limit: int | None
+) -> tuple[dict[str, list[int]], list[int]]:
+    """Return what the tokenizer makes of a text, and which text each token is of.
 
     Raises:
         TextError: If that is no token, or more than ``limit``.
     """
-    _check_text(text, which)
-    row: dict[str, list[int]] = dict(
-        tokenizer(
-            text,
-            truncation=False,
-            return_attention_mask=True,
-            return_special_tokens_mask=True,
-            verbose=False,
-        )
+    pieces = (text,) if isinstance(text, str) else text
+    for name, piece in zip(("", " (its second part)"), pieces, strict=False):
+        _check_text(piece, which + name)
+    found = tokenizer(
+        *pieces,
+        truncation=False,
+        return_attention_mask=True,
+        return_special_tokens_mask=True,
+        verbose=False,
     )
+    row: dict[str, list[int]] = dict(found)
     length = len(row["input_ids"])
     if all(row["special_tokens_mask"]):
-        raise TextError(f"{which} has no token in it: {_quote(text)}.")
+        raise TextError(f"{which} has no token in it: {_quote(' '.join(pieces))}.")
     if limit is not None and length > limit:
         raise TextError(
             f"{which} has {length} tokens, but the model has {limit} positions: "
-            f"{_quote(text)}. Shorten or split it."
+            f"{_quote(' '.join(pieces))}. Shorten or split it."
         )
-    return row
+    return row, _segments(found, len(pieces))
+
+
+def _segments(found: Any, pieces: int) -> list[int]:
+    """Tell which text each token is of; special ones go with the text before them."""
+    length = len(found["input_ids"])
+    if pieces == 1:
+        return [0] * length
+    if getattr(found, "is_fast", False):
+        parts = found.sequence_ids(0)
+    elif len(set(found.get("token_type_ids", ()))) == 2:
+        return list(found["token_type_ids"])
+    else:  # the special tokens between the texts part them
+        special = found["special_tokens_mask"]
+        start = special.index(0)
+        gap = special.index(1, start)
+        parts = [0 if place < gap else 1 for place in range(length)]
+    segments, last = [], 0
+    for part in parts:
+        last = last if part is None else part
+        segments.append(last)
+    return segments
 
 
 def _warn_of_unknown(tokenizer: Any, row: dict[str, list[int]], which: str) -> None:

@@ -1,0 +1,125 @@
+"""A question as it came, and as any explainer takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..attribution.inputs import advising
+from ..attribution.passes import prepared
+from ..engine.nested import first_tensor
+from ..engine.subject import Subject
+from ..errors import TargetError
+from ..texts.encoding import Encoded
+from .kinds import Task
+
+__all__ = ["Asked", "Posed"]
+
+
+@dataclass(frozen=True)
+class Posed:
+    """A question that any explainer takes.
+
+    Attributes:
+        batch: What the model is called with.
+        encoded: The same with its tokens, where they are known.
+        target: What is explained.
+        task: What the model's output means; None where nothing says so.
+    """
+
+    batch: Any
+    encoded: Encoded | None
+    target: Any
+    task: Task | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question as it came.
+
+    Attributes:
+        model: The model.
+        tokenizer: Its tokenizer, or None.
+        batch: What the model is called with.
+        encoded: The same with its tokens, where they are known.
+        target: See `explain`.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    batch: Any
+    encoded: Encoded | None
+    target: Any
+
+    @cached_property
+    def output(self) -> Any:
+        """What the model returns."""
+        with prepared(Subject(self.model), self.batch) as call:
+            with advising(call), torch.no_grad():
+                given = call.fresh()
+                return self.model(*given.args, **given.kwargs)
+
+    @property
+    def ids(self) -> Tensor | None:
+        """The token ids, or the first tensor that the model is called with."""
+        named = isinstance(self.batch, Mapping) and "input_ids" in self.batch
+        return first_tensor(self.batch["input_ids"] if named else self.batch)
+
+    def field(self, name: str) -> Tensor | None:
+        """Return a tensor of the output by name, or None where there is none."""
+        output = self.output
+        named = isinstance(output, Mapping)
+        value = output.get(name) if named else getattr(output, name, None)
+        return value if isinstance(value, Tensor) else None
+
+    def each(self, wanted: Any) -> list[Any]:
+        """Give each example its own target.
+
+        Args:
+            wanted: A target of one example, or a list of one for each.
+
+        Returns:
+            One for each example.
+
+        Raises:
+            TargetError: If a list has another length.
+        """
+        batch = 1 if self.ids is None else len(self.ids)
+        if not isinstance(wanted, list):
+            return [wanted] * batch
+        if len(wanted) != batch:
+            raise TargetError(
+                f"target has {len(wanted)} entries for {batch} examples; pass one for "
+                "all, or one for each."
+            )
+        return wanted
+
+    def free(self, row: int) -> list[int]:
+        """List the positions of an example that hold no padding or special token.
+
+        Args:
+            row: Which example.
+
+        Returns:
+            Their numbers.
+
+        Raises:
+            TargetError: If nothing tells special tokens from others.
+        """
+        if self.encoded is None:
+            raise TargetError(
+                "the target is to be found among the tokens of the text, but without "
+                "tokenizer= special ones such as [SEP] cannot be told from them. Pass "
+                "the tokenizer, or a target with its position."
+            )
+        flags = self.encoded.special[row]
+        return [place for place, special in enumerate(flags) if not special]
+
+    def posed(self, target: Any, task: Task | None) -> Posed:
+        """Return the question with a target that explainers take."""
+        return Posed(self.batch, self.encoded, target, task)

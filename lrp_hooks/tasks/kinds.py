@@ -1,0 +1,68 @@
+"""Which task a model was made for, as far as it says so before it has run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from torch import nn
+
+from ..texts.encoding import is_language_model
+
+__all__ = ["Task", "task_of"]
+
+
+class Task(StrEnum):
+    """What a model's output means."""
+
+    ONE_LABEL = "classification"
+    MANY_LABELS = "classification by many labels"
+    REGRESSION = "regression"
+    ONE_LOGIT = "one logit"
+    NEXT_TOKEN = "next token"
+    MASKED_TOKEN = "masked token"
+    TOKENS = "token classification"
+    ANSWER = "question answering"
+    CHOICE = "multiple choice"
+    CHOSEN = "a target of the caller's"
+
+
+_OF_WHOLE_EXAMPLES = tuple(
+    f"For{what}Classification" for what in ("Sequence", "Image", "Audio", "Video")
+)
+
+
+def task_of(model: nn.Module) -> Task | None:
+    """Tell a model's task by its class and its configuration.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        The task; None where only the output can tell, or nothing can.
+    """
+    if is_language_model(model):
+        writes = getattr(model, "can_generate", lambda: True)()
+        return Task.NEXT_TOKEN if writes else Task.MASKED_TOKEN
+    names = [kind.__name__ for kind in type(model).__mro__]
+    if any(name.endswith(_OF_WHOLE_EXAMPLES) for name in names):
+        return of_classes(getattr(model, "config", None))
+    return None
+
+
+def of_classes(config: Any) -> Task:
+    """Tell what the logits of a whole example mean.
+
+    Args:
+        config: The model's configuration, or None.
+
+    Returns:
+        The task.
+    """
+    kind = getattr(config, "problem_type", None)
+    if kind == "regression":
+        return Task.REGRESSION
+    if kind == "multi_label_classification":
+        return Task.MANY_LABELS
+    single = getattr(config, "num_labels", None) == 1
+    return Task.ONE_LOGIT if single else Task.ONE_LABEL

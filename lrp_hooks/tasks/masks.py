@@ -1,0 +1,117 @@
+"""Masked language modelling: the token that stands in a mask's place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..attribution.readout import Contrast, find_logits
+from ..attribution.spots import Spot, Spots
+from ..errors import TargetError, TextError
+from ..explainers.base import is_whole
+from ..support.suggest import did_you_mean
+from .asked import Asked, Posed
+from .kinds import Task
+from .places import place_of
+
+__all__ = ["masked"]
+
+
+def masked(asked: Asked) -> Posed:
+    """Pose a question about what stands in a mask's place.
+
+    Args:
+        asked: The question; its target is a token or its id, ``(position, token)``
+            where there are several masks, one for each example, or None for the most
+            likely token.
+
+    Returns:
+        The question about the logit of a token at a mask.
+    """
+    logits = find_logits(asked.output)
+    field = next(
+        (n for n in ("logits", "prediction_logits") if asked.field(n) is logits),
+        "logits",
+    )
+    spots, names = [], []
+    for row, target in enumerate(asked.each(asked.target)):
+        place, wanted = _place(asked, target, row, logits.shape[1])
+        token = (
+            int(logits[row, place].argmax())
+            if wanted is None
+            else token_id(asked.tokenizer, wanted, logits.shape[2])
+        )
+        spots.append((Spot(field, (place, token)),))
+        names.append(_said(asked, token, place))
+    return asked.posed(Spots(tuple(spots), tuple(names)), Task.MASKED_TOKEN)
+
+
+def _place(asked: Asked, target: Any, row: int, length: int) -> tuple[int, Any]:
+    """Return the position of the mask that is meant, and the target without it."""
+    if isinstance(target, Contrast):
+        raise TargetError(
+            "target is a Contrast; for a mask pass a function of the model's output, "
+            "such as lambda output: output.logits[:, 2, a] - output.logits[:, 2, b]."
+        )
+    if isinstance(target, tuple):
+        if len(target) != 2:
+            raise TargetError(f"target={target!r} must be (position, token).")
+        return place_of(asked, target[0], row, length), target[1]
+    mask = getattr(asked.tokenizer, "mask_token_id", None)
+    if mask is None or asked.ids is None:
+        raise TargetError(
+            "the target is what stands in a mask's place, but without a tokenizer that "
+            "has a mask it cannot be found. Pass tokenizer=, or (position, token)."
+        )
+    places = (asked.ids[row] == mask).nonzero().flatten().tolist()
+    name = asked.tokenizer.mask_token
+    if not places:
+        raise TextError(
+            f"the text has no {name}: this model says what stands in its place. Write "
+            f"{name} where it is to guess, or pass target=(position, token)."
+        )
+    if len(places) > 1:
+        raise TargetError(
+            f"the text has {len(places)} {name}, at the positions {places}; pass "
+            "target=(position, token) to say which."
+        )
+    return places[0], target
+
+
+def token_id(tokenizer: Any, wanted: Any, size: int) -> int:
+    """Find a token of the vocabulary.
+
+    Args:
+        tokenizer: The tokenizer.
+        wanted: A token, the text of one, or its id.
+        size: How many tokens the model knows.
+
+    Returns:
+        The id.
+
+    Raises:
+        TargetError: If there is no such token, or the text is several.
+    """
+    if isinstance(wanted, str):
+        vocabulary = tokenizer.get_vocab()
+        if wanted in vocabulary:
+            return int(vocabulary[wanted])
+        ids = tokenizer(wanted, add_special_tokens=False)["input_ids"]
+        if len(ids) == 1 and ids[0] not in tokenizer.all_special_ids:
+            return int(ids[0])
+        pieces = tokenizer.convert_ids_to_tokens(ids[:8])
+        raise TargetError(
+            f"target={wanted!r} is no single known token of this model, but "
+            f"{', '.join(map(repr, pieces)) or 'none'}. Take one token."
+            f"{did_you_mean(wanted, vocabulary)}"
+        )
+    if not is_whole(wanted) or not 0 <= int(wanted) < size:
+        raise TargetError(
+            f"target={wanted!r} must be a token or an id from 0 to {size - 1}."
+        )
+    return int(wanted)
+
+
+def _said(asked: Asked, token: int, place: int) -> str:
+    if asked.tokenizer is None:
+        return f"{token} at {place}"
+    return f"{asked.tokenizer.convert_ids_to_tokens(token)} at {place}"

@@ -1,0 +1,77 @@
+"""What is asked of an explainer: a batch, a target that it takes, and the task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..attribution.readout import Contrast, find_logits
+from ..errors import TargetError
+from ..texts.encoding import Encoded
+from .answers import answered
+from .asked import Asked, Posed
+from .kinds import Task, of_classes, task_of
+from .masks import masked
+from .tokens import tagged
+
+__all__ = ["pose"]
+
+
+def pose(
+    model: nn.Module,
+    tokenizer: Any,
+    batch: Any,
+    encoded: Encoded | None,
+    target: Any,
+) -> Posed:
+    """Find out what is to be explained.
+
+    The model runs once more where only its output tells what it means.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer, or None.
+        batch: What it is called with.
+        encoded: The same with its tokens, where they are known.
+        target: See `explain`.
+
+    Returns:
+        The question, posed so that any explainer takes it. A target that does not fit
+        the task is refused, as is none where nothing says what the output means.
+    """
+    asked = Asked(model, tokenizer, batch, encoded, target)
+    if callable(target) and not isinstance(target, Contrast):
+        return asked.posed(target, Task.CHOSEN)
+    task = task_of(model)
+    if task is Task.MASKED_TOKEN:
+        return masked(asked)
+    return asked.posed(target, task) if task is not None else _by_output(asked)
+
+
+def _by_output(asked: Asked) -> Posed:
+    """Pose a question to a model whose output tells its task, if anything does."""
+    says = hasattr(asked.model, "config")
+    if not says and (asked.ids is None or asked.ids.is_floating_point()):
+        return asked.posed(asked.target, None)  # images, vectors: no look is needed
+    if says and None not in {asked.field("start_logits"), asked.field("end_logits")}:
+        return answered(asked)
+    logits = asked.field("logits") if says else find_logits(asked.output)
+    if logits is None and isinstance(asked.output, Tensor):
+        logits = asked.output
+    if logits is None or (logits.ndim > 2 and not says):
+        raise _unknown(asked, logits)
+    if asked.ids is not None and asked.ids.ndim == 3 and logits.ndim == 2:
+        return asked.posed(asked.target, Task.CHOICE)
+    if logits.ndim == 3:
+        return tagged(asked, logits)
+    return asked.posed(asked.target, of_classes(getattr(asked.model, "config", None)))
+
+
+def _unknown(asked: Asked, logits: Tensor | None) -> TargetError:
+    came = "no logits" if logits is None else f"logits of shape {list(logits.shape)}"
+    return TargetError(
+        f"{type(asked.model).__name__} returns {came}, and nothing says which of its "
+        "outputs are to be explained; pass target=a function from its output to a "
+        "tensor [B], such as lambda output: output[:, -1, 7]."
+    )

@@ -1,0 +1,117 @@
+"""Pairs of texts, choices, pipelines: what a model is given, and whose scores are whose."""
+
+import pytest
+import torch
+from transformers import BertConfig, BertForMultipleChoice, pipeline
+
+from lrp_hooks import ArgumentError, TextError, explain
+from lrp_hooks.sentiment import sentiment_model
+
+MODEL, TOKENIZER = sentiment_model()
+PROMPT = ("the film is", ["a delight", "a bore", "bad"])
+
+
+@pytest.fixture(scope="module")
+def chooser():
+    torch.default_generator.manual_seed(0)
+    config = BertConfig(
+        vocab_size=6000,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        initializer_range=0.4,
+    )
+    return BertForMultipleChoice(config).double().eval()
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("is it good ?", "it is"),
+        [("is it good ?", "it is")],
+        {"text": "is it good ?", "text_pair": "it is"},
+        {"text": ["is it good ?"], "text_pair": ["it is"]},
+    ],
+)
+def test_a_pair_is_what_the_tokenizer_makes_of_both(pair):
+    found = explain(MODEL, pair, tokenizer=TOKENIZER)
+    batch = TOKENIZER("is it good ?", "it is", return_tensors="pt")
+    wanted = explain(MODEL, batch, tokenizer=TOKENIZER)
+    assert torch.equal(found.scores, wanted.scores)
+    assert found.tokens == [batch.tokens()]
+    assert found.meta["segments"] == [[0, 0, 0, 0, 0, 0, 1, 1, 1]]
+
+
+def test_pairs_and_texts_stand_in_one_list():
+    mixed = explain(MODEL, [("is it good ?", "it is"), "it is"], tokenizer=TOKENIZER)
+    alone = explain(MODEL, "it is", tokenizer=TOKENIZER)
+    assert mixed.output[1].item() == pytest.approx(alone.output.item(), rel=1e-5)
+    assert mixed.meta["segments"][1] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        ("a", "b", "c"),
+        [("a",), "b"],
+        ["a", 1],
+        {"text": "a", "pair": "b"},
+        {"text": ["a", "b"], "text_pair": ["c"]},
+        ("a", " "),
+        ("a", ["b"]),
+        [("a", ["b", "c"]), ("a", ["b", "c", "d"])],
+        [],
+    ],
+)
+def test_what_is_no_pair_is_refused(inputs):
+    with pytest.raises(TextError):
+        explain(MODEL, inputs, tokenizer=TOKENIZER)
+
+
+def test_choices_have_the_scores_of_their_pairs(chooser):
+    found = explain(chooser, PROMPT, tokenizer=TOKENIZER, target=1)
+    assert found.scores.shape[:2] == (1, 3)
+    batch = TOKENIZER(PROMPT[0], PROMPT[1][1], return_tensors="pt")
+    alone = explain(
+        chooser,
+        {name: value[:, None] for name, value in batch.items()},
+        target=0,
+    )
+    length = alone.scores.shape[-1]
+    assert torch.allclose(found.scores[0, 1, :length], alone.scores[0, 0])
+    assert not found.scores[0, [0, 2]].any()
+    assert found.targets == ["choice 1"]
+    assert found.output.item() == pytest.approx(alone.output.item())
+
+
+def test_each_example_has_its_own_choices(chooser):
+    batch = {
+        "input_ids": torch.randint(5, 3000, (2, 2, 6)),
+        "attention_mask": torch.ones(2, 2, 6, dtype=torch.long),
+    }
+    found = explain(chooser, batch, target=[1, 0])
+    assert found.scores.shape == (2, 2, 6)
+    assert found.ledger.error.max() < 1e-6
+    assert torch.allclose(found.scores.sum((1, 2)), found.ledger.inputs)
+    assert not found.scores[0, 0].any() and not found.scores[1, 1].any()
+
+
+def test_choices_are_shown_one_by_one(chooser):
+    found = explain(chooser, PROMPT, tokenizer=TOKENIZER)
+    shown = found.to_terminal(colour=False)
+    for number in range(3):
+        assert f"choice {number}" in shown and f"choice {number}" in found.to_html()
+    frame = found.to_dataframe()
+    assert sorted(set(frame["input"])) == ["choice 0", "choice 1", "choice 2"]
+    assert frame["score"].sum() == pytest.approx(found.scores.sum().item())
+
+
+def test_a_pipeline_brings_its_tokenizer():
+    pipe = pipeline("text-classification", model=MODEL, tokenizer=TOKENIZER)
+    found = explain(pipe, "a good film")
+    assert torch.equal(
+        found.scores, explain(MODEL, "a good film", "lrp", TOKENIZER).scores
+    )
+    with pytest.raises(ArgumentError, match=r"or a transformers\.pipeline"):
+        explain("a model", "a good film")
