@@ -173,6 +173,8 @@ class _Wrapped:
         self.surroundings = (
             None if hooks.runtime is None else hooks.runtime.surroundings
         )
+        # A compiler that looks in here finds the model as it is.
+        self.plain = hooks.runtime is not None and hooks.runtime.plain
         self.inner = getattr(module, self.method)
         functools.update_wrapper(self, self.inner)
 
@@ -190,6 +192,8 @@ class _WrappedCall(_Wrapped):
     method = "_call_impl"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.plain and torch.compiler.is_compiling():
+            return self.inner(*args, **kwargs)
         scope = active_scope()
         if scope is not None and scope.surroundings is self.surroundings:
             return self.inner(*args, **kwargs)
@@ -209,6 +213,8 @@ class _WrappedForward(_WrappedCall):
     method = "forward"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.plain and torch.compiler.is_compiling():
+            return self.inner(*args, **kwargs)
         scope, frame = active_scope(), self.hooks.frame
         if scope is None or scope.surroundings is not self.surroundings:
             return self.opened(self.run, args, kwargs)
