@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -254,7 +255,7 @@ class _WrappedScript(_Wrapped):
 
 
 def _plain(module: nn.Module, method: str) -> Callable[..., Any]:
-    return functools.partial(getattr(type(module), method), module)
+    return MethodType(getattr(type(module), method), module)
 
 
 def _wrap(wrapped: _Wrapped, undo: Undo) -> None:

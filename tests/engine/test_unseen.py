@@ -203,11 +203,12 @@ def test_under_autograd_rules_what_is_compiled_stays_compiled():
     assert len(seen) == 1
 
 
-def test_a_compiler_around_an_instrumented_model():
+@pytest.mark.parametrize("call", [lambda m: m, lambda m: lambda x: m.forward(x) * 1])
+def test_a_compiler_around_an_instrumented_model(call):
     model, x = Net(gated), noise(2, 4, 6)
     with instrument(model, strict=True) as lrp:
         with pytest.raises(CompiledModelError, match=r"compile.*the model itself"):
-            torch.compile(model, backend="eager")(x)
+            torch.compile(call(model), backend="eager")(x)
         assert_same(lrp.attribute(x, target=1), explain(Net(gated)))
 
 
