@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -173,6 +174,8 @@ class _Wrapped:
         self.surroundings = (
             None if hooks.runtime is None else hooks.runtime.surroundings
         )
+        # A compiler that looks in here finds the model as it is.
+        self.plain = hooks.runtime is not None and hooks.runtime.plain
         self.inner = getattr(module, self.method)
         functools.update_wrapper(self, self.inner)
 
@@ -190,6 +193,8 @@ class _WrappedCall(_Wrapped):
     method = "_call_impl"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.plain and torch.compiler.is_compiling():
+            return self.inner(*args, **kwargs)
         scope = active_scope()
         if scope is not None and scope.surroundings is self.surroundings:
             return self.inner(*args, **kwargs)
@@ -209,6 +214,8 @@ class _WrappedForward(_WrappedCall):
     method = "forward"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.plain and torch.compiler.is_compiling():
+            return self.inner(*args, **kwargs)
         scope, frame = active_scope(), self.hooks.frame
         if scope is None or scope.surroundings is not self.surroundings:
             return self.opened(self.run, args, kwargs)
@@ -248,7 +255,7 @@ class _WrappedScript(_Wrapped):
 
 
 def _plain(module: nn.Module, method: str) -> Callable[..., Any]:
-    return functools.partial(getattr(type(module), method), module)
+    return MethodType(getattr(type(module), method), module)
 
 
 def _wrap(wrapped: _Wrapped, undo: Undo) -> None:

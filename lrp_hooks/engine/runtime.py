@@ -90,8 +90,12 @@ class Runtime(threading.local):
             Differentiates: If the model asks for gradients in its forward, and the
                 call must begin again outside.
         """
-        if not torch.is_grad_enabled():
+        recorded = torch.is_grad_enabled()
+        if not recorded:
             _check_inference(frame)
+        if self.plain and self._is_alone():
+            return call(*args, **kwargs)
+        if not recorded:
             return self._unrecorded(frame, call, args, kwargs)
         if not self.surroundings.state.differentiates:
             try:
@@ -100,6 +104,11 @@ class Runtime(threading.local):
                 if self.surroundings.state.lends is not None:
                     raise  # `lending` begins again
         return self.without_rules(frame, call, args, kwargs)
+
+    def _is_alone(self) -> bool:
+        """Tell whether no ledger is written, and no rules of another model hold."""
+        lends = self.surroundings.state.lends
+        return self.collector is None and lends is None and active_scope() is None
 
     def _opened(
         self, frame: Frame, call: Callable[..., Any], args: Any, kwargs: Any

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch.autograd import forward_ad
 
-from ..errors import UnsupportedModelError
+from ..errors import CompiledModelError, UnsupportedModelError
 from .undo import undoing
 
 __all__ = [
@@ -75,7 +75,11 @@ class _Stance:
 
 @contextmanager
 def eagerly() -> Generator[None]:
-    """Run compiled functions as they were written, so that the scope sees inside."""
+    """Run compiled functions as they were written, so that the scope sees inside.
+
+    Raises:
+        CompiledModelError: If the caller itself is compiled.
+    """
     user = object()
     with undoing() as undo:
         undo.add(partial(_release, user))
@@ -83,7 +87,10 @@ def eagerly() -> Generator[None]:
             locked.hold(_Stance.lock)
             _Stance.users.add(user)
             if _Stance.stance is None:
-                _Stance.stance = torch.compiler.set_stance("force_eager")
+                try:
+                    _Stance.stance = torch.compiler.set_stance("force_eager")
+                except RuntimeError as error:
+                    raise CompiledModelError(_COMPILED) from error
         yield
 
 
@@ -94,3 +101,10 @@ def _release(user: object) -> None:
         if not _Stance.users and _Stance.stance is not None:
             _Stance.stance.__exit__(None, None, None)
             _Stance.stance = None
+
+
+_COMPILED = (
+    "an instrumented model was called inside what torch.compile made, which sees no "
+    "rules; call the model itself, or compile it after remove() or with "
+    "rules='gradient'."
+)

@@ -1,6 +1,7 @@
 """Isolation: no other model, thread, class or namespace ever notices."""
 
 import copy
+import inspect
 import io
 import pickle
 import threading
@@ -185,6 +186,16 @@ def test_the_copy_of_an_encoder_moves_with_its_own_weights():
         parameter.data.zero_()
     assert (copied(x) == 0).all()
     assert not (model(x) == 0).any()
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "pickle", "torch.save", "twice"])
+def test_the_forward_of_a_copy_is_a_method(how):
+    model = build()
+    plain = inspect.getfullargspec(model.forward)
+    with instrument(model):
+        forward = _copies(model)[how]().forward
+    assert inspect.ismethod(forward)
+    assert inspect.getfullargspec(forward) == plain
 
 
 @pytest.mark.parametrize("name", [*MODELS])

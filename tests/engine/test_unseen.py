@@ -12,7 +12,13 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
-from lrp_hooks import UnruledError, UnruledWarning, UnsupportedModelError, instrument
+from lrp_hooks import (
+    CompiledModelError,
+    UnruledError,
+    UnruledWarning,
+    UnsupportedModelError,
+    instrument,
+)
 from strategies import noise
 
 
@@ -163,6 +169,47 @@ def test_the_compiler_goes_on_afterwards():
     assert not seen
     model(noise(2, 4, 6))
     assert seen
+
+
+def counting():
+    """Return a compiler's backend, and the graphs that it was given."""
+    seen = []
+
+    def backend(graph, inputs):
+        seen.append(graph)
+        return graph.forward
+
+    return backend, seen
+
+
+def test_under_autograd_rules_a_compiler_finds_the_model_as_it_is():
+    model, x = Net(gated), noise(2, 4, 6).requires_grad_()
+    right = torch.autograd.grad(model(x)[:, 1].sum(), [x, *model.parameters()])
+    backend, seen = counting()
+    with instrument(model, "gradient", strict=True) as lrp:
+        ledger = lrp.attribute(x, target=1).ledger
+        outer = torch.compile(model, backend=backend, fullgraph=True)
+        found = torch.autograd.grad(outer(x)[:, 1].sum(), [x, *model.parameters()])
+        assert torch.equal(lrp.attribute(x, target=1).ledger.error, ledger.error)
+    assert len(seen) == 1
+    assert all(map(torch.equal, found, right))
+
+
+def test_under_autograd_rules_what_is_compiled_stays_compiled():
+    backend, seen = counting()
+    model = Net(torch.compile(gated, backend=backend))
+    with instrument(model, "gradient"):
+        model(noise(2, 4, 6))
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("call", [lambda m: m, lambda m: lambda x: m.forward(x) * 1])
+def test_a_compiler_around_an_instrumented_model(call):
+    model, x = Net(gated), noise(2, 4, 6)
+    with instrument(model, strict=True) as lrp:
+        with pytest.raises(CompiledModelError, match=r"compile.*the model itself"):
+            torch.compile(call(model), backend="eager")(x)
+        assert_same(lrp.attribute(x, target=1), explain(Net(gated)))
 
 
 # Threads --------------------------------------------------------------------------
@@ -420,6 +467,17 @@ def test_outputs_of_a_model_that_differentiates_inside_do_not_change(way, record
             with torch.set_grad_enabled(recorded):
                 assert torch.equal(model(x), plain)
                 assert torch.equal(model(x.clone().requires_grad_()), plain)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("way", [by_grad, by_backward, by_func, by_vmap])
+def test_under_autograd_rules_a_model_may_differentiate_inside(way, recorded):
+    model, x = Force(way), noise(2, 4, 6)
+    right = torch.autograd.grad(model(x)[:, 1].sum(), model.head.weight)
+    with torch.set_grad_enabled(recorded), instrument(model, "gradient", strict=True):
+        output = model(x)
+    found = torch.autograd.grad(output[:, 1].sum(), model.head.weight)
+    assert torch.equal(found[0], right[0])
 
 
 @pytest.mark.parametrize("way", [by_grad, by_backward, by_func, by_vmap])
