@@ -153,8 +153,6 @@ def _annotate(
     """Return the explanation with tokens and names added."""
     meta = dict(explanation.meta)
     labels = _labels(explanation, model, tokenizer)
-    if explanation.meta.get("task") == Task.CHOICE:
-        labels = {n: f"choice {n}" for n in range(explanation.scores.shape[1])}
     if labels:
         meta["labels"] = labels
     if encoded is None or not _fits(explanation, encoded):
@@ -193,6 +191,9 @@ def _labels(
     explanation: Explanation, model: nn.Module, tokenizer: Any
 ) -> dict[int, str]:
     """Return names of the targets: tokens for a language model, else its labels."""
+    scores = explanation.scores
+    if explanation.meta.get("task") == Task.CHOICE and isinstance(scores, Tensor):
+        return {n: f"choice {n}" for n in range(scores.shape[1])}
     if not is_language_model(model):
         labels = getattr(getattr(model, "config", None), "id2label", None) or {}
         return {int(i): str(name) for i, name in labels.items()}

@@ -29,7 +29,7 @@ def as_choices(inputs: object) -> list[Choices] | None:
     Raises:
         TextError: If prompts have different numbers of choices, or fewer than two.
     """
-    several = inputs if isinstance(inputs, list) else [inputs]
+    several: list[Any] = inputs if isinstance(inputs, list) else [inputs]
     if not several or not all(map(_is_choice, several)):
         return None
     counts = {len(choices) for _, choices in several}

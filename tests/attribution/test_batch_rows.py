@@ -216,19 +216,36 @@ def test_an_axis_that_is_none(axis):
             lrp.attribute(torch.ones(2, 4), 1, batch_dim=axis)
 
 
-def test_rows_that_are_no_examples_are_not_completed():
-    class Choices(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.table, self.head = nn.Embedding(11, 4), nn.Linear(4, 1)
+class Rows(nn.Module):
+    """Reads several texts an example as rows of one batch, [B, C, T]."""
 
-        def forward(self, ids):
-            flat = ids.flatten(0, 1)
-            return self.head(self.table(flat).mean(1)).view(ids.shape[:2])
+    def __init__(self, merged=1):
+        super().__init__()
+        self.table, self.head = nn.Embedding(11, 4), nn.Linear(4, 1)
+        self.merged = merged
 
-    with instrument(Choices()) as lrp:
-        found = lrp.attribute(tokens(3, 4)[None], 1)
-    with pytest.raises(
-        ArgumentError, match="one row of scores an example, got 3 for 1"
-    ):
-        found.complete()
+    def forward(self, ids):
+        rows = ids.flatten(0, 1)
+        if self.merged > 1:
+            rows = rows.reshape(self.merged * len(rows), -1)
+        found = self.head(self.table(rows).mean(1))
+        return found.reshape(*ids.shape[:2], -1).mean(2)
+
+
+def test_texts_of_an_example_have_scores_by_example():
+    ids = torch.stack([tokens(3, 4), tokens(3, 4).flip(0)])
+    model = Rows()
+    with instrument(model) as lrp:
+        found = lrp.attribute(ids, [1, 2])
+    assert found.scores.shape == (2, 3, 4)
+    assert torch.allclose(found.complete().sum((1, 2)), found.output)
+    for b, text in enumerate((1, 2)):
+        assert not found.scores[b, [c for c in range(3) if c != text]].any()
+        values = model.table(ids[b, text]) @ model.head.weight[0] / 4
+        assert torch.allclose(found.scores[b, text], values.detach(), atol=1e-6)
+
+
+def test_scores_of_other_rows_than_examples_are_refused():
+    with instrument(Rows(merged=2)) as lrp:
+        with pytest.raises(ArgumentError, match=r"\[6, 2\], but there are 1 outputs"):
+            lrp.attribute(tokens(3, 4)[None], 1)

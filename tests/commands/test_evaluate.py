@@ -277,7 +277,9 @@ def test_help_tells_how_methods_are_spelled(capsys):
 
 def test_a_language_model_is_no_classifier():
     model = hugging_face("gpt2")
-    with pytest.raises(ArgumentError, match="GPT2LMHeadModel, which predicts tokens"):
+    with pytest.raises(
+        ArgumentError, match="GPT2LMHeadModel, whose task is next token"
+    ):
         plan_of(model, None, ["a text"])
 
 

@@ -82,7 +82,10 @@ def test_round_trip_of_relevance(path, seed, dtype, meta):
 )
 def test_round_trip_of_any_shape(path, target, shape):
     before = explanation([["a"], ["b"]], target=target)
-    before.scores = {"x.y": torch.randn(shape), "x": torch.ones(2, dtype=torch.bool)}
+    before.scores = {
+        "x.y": torch.randn(2, *shape),
+        "x": torch.ones(2, dtype=torch.bool),
+    }
     before.save(path)
     assert same(Explanation.load(path), before)
 

@@ -1,4 +1,4 @@
-"""Pairs of texts, choices, pipelines: what a model is given, and whose scores are whose."""
+"""Pairs of texts, choices, pipelines: what a model is given, and whose scores."""
 
 import pytest
 import torch
@@ -115,3 +115,21 @@ def test_a_pipeline_brings_its_tokenizer():
     )
     with pytest.raises(ArgumentError, match=r"or a transformers\.pipeline"):
         explain("a model", "a good film")
+
+
+def test_perturbed_pairs_keep_each_token_on_its_side():
+    seen = []
+
+    def note(module, args, kwargs):
+        seen.append({name: value.clone() for name, value in kwargs.items()})
+
+    handle = MODEL.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        explain(MODEL, ("a good film", "it is dull"), "slalom", TOKENIZER)
+    finally:
+        handle.remove()
+    assert len(seen) > 1
+    for call in seen:
+        for ids, types in zip(call["input_ids"], call["token_type_ids"], strict=True):
+            end = ids.tolist().index(TOKENIZER.sep_token_id)
+            assert types.tolist() == [int(place > end) for place in range(len(ids))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import cycle, islice
+from itertools import chain, cycle, groupby, islice
 
 import torch
 from torch import Tensor
@@ -75,17 +75,22 @@ class Text:
     def wrap(self, types: Sequence[int]) -> Positions:
         """Put tokens where the first document's ordinary tokens stand.
 
+        Of a pair of texts, each token stays on its side of the separator.
+
         Args:
             types: Indices into ``vocabulary``.
 
         Returns:
             The sequence, with that document's special tokens around them.
         """
-        document = self.documents[0]
-        start = next(i for i, p in enumerate(document) if not self.special[p])
-        after = [p for p in document[start:] if self.special[p]]
-        chosen = [self.first_place[self.vocabulary[t]] for t in types]
-        return (*document[:start], *chosen, *after)
+        special = self.special.__getitem__
+        runs = [list(run) for _, run in groupby(self.documents[0], key=special)]
+        first = next(i for i, run in enumerate(runs) if not special(run[0]))
+        home = {p: i for i, run in enumerate(runs) for p in run}
+        placed = [run if special(run[0]) else [] for run in runs]
+        for p in (self.first_place[self.vocabulary[t]] for t in types):
+            placed[home.get(p, first)].append(p)
+        return tuple(chain.from_iterable(placed))
 
     def counts(self, sequences: Sequence[Positions]) -> Tensor:
         """Count token types.
