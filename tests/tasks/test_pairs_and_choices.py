@@ -123,9 +123,11 @@ def test_perturbed_pairs_keep_each_token_on_its_side():
     def note(module, args, kwargs):
         seen.append({name: value.clone() for name, value in kwargs.items()})
 
+    pair = ("a good film", "it is dull")
+    batch = TOKENIZER(*pair, return_tensors="pt", return_token_type_ids=True)
     handle = MODEL.register_forward_pre_hook(note, with_kwargs=True)
     try:
-        explain(MODEL, ("a good film", "it is dull"), "slalom", TOKENIZER)
+        explain(MODEL, batch, "slalom", TOKENIZER)
     finally:
         handle.remove()
     assert len(seen) > 1
