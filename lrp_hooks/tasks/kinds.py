@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import Enum
 from typing import Any
 
 from torch import nn
@@ -12,7 +12,7 @@ from ..texts.encoding import is_language_model
 __all__ = ["Task", "task_of"]
 
 
-class Task(StrEnum):
+class Task(str, Enum):
     """What a model's output means."""
 
     ONE_LABEL = "classification"
@@ -25,6 +25,10 @@ class Task(StrEnum):
     ANSWER = "question answering"
     CHOICE = "multiple choice"
     CHOSEN = "a target of the caller's"
+
+    def __str__(self) -> str:
+        """Return the task in words."""
+        return str(self.value)
 
 
 _OF_WHOLE_EXAMPLES = tuple(
