@@ -12,8 +12,8 @@ from .. import explainers
 from ..attribution.readout import Contrast
 from ..errors import ArgumentError
 from ..results.explanation import Explanation
-from ..results.words import subword_mark
 from ..texts.encoding import Encoded, as_texts, encode, is_language_model, read_tokens
+from ..texts.spans import pieces_of_each, vocabulary_mark
 
 __all__ = ["explain"]
 
@@ -88,7 +88,8 @@ def _annotate(
     if encoded is None or not _fits(explanation, encoded):
         return replace(explanation, meta=meta)
     meta["special"] = encoded.special
-    meta["subwords"] = subword_mark(tokenizer.get_vocab())
+    meta["subwords"] = vocabulary_mark(tokenizer)
+    meta["pieces"] = pieces_of_each(encoded, meta["subwords"])
     return replace(explanation, tokens=encoded.tokens, meta=meta)
 
 

@@ -32,11 +32,15 @@ class Encoded:
         batch: What the model takes.
         tokens: ``B`` lists of tokens, without the padding at the end.
         special: ``B`` lists of booleans: did the tokenizer add the token?
+        texts: The ``B`` texts, if they are known.
+        encodings: What the tokenizer made of each text.
     """
 
     batch: Any
     tokens: list[list[str]]
     special: list[list[bool]]
+    texts: Sequence[str] | None = None
+    encodings: Sequence[Any] = ()
 
 
 def as_texts(inputs: object) -> list[str] | None:
@@ -99,6 +103,8 @@ def encode(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Encoded:
         batch=_batch(model, tokenizer, rows),
         tokens=[_names(tokenizer, row["input_ids"]) for row in rows],
         special=[list(map(bool, row["special_tokens_mask"])) for row in rows],
+        texts=texts,
+        encodings=rows,
     )
 
 
@@ -166,21 +172,19 @@ def is_language_model(model: nn.Module) -> bool:
 
 def _row(
     tokenizer: Any, text: str, which: str, limit: int | None
-) -> dict[str, list[int]]:
+) -> Mapping[str, list[int]]:
     """Return what the tokenizer makes of a text.
 
     Raises:
         TextError: If that is no token, or more than ``limit``.
     """
     _check_text(text, which)
-    row: dict[str, list[int]] = dict(
-        tokenizer(
-            text,
-            truncation=False,
-            return_attention_mask=True,
-            return_special_tokens_mask=True,
-            verbose=False,
-        )
+    row: Mapping[str, list[int]] = tokenizer(
+        text,
+        truncation=False,
+        return_attention_mask=True,
+        return_special_tokens_mask=True,
+        verbose=False,
     )
     length = len(row["input_ids"])
     if all(row["special_tokens_mask"]):
@@ -193,7 +197,7 @@ def _row(
     return row
 
 
-def _warn_of_unknown(tokenizer: Any, row: dict[str, list[int]], which: str) -> None:
+def _warn_of_unknown(tokenizer: Any, row: Mapping[str, list[int]], which: str) -> None:
     """Warn if the tokenizer knows less than half of a text."""
     pairs = zip(row["input_ids"], row["special_tokens_mask"], strict=True)
     plain = [i for i, special in pairs if not special]
@@ -236,7 +240,7 @@ def _names(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 
 def _batch(
-    model: nn.Module, tokenizer: Any, rows: Sequence[dict[str, list[int]]]
+    model: nn.Module, tokenizer: Any, rows: Sequence[Mapping[str, list[int]]]
 ) -> Any:
     """Return what the model takes: the keys that its forward names, or just the ids.
 
