@@ -13,13 +13,13 @@ from itertools import groupby
 __all__ = ["looks_special", "pieces", "subword_mark"]
 
 WORDPIECE, SENTENCEPIECE, BYTE_LEVEL = "##", "▁", "Ġ"
-END_OF_WORD, GOES_ON, LITERAL = "</w>", "@@", " "
+END_OF_WORD, GOES_ON, LITERAL, BYTES = "</w>", "@@", " ", "bytes"
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 _BYTE_LEVEL_SPACE = re.compile("[\u0100-\u0120]")
 # What tokens look like whose mark is not their first letter. Byte-level vocabularies
 # write line breaks and tabs as the letters Ċ, ĉ and č, often behind a sign.
 _MARKED = re.compile(
-    r"(?P<wordpiece>##.+)|(?P<end>.*</w>)|(?P<goes_on>.+@@)|(?P<literal>\s.*|.*\s)"
+    r"(?P<wordpiece>##.+)|(?P<end>.*</w>)|(?P<goes_on>.+@@)|(?P<literal> .*|.* )"
     r"|(?P<byte>.{0,4}[Ċĉč]+)|(?P<code><0x[0-9A-F]{2}>)",
     re.DOTALL,
 )
@@ -59,8 +59,9 @@ def subword_mark(tokens: Iterable[str]) -> str | None:
     Returns:
         ``"##"`` (WordPiece), ``"▁"`` (SentencePiece), ``"Ġ"`` (byte-level BPE),
         ``"</w>"`` (behind the end of a word), ``"@@"`` (behind what goes on), ``" "``
-        (white space stands for itself), or ``None`` where no token has a mark, and so
-        each is a word.
+        (white space stands for itself), ``"bytes"`` (so do bytes, written as the
+        letters of their numbers), or ``None`` where no token has a mark, and so each is
+        a word.
     """
     known = tokens if isinstance(tokens, Collection) else list(tokens)
     # Where white space is a token, a single letter that looks like a mark is a letter.
@@ -69,7 +70,12 @@ def subword_mark(tokens: Iterable[str]) -> str | None:
     del counts[None]
     if counts:
         return counts.most_common(1)[0][0]
-    return LITERAL if least == 2 else None
+    if least == 1:
+        return None
+    letters = [token for token in known if len(token) == 1]
+    # No text has these control characters, but many letters have such bytes.
+    is_bytes = max(letters) <= "\xff" and any("\x80" <= x <= "\x9f" for x in letters)
+    return BYTES if is_bytes else LITERAL
 
 
 def _mark(token: str) -> str | None:
@@ -152,11 +158,14 @@ def _byte_level(tokens: Sequence[str]) -> list[Part]:
 
 
 def _literal(tokens: Sequence[str]) -> list[Part]:
-    """Return tokens as they are, or as the bytes that Latin-1 letters write."""
-    try:
-        return _as_utf8([token.encode("latin-1") for token in tokens])
-    except UnicodeError:
-        return list(tokens)
+    return list(tokens)
+
+
+def _bytes(tokens: Sequence[str]) -> list[Part]:
+    return [
+        token.encode("latin-1") if len(token) == 1 and token <= "\xff" else token
+        for token in tokens
+    ]
 
 
 def _by_ends(tokens: Sequence[str], mark: str, ends: bool) -> list[Part]:
@@ -197,6 +206,7 @@ _READERS: dict[str | None, Callable[[Sequence[str]], list[Part]]] = {
     END_OF_WORD: partial(_by_ends, mark=END_OF_WORD, ends=True),
     GOES_ON: partial(_by_ends, mark=GOES_ON, ends=False),
     LITERAL: _literal,
+    BYTES: _bytes,
 }
 
 

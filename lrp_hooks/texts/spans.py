@@ -131,30 +131,26 @@ def _walked(
 def _cut(text: str, spans: Sequence[Span], spelled: Sequence[str]) -> list[str]:
     """Return the stretch of text of each token."""
     found = [""] * len(spans)
+    placed = [t for t, span in enumerate(spans) if span is not None]
+    runs = [(span, list(run)) for span, run in groupby(placed, lambda t: spans[t])]
+    starts = [span[0] for span, _ in runs if span is not None]
     last, at = None, 0
-    for span, run in groupby(range(len(spans)), lambda t: spans[t]):
-        if span is None:
-            continue
-        places = list(run)
+    for (span, run), following in zip(runs, [*starts[1:], None], strict=True):
+        assert span is not None
         start, stop = max(span[0], at), max(*span, at)
-        if _is_added(text[start:stop], spelled[places[0]]) and len(places) == 1:
-            stop = start
-        before, gap = _parted(text[at:start], last is not None)
+        if spelled[run[0]].isspace() and span[0] == following:
+            stop = start  # white space that was added, at the place of a letter
+        touching, gap = _parted(text[at:start], last is not None)
         if last is not None:
-            found[last] += before
-        shares = _shared(text[start:stop], [spelled[t] for t in places])
-        for t, share in zip(places, [gap + shares[0], *shares[1:]], strict=True):
+            found[last] += touching
+        first, *others = _shared(text[start:stop], [spelled[t] for t in run])
+        for t, share in zip(run, [gap + first, *others], strict=True):
             found[t] = share
-        last, at = places[-1], stop
+        last, at = run[-1], stop
     if last is not None:
-        before, gap = _parted(text[at:] + " ", True)
-        found[last] += before + gap[:-1]
+        touching, gap = _parted(text[at:] + " ", True)
+        found[last] += touching + gap[:-1]
     return found
-
-
-def _is_added(text: str, spelled: str) -> bool:
-    """Return whether white space that a tokenizer adds has the place of a letter."""
-    return spelled.isspace() and not text.isspace()
 
 
 def _parted(gap: str, follows: bool) -> tuple[str, str]:
