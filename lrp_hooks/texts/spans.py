@@ -51,7 +51,7 @@ def pieces_of_each(encoded: Encoded, mark: str | None) -> list[list[str]]:
         return [marks.pieces(names, special, mark) for names, special in rows]
     known = zip(encoded.encodings, encoded.texts, rows, strict=True)
     return [
-        pieces(made, [text], names, special, mark)
+        pieces(made, [text] if isinstance(text, str) else text, names, special, mark)
         for made, text, (names, special) in known
     ]
 
@@ -135,7 +135,7 @@ def _cut(text: str, spans: Sequence[Span], spelled: Sequence[str]) -> list[str]:
     runs = [(span, list(run)) for span, run in groupby(placed, lambda t: spans[t])]
     starts = [span[0] for span, _ in runs if span is not None]
     last, at = None, 0
-    for (span, run), following in zip(runs, [*starts[1:], None], strict=True):
+    for (span, run), following in zip(runs, [*starts[1:], None], strict=False):
         assert span is not None
         start, stop = max(span[0], at), max(*span, at)
         if spelled[run[0]].isspace() and span[0] == following:
