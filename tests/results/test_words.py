@@ -10,7 +10,6 @@ from torch.testing import assert_close
 from hand_built import calm, explanation, relevance, seeds
 from lrp_hooks import ArgumentError
 from lrp_hooks.results.words import line_breaks
-from lrp_hooks.words import subword_mark
 
 
 def spelled(text):
@@ -112,25 +111,6 @@ def test_conventions(name):
     merged = explanation([tokens]).words()
     assert merged.tokens == [words]
     assert merged.scores.shape == (1, len(words))
-
-
-VOCABULARIES = {
-    "##": ["[CLS]", "a", "##b", "##c", "▁"],
-    "▁": ["<s>", "▁a", "b", "<0x0A>", "##"],
-    "Ġ": ["Ġa", "Ġb", "Ċ", "    ", "  ", "##"],
-    "</w>": ["a", "b</w>", "a</w>", "Ġ"],
-    "@@": ["a@@", "b@@", "b", "@@", "##"],
-    " ": [" ", "\n", "Ġ", "Ċ", "▁", "č", "a", "#", "\u4e00"],
-    "bytes": [chr(byte) for byte in range(256)] + ["<pad>", "<extra_id_0>"],
-    None: ["a", "b", "C", "(", "##", "@@"],
-}
-
-
-@pytest.mark.parametrize("mark", VOCABULARIES)
-def test_the_mark_of_a_vocabulary(mark):
-    assert subword_mark(VOCABULARIES[mark]) == mark
-    assert subword_mark(iter(VOCABULARIES[mark])) == mark
-    assert subword_mark(dict.fromkeys(VOCABULARIES[mark], 0)) == mark
 
 
 def test_the_text_of_tokens_wins_over_their_marks():
