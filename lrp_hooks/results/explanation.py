@@ -47,9 +47,10 @@ class Explanation(Page, Printed, Drawn):
             ``None``.
         meta: JSON-able extras. Known keys are ``"special"`` (``B`` lists of booleans:
             special tokens), ``"labels"`` (``{id: name}``), ``"subwords"`` (the mark by
-            which the tokenizer tells parts of words), ``"extra"`` (names of columns
-            behind the tokens), ``"rules"`` and ``"prediction"`` (``B`` strings: what
-            the model says).
+            which the tokenizer tells parts of words), ``"pieces"`` (``B`` lists: the
+            text that each token stands for, white space included), ``"extra"`` (names
+            of columns behind the tokens), ``"rules"`` and ``"prediction"`` (``B``
+            strings: what the model says).
 
     Raises:
         ArgumentError: If ``tokens`` are no lists of strings, one for each example, or
@@ -109,8 +110,11 @@ class Explanation(Page, Printed, Drawn):
     def words(self) -> Self:
         """Merge the scores of sub-word tokens to whole words.
 
-        A word's score is the sum of its tokens' scores. Special tokens stay alone,
-        padding is dropped, and examples of fewer words end in zeros.
+        Words are what white space parts, and Chinese characters and Japanese letters,
+        as far as tokens part them. They are those of the text where ``meta`` has the
+        ``"pieces"`` of it that tokens stand for, else those that the tokens' marks
+        spell. A word's score is the sum of its tokens' scores. Special tokens stay
+        alone, padding is dropped, and examples of fewer words end in zeros.
 
         Returns:
             A new explanation whose ``tokens`` are words and whose ``scores`` are
@@ -136,6 +140,7 @@ class Explanation(Page, Printed, Drawn):
             special=self.meta.get("special"),
             attended=self.attended,
             mark=self.meta.get("subwords"),
+            pieces=self.meta.get("pieces"),
         )
         return replace(self, **self._merged(grouping))
 
@@ -269,11 +274,13 @@ class Explanation(Page, Printed, Drawn):
         """Return the fields that ``words`` replaces; subclasses add their own."""
         assert isinstance(self.scores, Tensor)
         meta = {k: v for k, v in self.meta.items() if k != "subwords"}
+        if "segments" in meta:
+            meta["segments"] = grouping.of_words(meta["segments"])
         return {
             "scores": grouping.fold(self.scores),
             "tokens": grouping.words,
             "attended": grouping.attended.to(self.scores.device),
-            "meta": {**meta, "special": grouping.special},
+            "meta": {**meta, "special": grouping.special, "pieces": grouping.pieces},
         }
 
     def _name(self, target: Any, b: int) -> str:

@@ -36,6 +36,8 @@ class Encoded:
         batch: What the model takes.
         tokens: ``B`` lists of tokens, without the padding at the end.
         special: ``B`` lists of booleans: did the tokenizer add the token?
+        texts: The ``B`` texts or pairs, if they are known.
+        encodings: What the tokenizer made of each text.
         segments: ``B`` lists that tell which text of a pair each token is of, 0 or 1;
             None where there is one text.
         choices: C, where each example is C pairs and the batch is ``[B, C, T]``: then
@@ -45,8 +47,33 @@ class Encoded:
     batch: Any
     tokens: list[list[str]]
     special: list[list[bool]]
+    texts: Sequence[Text] | None = None
+    encodings: Sequence[Any] = ()
     segments: list[list[int]] | None = None
     choices: int | None = None
+
+    def chosen(self, batch: Any, rows: Sequence[int]) -> Encoded:
+        """Choose among the texts.
+
+        Args:
+            batch: What the model takes then.
+            rows: The text of each row.
+
+        Returns:
+            The batch of those.
+        """
+
+        def of(lists: Any) -> Any:
+            return [lists[row] for row in rows] if lists else lists
+
+        return Encoded(
+            batch,
+            of(self.tokens),
+            of(self.special),
+            of(self.texts),
+            of(self.encodings),
+            of(self.segments),
+        )
 
 
 def as_texts(inputs: object) -> list[Text] | None:
@@ -146,19 +173,19 @@ def encode(model: nn.Module, tokenizer: Any, texts: Sequence[Text]) -> Encoded:
             "tensors."
         )
     limit = position_limit(model)
-    rows, segments = [], []
+    rows = []
     for number, text in enumerate(texts, start=1):
         which = f"text {number}" if len(texts) > 1 else "the text"
-        row, parts = _row(tokenizer, text, which, limit)
-        _warn_of_unknown(tokenizer, row, which)
-        rows.append(row)
-        segments.append(parts)
+        rows.append(_row(tokenizer, text, which, limit))
+        _warn_of_unknown(tokenizer, rows[-1], which)
     paired = any(isinstance(text, tuple) for text in texts)
     return Encoded(
         batch=_batch(model, tokenizer, rows),
         tokens=[_names(tokenizer, row["input_ids"]) for row in rows],
         special=[list(map(bool, row["special_tokens_mask"])) for row in rows],
-        segments=segments if paired else None,
+        texts=texts,
+        encodings=rows,
+        segments=list(map(_segments, rows, texts)) if paired else None,
     )
 
 
@@ -226,8 +253,8 @@ def is_language_model(model: nn.Module) -> bool:
 
 def _row(
     tokenizer: Any, text: Text, which: str, limit: int | None
-) -> tuple[dict[str, list[int]], list[int]]:
-    """Return what the tokenizer makes of a text, and which text each token is of.
+) -> Mapping[str, list[int]]:
+    """Return what the tokenizer makes of a text.
 
     Raises:
         TextError: If that is no token, or more than ``limit``.
@@ -235,14 +262,13 @@ def _row(
     pieces = (text,) if isinstance(text, str) else text
     for name, piece in zip(("", " (its second part)"), pieces, strict=False):
         _check_text(piece, which + name)
-    found = tokenizer(
+    row: Mapping[str, list[int]] = tokenizer(
         *pieces,
         truncation=False,
         return_attention_mask=True,
         return_special_tokens_mask=True,
         verbose=False,
     )
-    row: dict[str, list[int]] = dict(found)
     length = len(row["input_ids"])
     if all(row["special_tokens_mask"]):
         raise TextError(f"{which} has no token in it: {_quote(' '.join(pieces))}.")
@@ -251,13 +277,13 @@ def _row(
             f"{which} has {length} tokens, but the model has {limit} positions: "
             f"{_quote(' '.join(pieces))}. Shorten or split it."
         )
-    return row, _segments(found, len(pieces))
+    return row
 
 
-def _segments(found: Any, pieces: int) -> list[int]:
+def _segments(found: Any, text: Text) -> list[int]:
     """Tell which text each token is of; special ones go with the text before them."""
     length = len(found["input_ids"])
-    if pieces == 1:
+    if isinstance(text, str):
         return [0] * length
     if getattr(found, "is_fast", False):
         parts = found.sequence_ids(0)
@@ -275,7 +301,7 @@ def _segments(found: Any, pieces: int) -> list[int]:
     return segments
 
 
-def _warn_of_unknown(tokenizer: Any, row: dict[str, list[int]], which: str) -> None:
+def _warn_of_unknown(tokenizer: Any, row: Mapping[str, list[int]], which: str) -> None:
     """Warn if the tokenizer knows less than half of a text."""
     pairs = zip(row["input_ids"], row["special_tokens_mask"], strict=True)
     plain = [i for i, special in pairs if not special]
@@ -318,7 +344,7 @@ def _names(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 
 def _batch(
-    model: nn.Module, tokenizer: Any, rows: Sequence[dict[str, list[int]]]
+    model: nn.Module, tokenizer: Any, rows: Sequence[Mapping[str, list[int]]]
 ) -> Any:
     """Return what the model takes: the keys that its forward names, or just the ids.
 
