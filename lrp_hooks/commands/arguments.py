@@ -174,8 +174,8 @@ examples:
     columns.add_argument(
         "--label",
         metavar="COLUMN",
-        help="of labels, names or numbers (default: label, if there is one); '' for "
-        "none",
+        help="of labels, names or numbers, which --target label and accuracy read "
+        "(default: label, if there is one); '' for none",
     )
     _add_protocol(parser)
     parser.add_argument("--json", metavar="FILE", help="write summary.json here, too")

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from torch import nn
 
-from ..attribution.readout import label_ids
+from ..attribution.readout import label_id, label_ids
 from ..errors import TargetError, TextError
 from ..sentiment import sentiment_model
 from ..support.suggest import did_you_mean
@@ -66,7 +66,7 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> int | None:
     """Return the id that an argument stands for.
 
     Args:
-        name: A label, a language model's token, a number, or None.
+        name: A label, whatever its case, a language model's token, a number, or None.
         model: A Hugging Face model.
         tokenizer: Its tokenizer.
 
@@ -80,8 +80,9 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> int | None:
         return None
     speaks = is_language_model(model)
     known = tokenizer.get_vocab() if speaks else label_ids(model)
-    if name in known:
-        return int(known[name])
+    found = known.get(name) if speaks else label_id(model, name)
+    if found is not None:
+        return int(found)
     if name.isdecimal() and len(name) < MOST_DIGITS:
         return int(name)
     kind = "token" if speaks else "label"

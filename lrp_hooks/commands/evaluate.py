@@ -12,11 +12,11 @@ from typing import Any, TextIO
 from torch import nn
 from tqdm import tqdm
 
-from ..attribution.readout import label_ids
 from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError, UnruledWarning
 from ..faithfulness.chunk import Part, evaluate_chunk
 from ..faithfulness.evaluation import Evaluation
+from ..faithfulness.labels import classes_of_labels
 from ..faithfulness.plan import Plan
 from ..faithfulness.planning import METHODS, plan_of
 from ..faithfulness.results import Results
@@ -51,11 +51,13 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     """
     options = _options(arguments)
     check_outputs(arguments)
-    texts, labels = read_table(arguments.data, arguments.text, arguments.label)
+    labelled = arguments.label if _reads_labels(options) else ""
+    texts, labels = read_table(arguments.data, arguments.text, labelled)
     model, tokenizer = chosen_model(arguments.model, stderr)
-    if labels is not None:
-        labels = _by_name(labels[: arguments.limit], model)
-    plan = plan_of(model, tokenizer, texts[: arguments.limit], labels, **options)
+    classes = None
+    if labels is not None:  # all rows say what labels are, not the first ones alone
+        classes = classes_of_labels(model, list(map(str, labels)))[: arguments.limit]
+    plan = plan_of(model, tokenizer, texts[: arguments.limit], classes, **options)
     results = Results(arguments.out, plan)
     with one_thread():  # so that the number of workers decides no bit
         _do_the_rest(arguments, (model, tokenizer, plan), results, stderr)
@@ -137,10 +139,10 @@ def _replacements(given: str | None) -> str | dict[str, str] | None:
     return {metric: token for metric, _, token in pairs}
 
 
-def _by_name(labels: list[int | str], model: nn.Module) -> list[int | str]:
-    """Return labels as names where all are such: some models have numbers for names."""
-    names: list[int | str] = [str(label) for label in labels]
-    return names if set(names) <= label_ids(model).keys() else labels
+def _reads_labels(options: Mapping[str, Any]) -> bool:
+    """Return whether a label decides any number."""
+    metrics = options.get("metrics")
+    return options["target"] == "label" or metrics is None or "accuracy" in metrics
 
 
 def _do_the_rest(

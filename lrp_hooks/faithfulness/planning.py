@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from .. import explainers
-from ..attribution.readout import label_ids
-from ..errors import ArgumentError, TargetError, TextError
+from ..errors import ArgumentError, TextError
 from ..explainers.calls import check_number
 from ..support.suggest import did_you_mean
-from ..texts.encoding import encode, is_language_model
+from ..texts.encoding import as_texts, encode, is_language_model
+from .labels import classes_of_labels
 from .metrics import METRICS
 from .plan import BETTER, Plan
 
@@ -48,7 +48,8 @@ def plan_of(
         model: A classifier of texts.
         tokenizer: Its tokenizer.
         texts: At least one.
-        labels: The class or label name of each text. Defaults to ``None``: unknown.
+        labels: The class or label name of each text, see `classes_of_labels`. Defaults
+            to ``None``: unknown.
         methods: Names of methods, or ``{label: options}`` as for `compare`; the option
             ``"complete"`` is `Relevance.complete`'s.
         metrics: Keys of `BETTER`. Defaults to ``None``: the curves, but accuracy where
@@ -70,8 +71,12 @@ def plan_of(
     """
     check_number("chunk", chunk, least=1, whole=True)
     check_number("seed", seed, least=0, whole=True)
-    if isinstance(texts, str) or not len(texts):
-        raise ArgumentError("texts must be a list of at least one text.")
+    listed = None if isinstance(texts, str) else as_texts(texts)
+    if listed is None:
+        raise ArgumentError(
+            f"texts is a {type(texts).__name__}; it must be a list of at least one "
+            "text, or a series, array or column of texts."
+        )
     _check_choice("target", target, TARGETS)
     for sign in signs:
         _check_choice("signs", sign, SIGNS)
@@ -81,16 +86,16 @@ def plan_of(
             "put to the test on classifiers of texts. Metrics themselves, such as "
             "faithfulness.aopc, take language models, too."
         )
-    classes = None if labels is None else _classes(model, labels, len(texts))
+    classes = None if labels is None else _classes(model, labels, len(listed))
     if classes is None and target == "label":
         raise ArgumentError(
             "target='label' explains labels, and there are none. Pass labels=, or on "
             "the command line --label COLUMN."
         )
     chosen = _metrics(metrics, classes is not None)
-    lengths, skipped = _fit(model, tokenizer, texts)
+    lengths, skipped = _fit(model, tokenizer, listed)
     return Plan(
-        texts=tuple(texts),
+        texts=tuple(listed),
         labels=classes,
         methods=_methods(methods),
         metrics=chosen,
@@ -179,34 +184,18 @@ def _published(metric: str) -> str:
     return "unk" if metric in _UNKNOWN else "mask"
 
 
-def _classes(
-    model: nn.Module, labels: Sequence[int | str], texts: int
-) -> tuple[int, ...]:
+def _classes(model: nn.Module, labels: Any, texts: int) -> tuple[int, ...]:
     """Return labels as classes.
 
     Raises:
         ArgumentError: If they are not one for each text.
-        TargetError: If the model knows one of them not.
     """
-    if len(labels) != texts:
+    classes = classes_of_labels(model, labels)
+    if len(classes) != texts:
         raise ArgumentError(
-            f"labels has {len(labels)} entries for {texts} texts; pass one for each."
+            f"labels has {len(classes)} entries for {texts} texts; pass one for each."
         )
-    known = label_ids(model)
-    n_classes = getattr(getattr(model, "config", None), "num_labels", None)
-    found = []
-    for row, label in enumerate(labels):
-        number = known.get(label, label) if isinstance(label, str) else label
-        in_range = n_classes is None or number in range(n_classes)
-        if isinstance(number, str) or not in_range:
-            raise TargetError(
-                f"labels holds {label!r}, in row {row}, which the model does not know; "
-                f"its labels are {', '.join(map(repr, known)) or 'unnamed'}"
-                + (f", or 0 to {n_classes - 1}." if n_classes else ".")
-                + did_you_mean(label, known)
-            )
-        found.append(int(number))
-    return tuple(found)
+    return classes
 
 
 def _digest(model: nn.Module) -> str:

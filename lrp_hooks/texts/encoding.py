@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import TextError, UnknownTokensWarning
+from .listing import as_list, is_missing
 
 __all__ = [
     "Encoded",
@@ -43,7 +44,8 @@ def as_texts(inputs: object) -> list[str] | None:
     """Tell texts from tensors.
 
     Args:
-        inputs: What a caller wants explained.
+        inputs: What a caller wants explained: a text; texts in a list, a series, an
+            array or a column; or anything else.
 
     Returns:
         The texts, or ``None`` if the inputs are none.
@@ -53,18 +55,21 @@ def as_texts(inputs: object) -> list[str] | None:
     """
     if isinstance(inputs, str):
         return [inputs]
-    if not isinstance(inputs, (list, tuple)):
+    entries = as_list(inputs)
+    if entries is None:
         return None
-    if not inputs:
+    if not entries:
         raise TextError("the list of texts is empty. Pass at least one text.")
-    others = [entry for entry in inputs if not isinstance(entry, str)]
-    if len(others) == len(inputs):
+    others = [i for i, entry in enumerate(entries) if not isinstance(entry, str)]
+    missing = any(is_missing(entries[i]) for i in others)
+    if len(others) == len(entries) and not missing:
         return None
     if others:
         raise TextError(
-            f"the list of texts has a {type(others[0]).__name__} in it. Pass strings."
+            f"text {others[0] + 1} of {len(entries)} is {entries[others[0]]!r:.40}, "
+            "which is no string. Pass strings, or leave it out."
         )
-    return list(inputs)
+    return list(map(str, entries))
 
 
 def encode(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Encoded:

@@ -121,9 +121,9 @@ BAD = {
         ["explain", "a", "--target", "nosuch"],
         "'nosuch'.*'negative', 'positive'",
     ),
-    "target in capitals": (
-        ["explain", "a", "--target", "POSITIVE"],
-        r"'POSITIVE' is no label.*Did you mean 'positive'\?$",
+    "target of one letter more": (
+        ["explain", "a", "--target", "POSITIVES"],
+        r"'POSITIVES' is no label.*Did you mean 'positive'\?$",
     ),
     "target out of range": (["explain", "a", "--target", "7"], "7.*2"),
     "target of many digits": (["explain", "a", "--target", "9" * 5000], "'999"),
