@@ -45,7 +45,7 @@ class Plan:
             where the tokenizer has none of that name, the next best that it has.
         chunk: How many texts are explained together.
         seed: Of random sets of tokens.
-        model: A digest of the model's weights.
+        identity: See `identity_of`.
         skipped: ``{row: reason}`` of texts that do not fit the model.
         lengths: Tokens of each text, 0 for those that are skipped.
     """
@@ -59,7 +59,7 @@ class Plan:
     replacements: Mapping[str, str]
     chunk: int
     seed: int
-    model: str
+    identity: Mapping[str, str]
     skipped: Mapping[int, str] = field(default_factory=dict)
     lengths: tuple[int, ...] = ()
 
@@ -84,7 +84,7 @@ class Plan:
         """
         data = repr((self.texts, self.labels)).encode("utf-8", "surrogatepass")
         return {
-            "model": self.model,
+            **self.identity,
             "data": hashlib.sha256(data).hexdigest(),
             "texts": len(self.texts),
             "methods": {

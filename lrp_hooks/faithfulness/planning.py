@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from .. import explainers
@@ -14,6 +12,7 @@ from ..errors import ArgumentError, TextError
 from ..explainers.calls import check_number
 from ..support.suggest import did_you_mean
 from ..texts.encoding import as_texts, encode, is_language_model
+from .identity import identity_of
 from .labels import classes_of_labels
 from .metrics import METRICS
 from .plan import BETTER, Plan
@@ -104,7 +103,7 @@ def plan_of(
         replacements=_replacements(replace_with, chosen, tokenizer),
         chunk=int(chunk),
         seed=int(seed),
-        model=_digest(model),
+        identity=identity_of(model, tokenizer),
         skipped=skipped,
         lengths=lengths,
     )
@@ -196,17 +195,6 @@ def _classes(model: nn.Module, labels: Any, texts: int) -> tuple[int, ...]:
             f"labels has {len(classes)} entries for {texts} texts; pass one for each."
         )
     return classes
-
-
-def _digest(model: nn.Module) -> str:
-    """Return what tells a model from others: its class, and its weights."""
-    digest = hashlib.sha256(type(model).__name__.encode())
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-        )
-    return digest.hexdigest()
 
 
 def _fit(

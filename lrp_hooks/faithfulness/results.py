@@ -45,6 +45,11 @@ class Results:
             raise ArgumentError(
                 f"out={str(folder)!r} cannot be used: {error}. Name another folder."
             ) from error
+        if found is None and any(self.parts.glob("*.json")):
+            raise ArgumentError(
+                f"out={str(folder)!r} has finished portions, but no config.json that "
+                "says of what. Name another folder, or delete that one."
+            )
         if found is None:
             text = json.dumps(wanted, indent=2)
             write_whole({config: text.encode()})
