@@ -79,6 +79,7 @@ def _add_explain(commands: Any) -> None:
   lrp-hooks explain "not bad at all" --target negative --html page.html
   lrp-hooks explain "A.B>>C" --model path/to/model --rules attnlrp
   lrp-hooks explain - --json scores.json < reviews.txt
+  lrp-hooks explain "not bad at all" --json - | jq .scores
 
 """
         + _listed("methods", explainers.names()),
@@ -178,7 +179,7 @@ examples:
         "(default: label, if there is one); '' for none",
     )
     _add_protocol(parser)
-    parser.add_argument("--json", metavar="FILE", help="write summary.json here, too")
+    add_outputs(parser, "json")
 
 
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
@@ -263,7 +264,7 @@ def _add_audit(commands: Any) -> None:
     add_model(parser)
     add_rule_set(parser)
     add_target(parser)
-    parser.add_argument("--json", metavar="FILE", help="write JSON, with all modules")
+    add_outputs(parser, "json")
     parser.add_argument(
         "--rows",
         metavar="N",

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from torch import nn
 
 from ..attribution.readout import label_id, label_ids
-from ..errors import TargetError, TextError
+from ..errors import LrpHooksWarning, TargetError, TextError
 from ..sentiment import sentiment_model
 from ..support.suggest import did_you_mean
-from ..texts.encoding import is_language_model
+from ..texts.encoding import Encoded, encode, is_language_model
 from ..texts.loading import load_folder
+from ..texts.prediction import run
 from .waiting import waiting
 
-__all__ = ["chosen_model", "chosen_target", "read_texts"]
+__all__ = ["check_inputs", "chosen_model", "chosen_target", "read_texts"]
 
 MOST_DIGITS = 19  # of an id; Python refuses to read some thousands
 
@@ -27,7 +30,8 @@ def read_texts(text: str) -> list[str]:
         text: A text, or ``-`` for the lines of standard input.
 
     Returns:
-        The texts, blank ones included but for those at the end.
+        The texts; blank lines of standard input are none, and a warning counts those
+        between others.
 
     Raises:
         TextError: If standard input is empty or no text.
@@ -38,12 +42,37 @@ def read_texts(text: str) -> list[str]:
         given = sys.stdin.read() if sys.stdin else ""
     except UnicodeDecodeError as error:
         raise TextError(f"standard input is no valid text: {error}.") from error
-    if not given:
-        raise TextError("standard input is empty. Pass one text a line.")
-    lines = given.split("\n")
-    while len(lines) > 1 and not lines[-1].strip():
-        lines.pop()  # blank lines at the end are no texts
-    return lines
+    lines = given.rstrip().split("\n")
+    texts = [line for line in lines if line.strip()]
+    if not texts:
+        what = "blank" if given else "empty"
+        raise TextError(f"standard input is {what}. Pass one text a line.")
+    if len(texts) < len(lines):
+        warnings.warn(
+            f"{len(lines) - len(texts)} of {len(lines)} lines of standard input are "
+            "blank and left out.",
+            LrpHooksWarning,
+            stacklevel=2,
+        )
+    return texts
+
+
+def check_inputs(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Encoded:
+    """Refuse bad texts, or a model that takes no texts, before any work on good ones.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        texts: At least one.
+
+    Returns:
+        All texts as one batch.
+    """
+    encoded = encode(model, tokenizer, texts)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what they say was said above
+        run(model, encode(model, tokenizer, texts[:1]).batch)
+    return encoded
 
 
 def chosen_model(

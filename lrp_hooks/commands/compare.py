@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -13,10 +11,8 @@ from ..explainers import COMPARED
 from ..explainers.compare import compare
 from ..render.record import records
 from ..results.comparison import Comparison
-from ..support.files import write_whole
-from ..texts.encoding import encode
-from .chosen import chosen_model, chosen_target, read_texts
-from .outputs import check_outputs, drawn_files
+from .chosen import check_inputs, chosen_model, chosen_target, read_texts
+from .outputs import check_outputs, deliver, drawn_files, json_file
 
 __all__ = ["run"]
 
@@ -34,7 +30,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     targets = {
         name: chosen_target(name, model, tokenizer) for name in arguments.target or ()
     }
-    encode(model, tokenizer, texts)  # refuses a bad text before any work
+    check_inputs(model, tokenizer, texts)
     progress = stderr if stderr.isatty() else False
     methods = _methods(arguments.methods, targets)
     target = next(iter(targets.values()), None)
@@ -43,10 +39,8 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     if arguments.html is not None:
         files[arguments.html] = found.to_html(arguments.rows).encode()
     files |= drawn_files(arguments, found.view())
-    if arguments.json is not None:
-        files[arguments.json] = json.dumps(_record(found), indent=2).encode()
-    write_whole(files)
-    print(found.to_terminal())
+    files |= json_file(arguments, _record(found))
+    deliver(files, found.to_terminal())
 
 
 def _methods(
@@ -73,10 +67,7 @@ def _record(found: Comparison) -> dict[str, Any]:
             label: records(view) for label, view in found.view().views.items()
         },
         "agreement": {
-            measure: [
-                [None if math.isnan(value) else value for value in row]
-                for row in found.agreement(measure).tolist()
-            ]
+            measure: found.agreement(measure).tolist()
             for measure in ("spearman", "kendall", "sign", "top_k")
         },
         "costs": {label: vars(cost) for label, cost in found.costs.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from argparse import Namespace
 from collections.abc import Generator, Mapping
@@ -20,12 +21,11 @@ from ..faithfulness.labels import classes_of_labels
 from ..faithfulness.plan import Plan
 from ..faithfulness.planning import METHODS, plan_of
 from ..faithfulness.results import Results
-from ..support.files import write_whole
 from ..support.suggest import did_you_mean
 from ..support.text import one_line
 from ..texts.tables import read_table
 from .chosen import chosen_model
-from .outputs import check_outputs
+from .outputs import check_outputs, deliver, json_file
 from .workers import one_thread, results_of
 
 __all__ = ["BIASES", "run"]
@@ -67,11 +67,9 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         reasons = " ".join(f"{label}: {why}" for label, why in found.failures.items())
         raise ArgumentError(f"none of the methods works on this model. {reasons}")
     results.finish(found)
-    if arguments.json is not None:
-        summary = Path(arguments.out, "summary.json").read_bytes()
-        write_whole({arguments.json: summary})
     _tell(found, arguments.out, stderr)
-    print(found.to_terminal())
+    summary = json.loads(Path(arguments.out, "summary.json").read_bytes())
+    deliver(json_file(arguments, summary), found.to_terminal())
 
 
 def _options(arguments: Namespace) -> dict[str, Any]:

@@ -72,7 +72,9 @@ def add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
 def add_outputs(parser: argparse.ArgumentParser, *kinds: str) -> None:
     """Add an option for each kind of file: ``--html`` for ``"html"``."""
     for kind in kinds:
-        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
+        where = ", or - for standard output" * (kind == "json")
+        help = f"write {kind.upper()}{where}"
+        parser.add_argument(f"--{kind}", metavar="FILE", help=help)
 
 
 def count(text: str) -> int:

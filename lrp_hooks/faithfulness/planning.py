@@ -8,10 +8,13 @@ from typing import Any
 from torch import nn
 
 from .. import explainers
-from ..errors import ArgumentError, TextError
+from ..attribution.readout import find_logits
+from ..attribution.rows import most_rows
+from ..errors import ArgumentError, TextError, UnsupportedModelError
 from ..explainers.calls import check_number
 from ..support.suggest import did_you_mean
 from ..texts.encoding import as_texts, encode, is_language_model
+from ..texts.prediction import run
 from .identity import identity_of
 from .labels import classes_of_labels
 from .metrics import METRICS
@@ -59,7 +62,7 @@ def plan_of(
         replace_with: What takes a token's place, ``"mask"``, ``"unk"``, ``"pad"`` or
             ``"delete"``, for all metrics or by metric. Defaults to ``None``: unk
             for activation, pruning and sufficiency, mask for the others.
-        chunk: How many texts are explained together.
+        chunk: How many texts are explained together, if the model takes several.
         seed: Of random sets of tokens.
 
     Returns:
@@ -93,6 +96,7 @@ def plan_of(
         )
     chosen = _metrics(metrics, classes is not None)
     lengths, skipped = _fit(model, tokenizer, listed)
+    _check_classifier(model, tokenizer, listed[lengths.index(max(lengths))])
     return Plan(
         texts=tuple(listed),
         labels=classes,
@@ -101,7 +105,7 @@ def plan_of(
         signs=tuple(signs),
         target=target,
         replacements=_replacements(replace_with, chosen, tokenizer),
-        chunk=int(chunk),
+        chunk=most_rows(model, int(chunk)),
         seed=int(seed),
         identity=identity_of(model, tokenizer),
         skipped=skipped,
@@ -195,6 +199,24 @@ def _classes(model: nn.Module, labels: Any, texts: int) -> tuple[int, ...]:
             f"labels has {len(classes)} entries for {texts} texts; pass one for each."
         )
     return classes
+
+
+def _check_classifier(model: nn.Module, tokenizer: Any, text: str) -> None:
+    """Refuse a model that says no class of a text.
+
+    Raises:
+        UnsupportedModelError: If its output is no row of logits.
+    """
+    output = run(model, encode(model, tokenizer, [text]).batch)
+    # Of an output with names, others than logits are spans, states or the like.
+    named = output.get("logits") if isinstance(output, Mapping) else find_logits(output)
+    shape = None if named is None else tuple(named.shape)
+    if shape is None or len(shape) != 2 or shape[0] != 1:
+        came = "no logits" if shape is None else f"logits of shape {shape}"
+        raise UnsupportedModelError(
+            f"model is a {type(model).__name__}, which returns {came} for a text; "
+            "methods are put to the test on classifiers of texts, which return one row."
+        )
 
 
 def _fit(
