@@ -37,7 +37,7 @@ def identity_of(model: nn.Module, tokenizer: Any) -> dict[str, str]:
         ``"weights"``, ``"config"`` and ``"tokenizer"`` as digests, and the versions of
         this library, of those that it computes with and of those that bring it rules.
     """
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     settings = config.to_dict() if hasattr(config, "to_dict") else {}
     bringing = {e.dist for e in entry_points(group="lrp_hooks.rules")} - {None}
     return {

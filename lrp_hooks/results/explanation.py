@@ -180,15 +180,22 @@ class Explanation(Page, Printed, Drawn):
         """
         return export.to_dataframe(view(self))
 
-    def to_shap(self) -> ShapExplanation:
+    def to_shap(self, distinct: bool = False) -> ShapExplanation:
         """Hand the scores to SHAP's plots.
 
+        Args:
+            distinct: Whether each distinct token is one feature of all texts, with the
+                sum of its scores in each and how often it comes there as data, as
+                ``beeswarm`` and ``heatmap`` need it. Defaults to false: each text has
+                its own tokens, in their order, as ``text``, ``waterfall`` and ``bar``
+                show them.
+
         Returns:
-            A ``shap.Explanation`` with one row of values for each example, its tokens
-            as data, and as base value what no token has: values and base value sum to
-            the output, as SHAP's plots expect.
+            A ``shap.Explanation`` with one row of values for each example, tokens as
+            names of features, and as base value what no token has: values and base
+            value sum to the output, as SHAP's plots expect.
         """
-        return export.to_shap(view(self))
+        return export.to_shap(view(self), distinct)
 
     def to_captum_records(
         self,

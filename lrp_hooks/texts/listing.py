@@ -31,7 +31,8 @@ def as_list(values: object) -> list[Any] | None:
     table = hasattr(values, "columns") or hasattr(values, "column_names")
     if not ordered or table or getattr(values, "ndim", 1) != 1:
         return None
-    return list(values)  # type: ignore[call-overload]
+    sequence: Any = values
+    return list(sequence)
 
 
 def is_missing(entry: object) -> bool:

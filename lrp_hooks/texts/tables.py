@@ -127,7 +127,7 @@ def _as_label(cell: object) -> Label | None:
     if isinstance(cell, str):
         return cell if cell.strip() else None
     number = isinstance(cell, Integral | float | Decimal) and not isinstance(cell, bool)
-    return int(cell) if number and cell % 1 == 0 else None  # type: ignore[operator, arg-type, call-overload]
+    return int(cell) if number and cell % 1 == 0 else None  # type: ignore[operator, call-overload]
 
 
 def _refuse(
