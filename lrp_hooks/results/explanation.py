@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from numbers import Integral
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from ..errors import ArgumentError
 from ..views.explanation import Sheet
 from . import export, storage
 from .explanation_view import view
+from .meta import Meta
 from .shown import Drawn, Page, Printed
 from .words import Grouping, group
 
@@ -45,11 +46,7 @@ class Explanation(Page, Printed, Drawn):
         images: The pictures that were explained, ``[B, C, H, W]`` with one channel or
             three, or ``[B, H, W]``: scores of images are shown over them. Defaults to
             ``None``.
-        meta: JSON-able extras. Known keys are ``"special"`` (``B`` lists of booleans:
-            special tokens), ``"labels"`` (``{id: name}``), ``"subwords"`` (the mark by
-            which the tokenizer tells parts of words), ``"extra"`` (names of columns
-            behind the tokens), ``"rules"`` and ``"prediction"`` (``B`` strings: what
-            the model says).
+        meta: JSON-able extras, of which those of `Meta` are shown.
 
     Raises:
         ArgumentError: If ``tokens`` are no lists of strings, one for each example, or
@@ -63,7 +60,7 @@ class Explanation(Page, Printed, Drawn):
     tokens: list[list[str]] | None = None
     attended: Tensor | None = None
     images: Tensor | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: Annotated[dict[str, Any], Meta] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse tokens that do not belong to the scores.

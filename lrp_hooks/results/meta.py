@@ -1,0 +1,27 @@
+"""What is known of an explanation besides its numbers."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+__all__ = ["Meta"]
+
+
+class Meta(TypedDict, total=False):
+    """The keys of ``meta`` that are shown; others are for those who wrote them.
+
+    Attributes:
+        special: Of each example, whether each token is special.
+        labels: The names of classes or tokens.
+        subwords: The mark by which the tokenizer tells parts of words.
+        extra: Names of columns behind the tokens.
+        rules: The rule set.
+        prediction: What the model says of each example.
+    """
+
+    special: list[list[bool]] | None
+    labels: dict[int, str]
+    subwords: str | None
+    extra: list[str]
+    rules: str
+    prediction: list[str]
