@@ -112,7 +112,7 @@ def _add_compare(commands: Any) -> None:
         "each cost. A method that cannot work on the model is named with the reason.",
         epilog="""examples:
   lrp-hooks compare "a gripping, funny film with a weak ending"
-  lrp-hooks compare "not bad at all" --methods lrp,decompx,lime --html page.html
+  lrp-hooks compare "not bad at all" --methods lrp,lrp:attnlrp,lime --html page.html
   lrp-hooks compare "not bad at all" --methods lrp --target positive \\
       --target negative --rows methods --html classes.html
 
@@ -124,8 +124,8 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument(
         "--methods",
         metavar="NAMES",
-        help="separated by commas, see below (default: "
-        f"{','.join(explainers.COMPARED)})",
+        help="separated by commas, see below; lrp:attnlrp is lrp with a rule set "
+        f"(default: {','.join(explainers.COMPARED)})",
     )
     add_target(parser, several=True)
     parser.add_argument(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any, TextIO
 
+from ..errors import ArgumentError
 from ..explainers import COMPARED
 from ..explainers.compare import compare
 from ..render.record import records
 from ..results.comparison import Comparison
 from .chosen import check_inputs, chosen_model, chosen_target, read_texts
+from .methods import methods_named
 from .outputs import check_outputs, deliver, drawn_files, json_file
 
 __all__ = ["run"]
@@ -45,17 +47,25 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
 
 def _methods(
     given: str | None, targets: Mapping[str, int | None]
-) -> Sequence[str] | dict[str, dict[str, Any]]:
-    """Return the names of methods; with several targets, each method for each."""
-    named = (
-        (name.strip() for name in given.split(",")) if given is not None else COMPARED
-    )
-    names = list(named)
+) -> dict[str, dict[str, Any]]:
+    """Return methods by their labels; with several targets, each method for each.
+
+    Raises:
+        ArgumentError: If one is no method that `compare` knows.
+    """
+    listed = COMPARED if given is None else [n.strip() for n in given.split(",")]
+    named = methods_named(listed)
+    for label, options in named.items():
+        if "complete" in options:
+            raise ArgumentError(
+                f"method {label!r} gives back what biases took, which lrp-hooks "
+                "evaluate does; compare shows scores as they are."
+            )
     if len(targets) < 2:
-        return names
+        return named
     return {
-        f"{method}: {name}": {"method": method, "target": target}
-        for method in names
+        f"{label}: {name}": {**options, "target": target}
+        for label, options in named.items()
         for name, target in targets.items()
     }
 

@@ -13,7 +13,6 @@ from typing import Any, TextIO
 from torch import nn
 from tqdm import tqdm
 
-from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError, UnruledWarning
 from ..faithfulness.chunk import Part, evaluate_chunk
 from ..faithfulness.evaluation import Evaluation
@@ -21,17 +20,14 @@ from ..faithfulness.labels import classes_of_labels
 from ..faithfulness.plan import Plan
 from ..faithfulness.planning import METHODS, plan_of
 from ..faithfulness.results import Results
-from ..support.suggest import did_you_mean
 from ..support.text import one_line
 from ..texts.tables import read_table
 from .chosen import chosen_model
+from .methods import methods_named
 from .outputs import check_outputs, deliver, json_file
 from .workers import one_thread, results_of
 
-__all__ = ["BIASES", "run"]
-
-BIASES = ("site", "equal", "first", "abs")
-"""How ``lrp@BIAS`` gives back what biases and positions took."""
+__all__ = ["run"]
 
 LONGEST_NOTE = 300
 
@@ -75,7 +71,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
 def _options(arguments: Namespace) -> dict[str, Any]:
     """Return the options of `plan_of`."""
     options = {
-        "methods": dict(map(_method, _listed(arguments.methods) or METHODS)),
+        "methods": methods_named(_listed(arguments.methods) or METHODS),
         "metrics": _listed(arguments.metrics),
         "signs": _listed(arguments.sign),
         "target": arguments.target,
@@ -88,32 +84,6 @@ def _options(arguments: Namespace) -> dict[str, Any]:
 def _listed(given: str | None) -> list[str] | None:
     """Return names separated by commas."""
     return None if given is None else [name.strip() for name in given.split(",")]
-
-
-def _method(spelled: str) -> tuple[str, dict[str, str]]:
-    """Read ``METHOD``, ``METHOD:RULES``, ``METHOD@BIAS`` or ``METHOD:RULES@BIAS``.
-
-    Returns:
-        The label and options of `explain`, and ``"complete"``.
-
-    Raises:
-        ArgumentError: If there is no such rule set or way to give back.
-    """
-    rest, at, bias = spelled.partition("@")
-    name, colon, rules = rest.partition(":")
-    options = {"method": name}
-    if colon:
-        RuleSet.named(rules)
-        options["rules"] = rules
-    if at:
-        if bias not in BIASES:
-            raise ArgumentError(
-                f"method {spelled!r} ends in '@{bias}'; it must be one of "
-                f"{', '.join(f'@{known}' for known in BIASES)}."
-                f"{did_you_mean(bias, BIASES)}"
-            )
-        options["complete"] = bias
-    return spelled, options
 
 
 def _replacements(given: str | None) -> str | dict[str, str] | None:

@@ -12,7 +12,7 @@ import torch
 
 from command_line import ROWS
 from lrp_hooks import ArgumentError, cli, explain, faithfulness
-from lrp_hooks.commands import evaluate as evaluate_command
+from lrp_hooks.commands.methods import BIASES
 from lrp_hooks.faithfulness import plan_of
 from lrp_hooks.results.relevance import _SHARES
 from lrp_hooks.sentiment import sentiment_model
@@ -167,7 +167,7 @@ def test_a_metric_without_a_value_is_null(run, tmp_path):
 
 
 def test_every_way_to_give_back_is_named():
-    assert {*evaluate_command.BIASES, "none"} == set(_SHARES)
+    assert {*BIASES, "none"} == set(_SHARES)
 
 
 BAD = {
