@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import TextError, UnknownTokensWarning
+from .listing import as_list, is_missing
 
 __all__ = [
     "Encoded",
@@ -81,7 +82,8 @@ def as_texts(inputs: object) -> list[Text] | None:
 
     Args:
         inputs: What a caller wants explained: a text; a pair, as a tuple or as
-            ``{"text": ..., "text_pair": ...}``; or a list of such.
+            ``{"text": ..., "text_pair": ...}``; such in a list, a series, an array or a
+            column; or anything else.
 
     Returns:
         The texts and pairs, or ``None`` if the inputs are none.
@@ -95,24 +97,21 @@ def as_texts(inputs: object) -> list[Text] | None:
         inputs = [inputs]
     if _is_text(inputs):
         return [inputs]  # type: ignore[list-item]
-    if not isinstance(inputs, (list, tuple)):
+    entries = as_list(inputs)
+    if entries is None:
         return None
-    if not inputs:
+    if not entries:
         raise TextError("the list of texts is empty. Pass at least one text.")
-    others = [entry for entry in inputs if not _is_text(entry)]
-    if len(others) == len(inputs) and not any(map(_holds_text, others)):
+    others = [i for i, entry in enumerate(entries) if not _is_text(entry)]
+    named = any(is_missing(entries[i]) or _holds_text(entries[i]) for i in others)
+    if len(others) == len(entries) and not named:
         return None
     if others:
-        came = (
-            f"a tuple of {len(others[0])}"
-            if isinstance(others[0], tuple)
-            else f"a {type(others[0]).__name__}"
-        )
         raise TextError(
-            f"the list of texts has {came} in it. Pass strings, or pairs of strings "
-            "(text, text_pair)."
+            f"text {others[0] + 1} of {len(entries)} is {entries[others[0]]!r:.40}, "
+            "which is no string and no pair of strings. Pass such, or leave it out."
         )
-    return list(inputs)
+    return [each if isinstance(each, tuple) else str(each) for each in entries]
 
 
 def _is_text(value: object) -> bool:
