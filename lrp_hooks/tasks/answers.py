@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..attribution.spots import Spot, Spots
 from ..errors import TargetError
+from ..texts.spans import pieces_of_each, vocabulary_mark
 from .asked import Asked, Posed
 from .kinds import Task
 from .places import place_of
@@ -98,5 +99,7 @@ def _said(asked: Asked, row: int, span: tuple[int, int], target: Any) -> str:
     part = f"{target} of " if isinstance(target, str) else ""
     if asked.encoded is None:
         return f"{part}the answer at {first} to {last}"
-    tokens = asked.encoded.tokens[row][first : last + 1]
-    return f"{part}the answer {asked.tokenizer.convert_tokens_to_string(tokens)!r}"
+    mark = vocabulary_mark(asked.tokenizer)
+    own = slice(first, last + 1)
+    answer = "".join(pieces_of_each(asked.encoded, mark)[row][own]).strip()
+    return f"{part}the answer {answer!r}"

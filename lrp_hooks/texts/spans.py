@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from ..support import marks
 from .encoding import Encoded
@@ -30,6 +30,10 @@ def vocabulary_mark(tokenizer: Any) -> str | None:
     Returns:
         What `lrp_hooks.support.marks.subword_mark` says of its vocabulary.
     """
+    try:
+        hash(ref(tokenizer))
+    except TypeError:  # what cannot be remembered
+        return marks.subword_mark(tokenizer.get_vocab())
     if tokenizer not in _MARKS:  # a vocabulary may have a million tokens
         _MARKS[tokenizer] = marks.subword_mark(tokenizer.get_vocab())
     return _MARKS[tokenizer]

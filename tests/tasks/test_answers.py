@@ -9,7 +9,14 @@ from transformers import (
     BertModel,
 )
 
-from lrp_hooks import TargetError, TextError, compare, explain, instrument
+from lrp_hooks import (
+    ArgumentError,
+    TargetError,
+    TextError,
+    compare,
+    explain,
+    instrument,
+)
 from lrp_hooks.sentiment import sentiment_model
 
 _, TOKENIZER = sentiment_model()
@@ -141,3 +148,11 @@ def test_comparison_asks_once_for_all_methods():
     total, _, _ = best_span(reader)
     for each in found.explanations.values():
         assert each.output.item() == pytest.approx(total.item())
+
+
+@pytest.mark.parametrize("target", [None, lambda output: output.start_logits[:, 9]])
+def test_slalom_does_not_explain_a_position_that_moves(target):
+    with pytest.raises(ArgumentError, match="move"):
+        explain(
+            built(BertForQuestionAnswering), PAIR, "slalom", TOKENIZER, target=target
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 from ...attribution.inputs import Call
 from ...attribution.readout import Contrast, find_logits
 from ...attribution.rows import most_rows
-from ...errors import ArgumentError, NonFiniteError
+from ...errors import ArgumentError, NonFiniteError, TargetError
 from .sampling import Positions
 
 __all__ = ["Probe", "last_logits", "log_odds"]
@@ -130,7 +130,7 @@ class Probe:
             ArgumentError: If the target function returns another shape.
         """
         if callable(target) and not isinstance(target, Contrast):
-            scalar = target(output)
+            scalar = self._called(target, output, n)
             if not isinstance(scalar, Tensor) or tuple(scalar.shape) != (n,):
                 came = getattr(scalar, "shape", type(scalar).__name__)
                 raise ArgumentError(
@@ -139,6 +139,26 @@ class Probe:
                 )
             return scalar.detach().double()
         return log_odds(last_logits(output), target)
+
+    @staticmethod
+    def _called(target: Callable[[Any], Any], output: Any, n: int) -> Any:
+        """Call a target function on what is left of a text.
+
+        Returns:
+            What it returned.
+
+        Raises:
+            ArgumentError: If it reads a position that is gone.
+        """
+        try:
+            return target(output)
+        except (IndexError, TargetError) as error:
+            raise ArgumentError(
+                f"the target function fails on {n} perturbed texts "
+                f"({type(error).__name__}: {error}). SLALOM takes tokens out, which "
+                "moves the others, so it cannot explain what the model says at a "
+                "position; choose a method that replaces tokens, or method='lrp'."
+            ) from error
 
     def _cut(self, name: str, value: Any, places: Tensor) -> Any:
         """Return an argument of the whole batch for the sequences in ``places``."""
