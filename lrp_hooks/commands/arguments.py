@@ -14,6 +14,7 @@ from .options import (
     add_model,
     add_outputs,
     add_rule_set,
+    add_stride,
     add_target,
     add_text,
     count,
@@ -98,6 +99,7 @@ def _add_explain(commands: Any) -> None:
         "(default: conservative)",
     )
     add_target(parser)
+    add_stride(parser)
     add_outputs(parser, "html", "png", "svg", "json")
 
 

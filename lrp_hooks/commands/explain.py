@@ -19,6 +19,7 @@ from ..support.files import StrPath, write_whole
 from ..support.text import visible
 from ..texts.encoding import encode
 from ..texts.prediction import Prediction, predict
+from ..texts.windows import documents
 from ..views.explanation import Sheet
 from .chosen import chosen_model, chosen_target, read_texts
 from .outputs import check_outputs, drawn_files
@@ -41,21 +42,35 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     options = _options(arguments)
     model, tokenizer = chosen_model(arguments.model, stderr)
     target = chosen_target(arguments.target, model, tokenizer)
-    encode(model, tokenizer, texts)  # refuses a bad text before any work on good ones
+    # Refuses a bad text before any work on good ones.
+    batches = _batches(model, tokenizer, texts, arguments.stride)
     bar = tqdm(
         texts, file=stderr, leave=False, disable=not _wants_bar(arguments, stderr)
     )
     found = []
-    for text in bar:
+    for text, windows in zip(bar, batches, strict=True):
         explanation = explain(
-            model, text, arguments.method, tokenizer, target, **options
+            *(model, text, arguments.method, tokenizer, target),
+            stride=arguments.stride,
+            **options,
         )
-        prediction = predict(model, tokenizer, encode(model, tokenizer, [text]).batch)
+        prediction = predict(model, tokenizer, *windows)
         if prediction is not None:
             explanation.meta["prediction"] = [str(prediction)]
         found.append((text, prediction, explanation))
     write_whole(_files(arguments, found))
     _print(found)
+
+
+def _batches(
+    model: Any, tokenizer: Any, texts: Sequence[str], stride: int | None
+) -> list[list[Any]]:
+    """Return what the model is shown of each text: all at once, or window by window."""
+    if stride is None:
+        encode(model, tokenizer, texts)  # tells a bad one by its number
+        return [[encode(model, tokenizer, [text]).batch] for text in texts]
+    _, read = documents(model, tokenizer, texts, stride)
+    return [[window.encoded.batch for window in each.windows] for each in read]
 
 
 def _options(arguments: Namespace) -> dict[str, Any]:

@@ -34,6 +34,8 @@ def place_of(asked: Asked, wanted: Any, row: int, length: int) -> int:
     """
     if isinstance(wanted, str):
         return _place_of_word(asked, wanted, row)
+    if asked.encoded is not None:
+        length = min(length, len(asked.encoded.tokens[row]))  # the rest is padding
     if not is_whole(wanted) or not 0 <= int(wanted) < length:
         raise TargetError(
             f"target names the position {wanted!r}; it must be a whole number from 0 "

@@ -32,25 +32,28 @@ class Prediction:
 
 
 def predict(
-    model: nn.Module, tokenizer: Any, batch: Mapping[str, Tensor]
+    model: nn.Module, tokenizer: Any, *batches: Mapping[str, Tensor]
 ) -> Prediction | None:
-    """Run the model on one example.
+    """Run the model on one example, or on the windows of one.
 
     Args:
         model: A Hugging Face model in eval mode.
         tokenizer: Names the tokens of a language model.
-        batch: What the model takes, with one example.
+        *batches: What the model takes, with one example; of several, windows of a text,
+            the mean of the logits counts.
 
     Returns:
         The prediction; a language model's is the next token. ``None`` for a model
         that chooses among nothing: it has no logits, or just one.
     """
     with torch.no_grad():
-        logits = getattr(model(**batch), "logits", None)
-    if logits is None or logits.shape[-1] == 1:
+        given = [getattr(model(**batch), "logits", None) for batch in batches]
+    found = [each for each in given if each is not None and each.shape[-1] > 1]
+    if len(found) < len(given):
         return None
     # Of [1, T, V] the last position counts; of [1, C] there is just one.
-    logits = logits.reshape(-1, logits.shape[-1])[-1].double()
+    rows = [each.reshape(-1, each.shape[-1])[-1].double() for each in found]
+    logits = torch.stack(rows).mean(0)
     config: Any = getattr(model, "config", None)
     many = getattr(config, "problem_type", None) == "multi_label_classification"
     chances = logits.sigmoid() if many else logits.softmax(-1)
