@@ -129,6 +129,7 @@ def _add_compare(commands: Any) -> None:
         f"{','.join(explainers.COMPARED)})",
     )
     add_target(parser, several=True)
+    add_stride(parser)
     parser.add_argument(
         "--rows",
         choices=("tokens", "methods"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from torch import nn
@@ -11,11 +12,12 @@ from ..attribution.readout import label_ids
 from ..errors import TargetError, TextError
 from ..sentiment import sentiment_model
 from ..support.suggest import did_you_mean
-from ..texts.encoding import is_language_model
+from ..texts.encoding import encode, is_language_model
 from ..texts.loading import load_folder
+from ..texts.windows import documents
 from .waiting import waiting
 
-__all__ = ["chosen_model", "chosen_target", "read_texts"]
+__all__ = ["chosen_model", "chosen_target", "read_texts", "shown"]
 
 MOST_DIGITS = 19  # of an id; Python refuses to read some thousands
 
@@ -91,3 +93,25 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> int | None:
         f"{' and others' * (len(known) > 12)}. Its number, a whole one from 0 on, will "
         f"do, too.{did_you_mean(name, known)}"
     )
+
+
+def shown(
+    model: nn.Module, tokenizer: Any, texts: Sequence[str], stride: int | None
+) -> list[list[Any]]:
+    """Return what the model is shown of each text.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        texts: All of them; a bad one is refused by its number.
+        stride: How many tokens neighbouring windows have in common; None where a text
+            is read at once.
+
+    Returns:
+        For each text its batches: one, or one for each window.
+    """
+    if stride is None:
+        encode(model, tokenizer, texts)
+        return [[encode(model, tokenizer, [text]).batch] for text in texts]
+    _, read = documents(model, tokenizer, texts, stride)
+    return [[window.encoded.batch for window in each.windows] for each in read]

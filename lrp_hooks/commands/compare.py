@@ -14,8 +14,7 @@ from ..explainers.compare import compare
 from ..render.record import records
 from ..results.comparison import Comparison
 from ..support.files import write_whole
-from ..texts.encoding import encode
-from .chosen import chosen_model, chosen_target, read_texts
+from .chosen import chosen_model, chosen_target, read_texts, shown
 from .outputs import check_outputs, drawn_files
 
 __all__ = ["run"]
@@ -34,11 +33,14 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     targets = {
         name: chosen_target(name, model, tokenizer) for name in arguments.target or ()
     }
-    encode(model, tokenizer, texts)  # refuses a bad text before any work
+    stride = arguments.stride
+    shown(model, tokenizer, texts, stride)  # refuses a bad text before any work
     progress = stderr if stderr.isatty() else False
     methods = _methods(arguments.methods, targets)
     target = next(iter(targets.values()), None)
-    found = compare(model, texts, methods, tokenizer, target, progress=progress)
+    found = compare(
+        *(model, texts, methods, tokenizer, target), stride=stride, progress=progress
+    )
     files: dict[str | PathLike[str], bytes] = {}
     if arguments.html is not None:
         files[arguments.html] = found.to_html(arguments.rows).encode()

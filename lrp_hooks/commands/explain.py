@@ -17,11 +17,9 @@ from ..render.record import records
 from ..results.explanation import Explanation
 from ..support.files import StrPath, write_whole
 from ..support.text import visible
-from ..texts.encoding import encode
 from ..texts.prediction import Prediction, predict
-from ..texts.windows import documents
 from ..views.explanation import Sheet
-from .chosen import chosen_model, chosen_target, read_texts
+from .chosen import chosen_model, chosen_target, read_texts, shown
 from .outputs import check_outputs, drawn_files
 
 __all__ = ["run"]
@@ -43,7 +41,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     model, tokenizer = chosen_model(arguments.model, stderr)
     target = chosen_target(arguments.target, model, tokenizer)
     # Refuses a bad text before any work on good ones.
-    batches = _batches(model, tokenizer, texts, arguments.stride)
+    batches = shown(model, tokenizer, texts, arguments.stride)
     bar = tqdm(
         texts, file=stderr, leave=False, disable=not _wants_bar(arguments, stderr)
     )
@@ -60,17 +58,6 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         found.append((text, prediction, explanation))
     write_whole(_files(arguments, found))
     _print(found)
-
-
-def _batches(
-    model: Any, tokenizer: Any, texts: Sequence[str], stride: int | None
-) -> list[list[Any]]:
-    """Return what the model is shown of each text: all at once, or window by window."""
-    if stride is None:
-        encode(model, tokenizer, texts)  # tells a bad one by its number
-        return [[encode(model, tokenizer, [text]).batch] for text in texts]
-    _, read = documents(model, tokenizer, texts, stride)
-    return [[window.encoded.batch for window in each.windows] for each in read]
 
 
 def _options(arguments: Namespace) -> dict[str, Any]:
