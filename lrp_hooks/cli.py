@@ -23,10 +23,13 @@ from .support.text import one_line
 
 __all__ = ["main"]
 
+DEFECT = 1
 BAD_INPUT = 2
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
 BROKEN_PIPE = 141  # what it reports of a writer whose reader has left
 LONGEST_MESSAGE = 500
+LONGEST_CAUSE = 300
+TRACEBACK = "LRP_HOOKS_TRACEBACK"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,12 +83,17 @@ def _noting(interrupts: list[int]) -> Generator[None]:
 
 
 def _failed(error: BaseException, stderr: TextIO) -> int | None:
-    """Tell of an error in a line, and return the exit code; None for defects."""
+    """Tell of an error in a line, and return the exit code; None to let it pass."""
     if isinstance(error, LrpHooksError):
         print(one_line(f"lrp-hooks: {error}", LONGEST_MESSAGE), file=stderr)
         return BAD_INPUT
     if not isinstance(error, OSError):
-        return None
+        if not isinstance(error, Exception) or os.environ.get(TRACEBACK):
+            return None
+        said = f"{type(error).__name__}: {error}"
+        advice = f"This is a defect of lrp-hooks; {TRACEBACK}=1 shows where. Report it."
+        print(f"lrp-hooks: {one_line(said, LONGEST_CAUSE)} {advice}", file=stderr)
+        return DEFECT
     # Files report their own errors, so this is standard output; the interpreter
     # must not flush into it again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

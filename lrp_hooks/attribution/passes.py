@@ -26,6 +26,7 @@ from .latent import split_layers, watched_latent
 from .readable import check_loaded
 from .reader import Reader
 from .readout import Contrast, Selected, find_logits, select
+from .rows import check_rows
 
 __all__ = [
     "Collect",
@@ -126,6 +127,7 @@ def prepared(subject: Subject, inputs: Any, batch_dim: int = 0) -> Generator[Cal
             "graph; call it outside, torch.no_grad() is fine."
         )
     call = bind(subject, inputs, batch_dim)
+    check_rows(subject.model, call.batch)
     with undoing() as undo, eval_mode(subject.model):
         undo.add(partial(torch.set_grad_enabled, torch.is_grad_enabled()))
         torch.set_grad_enabled(True)

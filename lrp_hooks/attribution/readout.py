@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..engine.nested import first_tensor
 from ..errors import TargetError
-from ..support.suggest import did_you_mean
+from ..support.suggest import did_you_mean, whatever_case
 from ..texts.encoding import is_language_model
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "class_logits",
     "class_of",
     "find_logits",
+    "label_id",
     "label_ids",
     "select",
 ]
@@ -260,10 +261,25 @@ def label_ids(model: nn.Module) -> dict[str, int]:
     return {str(label): int(number) for label, number in known.items()}
 
 
+def label_id(model: nn.Module, name: str) -> int | None:
+    """Find the class of a label, whatever its case.
+
+    Args:
+        model: Any model.
+        name: The label.
+
+    Returns:
+        The class; None if the model knows no such label, or several.
+    """
+    known = label_ids(model)
+    found = whatever_case(name, known)
+    return None if found is None else known[found]
+
+
 def _label(name: str, model: nn.Module) -> int:
-    labels = label_ids(model)
-    if name in labels:
-        return int(labels[name])
+    number, labels = label_id(model, name), label_ids(model)
+    if number is not None:
+        return number
     if is_language_model(model):
         raise TargetError(
             f"target={name!r} is no label; the outputs of this model are tokens. Pass "

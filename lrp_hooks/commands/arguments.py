@@ -13,6 +13,7 @@ from .options import (
     add_command,
     add_model,
     add_outputs,
+    add_pair,
     add_rule_set,
     add_stride,
     add_target,
@@ -80,6 +81,7 @@ def _add_explain(commands: Any) -> None:
   lrp-hooks explain "not bad at all" --target negative --html page.html
   lrp-hooks explain "A.B>>C" --model path/to/model --rules attnlrp
   lrp-hooks explain - --json scores.json < reviews.txt
+  lrp-hooks explain "not bad at all" --json - | jq .scores
 
 """
         + _listed("methods", explainers.names()),
@@ -113,7 +115,7 @@ def _add_compare(commands: Any) -> None:
         "each cost. A method that cannot work on the model is named with the reason.",
         epilog="""examples:
   lrp-hooks compare "a gripping, funny film with a weak ending"
-  lrp-hooks compare "not bad at all" --methods lrp,decompx,lime --html page.html
+  lrp-hooks compare "not bad at all" --methods lrp,lrp:attnlrp,lime --html page.html
   lrp-hooks compare "not bad at all" --methods lrp --target positive \\
       --target negative --rows methods --html classes.html
 
@@ -125,8 +127,8 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument(
         "--methods",
         metavar="NAMES",
-        help="separated by commas, see below (default: "
-        f"{','.join(explainers.COMPARED)})",
+        help="separated by commas, see below; lrp:attnlrp is lrp with a rule set "
+        f"(default: {','.join(explainers.COMPARED)})",
     )
     add_target(parser, several=True)
     add_stride(parser)
@@ -175,13 +177,16 @@ examples:
         "--text", metavar="COLUMN", help="of texts (default: text or sentence)"
     )
     columns.add_argument(
+        "--text-pair", metavar="COLUMN", help="of the second texts, if they are pairs"
+    )
+    columns.add_argument(
         "--label",
         metavar="COLUMN",
-        help="of labels, names or numbers (default: label, if there is one); '' for "
-        "none",
+        help="of labels, names or numbers, which --target label and accuracy read "
+        "(default: label, if there is one); '' for none",
     )
     _add_protocol(parser)
-    parser.add_argument("--json", metavar="FILE", help="write summary.json here, too")
+    add_outputs(parser, "json")
 
 
 def _add_protocol(parser: argparse.ArgumentParser) -> None:
@@ -263,10 +268,11 @@ def _add_audit(commands: Any) -> None:
         help="the text (default: %(default)r); - reads standard input, one text a "
         "line, as one batch",
     )
+    add_pair(parser)
     add_model(parser)
     add_rule_set(parser)
     add_target(parser)
-    parser.add_argument("--json", metavar="FILE", help="write JSON, with all modules")
+    add_outputs(parser, "json")
     parser.add_argument(
         "--rows",
         metavar="N",

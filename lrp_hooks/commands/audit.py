@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -12,10 +11,10 @@ from ..attribution.audit import Audit
 from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
 from ..results.ledger import Ledger
-from ..support.files import write_whole
-from ..texts.encoding import encode
-from .chosen import chosen_model, chosen_target, read_texts
-from .outputs import check_outputs
+from ..tasks import pose
+from ..texts.encoding import Text
+from .chosen import check_inputs, chosen_model, chosen_target, read_texts
+from .outputs import check_outputs, deliver, json_file
 
 __all__ = ["run"]
 
@@ -27,23 +26,23 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         arguments: What the command line says.
         stderr: Where to say that loading takes a while.
     """
-    texts = read_texts(arguments.text)
+    texts = read_texts(arguments.text, arguments.text_pair)
     rules = RuleSet.named(arguments.rules)
     check_outputs(arguments)
     model, tokenizer = chosen_model(arguments.model, stderr)
     target = chosen_target(arguments.target, model, tokenizer)
-    batch = encode(model, tokenizer, texts).batch
+    encoded = check_inputs(model, tokenizer, texts)
+    posed = pose(model, tokenizer, encoded.batch, encoded, target)
     with instrument(model, rules) as lrp:
-        audit = lrp.audit(batch, target)
-    if arguments.json is not None:
-        record = {"rules": rules.name, "target": target, **_record(texts, audit)}
-        write_whole({arguments.json: json.dumps(record, indent=2).encode()})
+        audit = lrp.audit(posed.batch, posed.target)
+    record = {"rules": rules.name, "target": target, **_record(texts, audit)}
     shown = replace(audit, rows=audit.rows[: arguments.rows])
     many = f"{len(shown.rows)} of {len(audit.rows)} modules, the worst leaks first"
-    print(f"rules {rules.name!r}: {many}\n\n{shown}")
+    text = f"rules {rules.name!r}: {many}\n\n{shown}"
+    deliver(json_file(arguments, record), text)
 
 
-def _record(texts: Sequence[str], audit: Audit) -> dict[str, Any]:
+def _record(texts: Sequence[Text], audit: Audit) -> dict[str, Any]:
     """Return every module, what has no rule, and each text's ledger."""
     unruled = [{"function": f, "module": m} for f, m in sorted(audit.unruled)]
     ledgers = [

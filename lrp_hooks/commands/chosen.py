@@ -3,49 +3,112 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, TextIO
 
 from torch import nn
 
-from ..attribution.readout import label_ids
-from ..errors import TargetError, TextError
+from ..attribution.readout import label_id, label_ids
+from ..errors import LrpHooksWarning, TargetError, TextError
 from ..sentiment import sentiment_model
 from ..support.suggest import did_you_mean
-from ..texts.encoding import encode, is_language_model
+from ..tasks import Task, task_of
+from ..texts.encoding import Encoded, Text, encode, is_language_model
 from ..texts.loading import load_folder
+from ..texts.prediction import run
 from ..texts.windows import documents
 from .waiting import waiting
 
-__all__ = ["chosen_model", "chosen_target", "read_texts", "shown"]
+__all__ = ["check_inputs", "chosen_model", "chosen_target", "read_texts", "shown"]
 
 MOST_DIGITS = 19  # of an id; Python refuses to read some thousands
 
 
-def read_texts(text: str) -> list[str]:
+def read_texts(text: str, pair: str | None = None) -> list[Text]:
     """Return the texts that an argument stands for.
 
     Args:
         text: A text, or ``-`` for the lines of standard input.
+        pair: The second text of a pair with each of them. Defaults to ``None``: there
+            are no pairs.
 
     Returns:
-        The texts, blank ones included but for those at the end.
+        The texts; blank lines of standard input are none, and a warning counts those
+        between others.
+    """
+    texts = [text] if text != "-" else _lines()
+    return [each if pair is None else (each, pair) for each in texts]
+
+
+def _lines() -> list[str]:
+    """Return the lines of standard input that are not blank.
 
     Raises:
-        TextError: If standard input is empty or no text.
+        TextError: If it is empty or no text.
     """
-    if text != "-":
-        return [text]
     try:
         given = sys.stdin.read() if sys.stdin else ""
     except UnicodeDecodeError as error:
         raise TextError(f"standard input is no valid text: {error}.") from error
-    if not given:
-        raise TextError("standard input is empty. Pass one text a line.")
-    lines = given.split("\n")
-    while len(lines) > 1 and not lines[-1].strip():
-        lines.pop()  # blank lines at the end are no texts
-    return lines
+    lines = given.rstrip().split("\n")
+    texts = [line for line in lines if line.strip()]
+    if not texts:
+        what = "blank" if given else "empty"
+        raise TextError(f"standard input is {what}. Pass one text a line.")
+    if len(texts) < len(lines):
+        warnings.warn(
+            f"{len(lines) - len(texts)} of {len(lines)} lines of standard input are "
+            "blank and left out.",
+            LrpHooksWarning,
+            stacklevel=2,
+        )
+    return texts
+
+
+def check_inputs(
+    model: nn.Module, tokenizer: Any, texts: Sequence[Text], stride: int | None = None
+) -> Encoded:
+    """Refuse bad texts, or a model that takes no texts, before any work on good ones.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        texts: At least one.
+        stride: How many tokens neighbouring windows have in common. Defaults to
+            ``None``: each text is read at once.
+
+    Returns:
+        All texts as one batch.
+    """
+    if stride is None:
+        encoded = encode(model, tokenizer, texts)
+    else:
+        encoded, _ = documents(model, tokenizer, texts, stride)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what they say was said above
+        run(model, shown(model, tokenizer, texts[0], stride)[0])
+    return encoded
+
+
+def shown(
+    model: nn.Module, tokenizer: Any, text: Text, stride: int | None
+) -> list[Any]:
+    """Return what the model is shown of a text.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        text: The text.
+        stride: See `check_inputs`.
+
+    Returns:
+        One batch, or one for each window.
+    """
+    if stride is None:
+        return [encode(model, tokenizer, [text]).batch]
+    _, (read,) = documents(model, tokenizer, [text], stride)
+    return [window.encoded.batch for window in read.windows]
 
 
 def chosen_model(
@@ -64,26 +127,37 @@ def chosen_model(
         return sentiment_model() if folder is None else load_folder(folder)
 
 
-def chosen_target(name: str | None, model: Any, tokenizer: Any) -> int | None:
-    """Return the id that an argument stands for.
+def chosen_target(name: str | None, model: Any, tokenizer: Any) -> Any:
+    """Return the target that an argument stands for.
 
     Args:
-        name: A label, a language model's token, a number, or None.
+        name: A label, whatever its case, a language model's token, a number, or None;
+            ``WORD:LABEL`` or ``POSITION:LABEL`` for a label at a token.
         model: A Hugging Face model.
         tokenizer: Its tokenizer.
 
     Returns:
-        The id; None, the prediction, for None.
+        A target as `explain` takes it: None, the prediction, for None.
 
     Raises:
         TargetError: If the model knows no such thing.
     """
     if name is None:
         return None
+    task = task_of(model)
+    if task is Task.MASKED_TOKEN:
+        return name
+    if task is None:
+        place, colon, label = name.rpartition(":")
+        if colon and label_id(model, label) is not None:
+            return (int(place) if place.isdecimal() else place), label
+        if not name.isdecimal():
+            return name
     speaks = is_language_model(model)
     known = tokenizer.get_vocab() if speaks else label_ids(model)
-    if name in known:
-        return int(known[name])
+    found = known.get(name) if speaks else label_id(model, name)
+    if found is not None:
+        return int(found)
     if name.isdecimal() and len(name) < MOST_DIGITS:
         return int(name)
     kind = "token" if speaks else "label"
@@ -93,25 +167,3 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> int | None:
         f"{' and others' * (len(known) > 12)}. Its number, a whole one from 0 on, will "
         f"do, too.{did_you_mean(name, known)}"
     )
-
-
-def shown(
-    model: nn.Module, tokenizer: Any, texts: Sequence[str], stride: int | None
-) -> list[list[Any]]:
-    """Return what the model is shown of each text.
-
-    Args:
-        model: The model.
-        tokenizer: Its tokenizer.
-        texts: All of them; a bad one is refused by its number.
-        stride: How many tokens neighbouring windows have in common; None where a text
-            is read at once.
-
-    Returns:
-        For each text its batches: one, or one for each window.
-    """
-    if stride is None:
-        encode(model, tokenizer, texts)
-        return [[encode(model, tokenizer, [text]).batch] for text in texts]
-    _, read = documents(model, tokenizer, texts, stride)
-    return [[window.encoded.batch for window in each.windows] for each in read]

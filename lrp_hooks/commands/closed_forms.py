@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from dataclasses import asdict
 from typing import Any, TextIO
 
 from ..explainers.closed_form import verify_closed_forms
-from ..support.files import write_whole
-from .outputs import check_outputs
+from .outputs import check_outputs, deliver, json_file
 
 __all__ = ["run"]
 
@@ -23,8 +21,6 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     """
     check_outputs(arguments)
     table = verify_closed_forms()
-    if arguments.json is not None:
-        rows = [{**asdict(row), "holds": row.holds} for row in table]
-        record: dict[str, Any] = {"holds": table.holds, "rows": rows}
-        write_whole({arguments.json: json.dumps(record, indent=2).encode()})
-    print(table)
+    rows = [{**asdict(row), "holds": row.holds} for row in table]
+    record: dict[str, Any] = {"holds": table.holds, "rows": rows}
+    deliver(json_file(arguments, record), str(table))

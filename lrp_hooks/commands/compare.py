@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from os import PathLike
 from typing import Any, TextIO
 
+from ..errors import ArgumentError
 from ..explainers import COMPARED
 from ..explainers.compare import compare
 from ..render.record import records
 from ..results.comparison import Comparison
-from ..support.files import write_whole
-from .chosen import chosen_model, chosen_target, read_texts, shown
-from .outputs import check_outputs, drawn_files
+from .chosen import check_inputs, chosen_model, chosen_target, read_texts
+from .methods import methods_named
+from .outputs import check_outputs, deliver, drawn_files, json_file
 
 __all__ = ["run"]
 
@@ -27,43 +26,50 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         arguments: What the command line says.
         stderr: Where a progress bar goes.
     """
-    texts = read_texts(arguments.text)
+    texts = read_texts(arguments.text, arguments.text_pair)
     check_outputs(arguments)
     model, tokenizer = chosen_model(arguments.model, stderr)
     targets = {
         name: chosen_target(name, model, tokenizer) for name in arguments.target or ()
     }
-    stride = arguments.stride
-    shown(model, tokenizer, texts, stride)  # refuses a bad text before any work
+    check_inputs(model, tokenizer, texts, arguments.stride)
     progress = stderr if stderr.isatty() else False
     methods = _methods(arguments.methods, targets)
     target = next(iter(targets.values()), None)
     found = compare(
-        *(model, texts, methods, tokenizer, target), stride=stride, progress=progress
+        *(model, texts, methods, tokenizer, target),
+        stride=arguments.stride,
+        progress=progress,
     )
     files: dict[str | PathLike[str], bytes] = {}
     if arguments.html is not None:
         files[arguments.html] = found.to_html(arguments.rows).encode()
     files |= drawn_files(arguments, found.view())
-    if arguments.json is not None:
-        files[arguments.json] = json.dumps(_record(found), indent=2).encode()
-    write_whole(files)
-    print(found.to_terminal())
+    files |= json_file(arguments, _record(found))
+    deliver(files, found.to_terminal())
 
 
 def _methods(
     given: str | None, targets: Mapping[str, int | None]
-) -> Sequence[str] | dict[str, dict[str, Any]]:
-    """Return the names of methods; with several targets, each method for each."""
-    named = (
-        (name.strip() for name in given.split(",")) if given is not None else COMPARED
-    )
-    names = list(named)
+) -> dict[str, dict[str, Any]]:
+    """Return methods by their labels; with several targets, each method for each.
+
+    Raises:
+        ArgumentError: If one is no method that `compare` knows.
+    """
+    listed = COMPARED if given is None else [n.strip() for n in given.split(",")]
+    named = methods_named(listed)
+    for label, options in named.items():
+        if "complete" in options:
+            raise ArgumentError(
+                f"method {label!r} gives back what biases took, which lrp-hooks "
+                "evaluate does; compare shows scores as they are."
+            )
     if len(targets) < 2:
-        return names
+        return named
     return {
-        f"{method}: {name}": {"method": method, "target": target}
-        for method in names
+        f"{label}: {name}": {**options, "target": target}
+        for label, options in named.items()
         for name, target in targets.items()
     }
 
@@ -75,10 +81,7 @@ def _record(found: Comparison) -> dict[str, Any]:
             label: records(view) for label, view in found.view().views.items()
         },
         "agreement": {
-            measure: [
-                [None if math.isnan(value) else value for value in row]
-                for row in found.agreement(measure).tolist()
-            ]
+            measure: found.agreement(measure).tolist()
             for measure in ("spearman", "kendall", "sign", "top_k")
         },
         "costs": {label: vars(cost) for label, cost in found.costs.items()},

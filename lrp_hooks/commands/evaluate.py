@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from argparse import Namespace
 from collections.abc import Generator, Mapping
@@ -12,26 +13,21 @@ from typing import Any, TextIO
 from torch import nn
 from tqdm import tqdm
 
-from ..attribution.readout import label_ids
-from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError, UnruledWarning
 from ..faithfulness.chunk import Part, evaluate_chunk
 from ..faithfulness.evaluation import Evaluation
+from ..faithfulness.labels import classes_of_labels
 from ..faithfulness.plan import Plan
 from ..faithfulness.planning import METHODS, plan_of
 from ..faithfulness.results import Results
-from ..support.files import write_whole
-from ..support.suggest import did_you_mean
 from ..support.text import one_line
 from ..texts.tables import read_table
 from .chosen import chosen_model
-from .outputs import check_outputs
+from .methods import methods_named
+from .outputs import check_outputs, deliver, json_file
 from .workers import one_thread, results_of
 
-__all__ = ["BIASES", "run"]
-
-BIASES = ("site", "equal", "first", "abs")
-"""How ``lrp@BIAS`` gives back what biases and positions took."""
+__all__ = ["run"]
 
 LONGEST_NOTE = 300
 
@@ -51,11 +47,15 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     """
     options = _options(arguments)
     check_outputs(arguments)
-    texts, labels = read_table(arguments.data, arguments.text, arguments.label)
+    labelled = arguments.label if _reads_labels(options) else ""
+    texts, labels = read_table(
+        arguments.data, arguments.text, labelled, arguments.text_pair
+    )
     model, tokenizer = chosen_model(arguments.model, stderr)
-    if labels is not None:
-        labels = _by_name(labels[: arguments.limit], model)
-    plan = plan_of(model, tokenizer, texts[: arguments.limit], labels, **options)
+    classes = None
+    if labels is not None:  # all rows say what labels are, not the first ones alone
+        classes = classes_of_labels(model, list(map(str, labels)))[: arguments.limit]
+    plan = plan_of(model, tokenizer, texts[: arguments.limit], classes, **options)
     results = Results(arguments.out, plan)
     with one_thread():  # so that the number of workers decides no bit
         _do_the_rest(arguments, (model, tokenizer, plan), results, stderr)
@@ -65,17 +65,15 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         reasons = " ".join(f"{label}: {why}" for label, why in found.failures.items())
         raise ArgumentError(f"none of the methods works on this model. {reasons}")
     results.finish(found)
-    if arguments.json is not None:
-        summary = Path(arguments.out, "summary.json").read_bytes()
-        write_whole({arguments.json: summary})
     _tell(found, arguments.out, stderr)
-    print(found.to_terminal())
+    summary = json.loads(Path(arguments.out, "summary.json").read_bytes())
+    deliver(json_file(arguments, summary), found.to_terminal())
 
 
 def _options(arguments: Namespace) -> dict[str, Any]:
     """Return the options of `plan_of`."""
     options = {
-        "methods": dict(map(_method, _listed(arguments.methods) or METHODS)),
+        "methods": methods_named(_listed(arguments.methods) or METHODS),
         "metrics": _listed(arguments.metrics),
         "signs": _listed(arguments.sign),
         "target": arguments.target,
@@ -88,32 +86,6 @@ def _options(arguments: Namespace) -> dict[str, Any]:
 def _listed(given: str | None) -> list[str] | None:
     """Return names separated by commas."""
     return None if given is None else [name.strip() for name in given.split(",")]
-
-
-def _method(spelled: str) -> tuple[str, dict[str, str]]:
-    """Read ``METHOD``, ``METHOD:RULES``, ``METHOD@BIAS`` or ``METHOD:RULES@BIAS``.
-
-    Returns:
-        The label and options of `explain`, and ``"complete"``.
-
-    Raises:
-        ArgumentError: If there is no such rule set or way to give back.
-    """
-    rest, at, bias = spelled.partition("@")
-    name, colon, rules = rest.partition(":")
-    options = {"method": name}
-    if colon:
-        RuleSet.named(rules)
-        options["rules"] = rules
-    if at:
-        if bias not in BIASES:
-            raise ArgumentError(
-                f"method {spelled!r} ends in '@{bias}'; it must be one of "
-                f"{', '.join(f'@{known}' for known in BIASES)}."
-                f"{did_you_mean(bias, BIASES)}"
-            )
-        options["complete"] = bias
-    return spelled, options
 
 
 def _replacements(given: str | None) -> str | dict[str, str] | None:
@@ -137,10 +109,10 @@ def _replacements(given: str | None) -> str | dict[str, str] | None:
     return {metric: token for metric, _, token in pairs}
 
 
-def _by_name(labels: list[int | str], model: nn.Module) -> list[int | str]:
-    """Return labels as names where all are such: some models have numbers for names."""
-    names: list[int | str] = [str(label) for label in labels]
-    return names if set(names) <= label_ids(model).keys() else labels
+def _reads_labels(options: Mapping[str, Any]) -> bool:
+    """Return whether a label decides any number."""
+    metrics = options.get("metrics")
+    return options["target"] == "label" or metrics is None or "accuracy" in metrics
 
 
 def _do_the_rest(

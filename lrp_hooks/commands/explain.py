@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any, TextIO
@@ -15,16 +14,17 @@ from ..errors import ArgumentError
 from ..explainers.explain import explain
 from ..render.record import records
 from ..results.explanation import Explanation
-from ..support.files import StrPath, write_whole
+from ..support.files import StrPath
 from ..support.text import visible
+from ..texts.encoding import Text
 from ..texts.prediction import Prediction, predict
 from ..views.explanation import Sheet
-from .chosen import chosen_model, chosen_target, read_texts, shown
-from .outputs import check_outputs, drawn_files
+from .chosen import check_inputs, chosen_model, chosen_target, read_texts, shown
+from .outputs import check_outputs, deliver, drawn_files, json_file
 
 __all__ = ["run"]
 
-Found = tuple[str, Prediction | None, Explanation]
+Found = tuple[Text, Prediction | None, Explanation]
 
 
 def run(arguments: Namespace, stderr: TextIO) -> None:
@@ -36,28 +36,27 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         arguments: What the command line says.
         stderr: Where a progress bar goes.
     """
-    texts = read_texts(arguments.text)
+    texts = read_texts(arguments.text, arguments.text_pair)
     options = _options(arguments)
     model, tokenizer = chosen_model(arguments.model, stderr)
     target = chosen_target(arguments.target, model, tokenizer)
-    # Refuses a bad text before any work on good ones.
-    batches = shown(model, tokenizer, texts, arguments.stride)
+    check_inputs(model, tokenizer, texts, arguments.stride)
     bar = tqdm(
         texts, file=stderr, leave=False, disable=not _wants_bar(arguments, stderr)
     )
     found = []
-    for text, windows in zip(bar, batches, strict=True):
+    for text in bar:
         explanation = explain(
             *(model, text, arguments.method, tokenizer, target),
             stride=arguments.stride,
             **options,
         )
-        prediction = predict(model, tokenizer, *windows)
+        read = shown(model, tokenizer, text, arguments.stride)
+        prediction = predict(model, tokenizer, *read)
         if prediction is not None:
             explanation.meta["prediction"] = [str(prediction)]
         found.append((text, prediction, explanation))
-    write_whole(_files(arguments, found))
-    _print(found)
+    deliver(_files(arguments, found), _printed(found))
 
 
 def _options(arguments: Namespace) -> dict[str, Any]:
@@ -87,26 +86,31 @@ def _files(arguments: Namespace, found: Sequence[Found]) -> dict[StrPath, bytes]
     if arguments.html is not None:
         files[arguments.html] = render.page(sheet).encode()
     files |= drawn_files(arguments, sheet)
-    if arguments.json is not None:
-        entries = [_record(*entry) for entry in found]
-        plain = entries if arguments.text == "-" else entries[0]
-        files[arguments.json] = json.dumps(plain, indent=2).encode()
-    return files
+    entries = [_record(*entry) for entry in found]
+    plain = entries if arguments.text == "-" else entries[0]
+    return files | json_file(arguments, plain)
 
 
 def _record(
-    text: str, prediction: Prediction | None, explanation: Explanation
+    text: Text, prediction: Prediction | None, explanation: Explanation
 ) -> dict[str, Any]:
     """Return what is known of one text."""
     said = None if prediction is None else vars(prediction)
-    return {"text": text, "prediction": said, **records(explanation.view().views[0])[0]}
+    given = dict(zip(("text", "text_pair"), _pieces(text), strict=False))
+    return {**given, "prediction": said, **records(explanation.view().views[0])[0]}
 
 
-def _print(found: Sequence[Found]) -> None:
-    """Print predictions, heat maps and ledgers."""
+def _pieces(text: Text) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
+
+
+def _printed(found: Sequence[Found]) -> str:
+    """Return predictions, heat maps and ledgers."""
+    lines = []
     for number, (_, prediction, explanation) in enumerate(found, start=1):
         if len(found) > 1:
-            print(f"{chr(10) * (number > 1)}text {number} of {len(found)}")
+            lines.append(f"{chr(10) * (number > 1)}text {number} of {len(found)}")
         if prediction is not None:
-            print(f"prediction  {visible(str(prediction))}")
-        print(explanation.to_terminal())
+            lines.append(f"prediction  {visible(str(prediction))}")
+        lines.append(explanation.to_terminal())
+    return "\n".join(lines)

@@ -9,6 +9,7 @@ __all__ = [
     "add_command",
     "add_model",
     "add_outputs",
+    "add_pair",
     "add_rule_set",
     "add_stride",
     "add_target",
@@ -38,6 +39,17 @@ def add_text(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "text", metavar="TEXT", help="the text; - reads standard input, one text a line"
     )
+    add_pair(parser)
+
+
+def add_pair(parser: argparse.ArgumentParser) -> None:
+    """Add ``--text-pair``."""
+    parser.add_argument(
+        "--text-pair",
+        metavar="TEXT",
+        help="the second text of a pair, such as a question's context; with - that of "
+        "each line",
+    )
 
 
 def add_rule_set(parser: argparse.ArgumentParser) -> None:
@@ -65,15 +77,19 @@ def add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
         "--target",
         metavar="LABEL",
         action="append" if several else "store",
-        help="a label or class id (default: the prediction)"
-        + "; again for another one beside it" * several,
+        help="a label or class id (default: the prediction); WORD:LABEL or entities "
+        "for a label at a token, start or end for an answer, a token for a mask"
+        + "; again for another one beside it"
+        * several,
     )
 
 
 def add_outputs(parser: argparse.ArgumentParser, *kinds: str) -> None:
     """Add an option for each kind of file: ``--html`` for ``"html"``."""
     for kind in kinds:
-        parser.add_argument(f"--{kind}", metavar="FILE", help=f"write {kind.upper()}")
+        where = ", or - for standard output" * (kind == "json")
+        help = f"write {kind.upper()}{where}"
+        parser.add_argument(f"--{kind}", metavar="FILE", help=help)
 
 
 def add_stride(parser: argparse.ArgumentParser) -> None:

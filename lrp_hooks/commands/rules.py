@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
 from dataclasses import asdict
 from typing import Any, TextIO
 
 from ..attribution.instrument import instrument
 from ..engine.ruleset import FAMILIES, RuleSet
-from ..support.files import write_whole
 from ..texts.loading import load_model
 from .chosen import chosen_model
-from .outputs import check_outputs
+from .outputs import check_outputs, deliver, json_file
 from .waiting import waiting
 
 __all__ = ["run"]
@@ -36,12 +34,11 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
             model = load_model(folder)
     with instrument(model, rules) as lrp:
         coverage = lrp.coverage
-    if arguments.json is not None:
-        record: dict[str, Any] = {
-            "rules": rules.name,
-            "families": {family: repr(getattr(rules, family)) for family in FAMILIES},
-            "model": type(model).__name__,
-            "modules": [asdict(row) for row in coverage.rows],
-        }
-        write_whole({arguments.json: json.dumps(record, indent=2).encode()})
-    print(f"{rules}\n\n{coverage}\n\nrule sets  {', '.join(RuleSet.names())}")
+    record: dict[str, Any] = {
+        "rules": rules.name,
+        "families": {family: repr(getattr(rules, family)) for family in FAMILIES},
+        "model": type(model).__name__,
+        "modules": [asdict(row) for row in coverage.rows],
+    }
+    text = f"{rules}\n\n{coverage}\n\nrule sets  {', '.join(RuleSet.names())}"
+    deliver(json_file(arguments, record), text)

@@ -124,9 +124,19 @@ def _options(
 
 
 def _by_name(methods: object) -> dict[str, dict[str, Any]]:
-    """Return no options for each name; nothing at all for what is no list of names."""
+    """Return no options for each name; nothing at all for what is no list of names.
+
+    Raises:
+        ArgumentError: If a name comes twice.
+    """
     listed = isinstance(methods, Iterable) and not isinstance(methods, str)
     names = list(methods) if listed else []  # type: ignore[call-overload]
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ArgumentError(
+            f"methods names {twice[0]!r} more than once. Leave it out, or tell them "
+            "apart by labels: {label: options}, each with its 'method'."
+        )
     whole = all(isinstance(name, str) for name in names)
     return {name: {} for name in names} if whole else {}
 

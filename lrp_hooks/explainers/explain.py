@@ -12,10 +12,10 @@ from .. import explainers
 from ..attribution.readout import Contrast
 from ..errors import ArgumentError
 from ..results.explanation import Explanation
-from ..results.words import subword_mark
 from ..tasks import Posed, Task, pose
 from ..texts.choices import as_choices, encode_choices
 from ..texts.encoding import Encoded, as_texts, encode, is_language_model, read_tokens
+from ..texts.spans import pieces_of_each, vocabulary_mark
 from ..texts.windows import check_stride, documents
 from .windows import Windowed, windowed
 
@@ -217,7 +217,8 @@ def _annotate(
     meta["special"] = encoded.special
     if encoded.segments is not None:
         meta["segments"] = encoded.segments
-    meta["subwords"] = subword_mark(tokenizer.get_vocab())
+    meta["subwords"] = vocabulary_mark(tokenizer)
+    meta["pieces"] = pieces_of_each(encoded, meta["subwords"])
     return replace(explanation, tokens=encoded.tokens, meta=meta)
 
 

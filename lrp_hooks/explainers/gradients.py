@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..attribution.finite import check_relevance
 from ..attribution.inputs import Call
 from ..attribution.passes import prepared
+from ..attribution.rows import most_rows
 from ..engine.subject import Subject
 from ..results.explanation import Explanation
 from .base import Explainer, check_option
@@ -186,7 +187,7 @@ class SmoothGrad(_Gradients):
         check_number("seed", seed, least=None, whole=True)
         check_number("batch_size", batch_size, least=1, whole=True)
         self.n_samples, self.stdev, self.seed = n_samples, stdev, seed
-        self.batch_size = batch_size
+        self.batch_size = most_rows(model, batch_size)
 
     def attribute(self, points: Points) -> tuple[list[Tensor], dict[str, Any]]:
         """Average the gradients of noisy copies of each example.
@@ -254,7 +255,7 @@ class IntegratedGradients(_Gradients):
         check_number("n_steps", n_steps, least=1, whole=True)
         check_number("batch_size", batch_size, least=1, whole=True)
         self.tokenizer, self.baseline = tokenizer, baseline
-        self.n_steps, self.batch_size = n_steps, batch_size
+        self.n_steps, self.batch_size = n_steps, most_rows(model, batch_size)
 
     def attribute(self, points: Points) -> tuple[list[Tensor], dict[str, Any]]:
         """Integrate the gradients of a batch.

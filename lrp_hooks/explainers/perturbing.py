@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..attribution.inputs import Call
 from ..attribution.passes import prepared
+from ..attribution.rows import most_rows
 from ..engine.subject import Subject
 from ..errors import ArgumentError
 from ..results.explanation import Explanation
@@ -61,7 +62,7 @@ class Perturbing(Explainer):
             check_number("patch", patch, least=1, whole=True)
         check_number("batch_size", batch_size, least=1, whole=True)
         self.tokenizer, self.replace_with = tokenizer, replace_with
-        self.patch, self.batch_size = patch, batch_size
+        self.patch, self.batch_size = patch, most_rows(model, batch_size)
 
     @abstractmethod
     def scores(self, game: Game) -> Tensor:

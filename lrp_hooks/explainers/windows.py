@@ -14,6 +14,7 @@ from ..results.explanation import Explanation
 from ..results.joining import Joint, join
 from ..tasks.documents import Reading, pose_documents
 from ..texts.encoding import Encoded
+from ..texts.spans import pieces_of_each, vocabulary_mark
 from ..texts.windows import Document
 
 __all__ = ["Windowed", "windowed"]
@@ -72,18 +73,23 @@ def windowed(
         What is asked of the windows.
     """
     reading = pose_documents(model, tokenizer, batch, documents, target)
+    mark = vocabulary_mark(tokenizer)
     joints = [
-        _joint(documents[number], chosen, stride) for number, chosen in reading.rows
+        _joint(documents[number], chosen, stride, mark)
+        for number, chosen in reading.rows
     ]
     return Windowed(reading, joints)
 
 
-def _joint(document: Document, chosen: list[int], stride: int) -> Joint:
+def _joint(
+    document: Document, chosen: list[int], stride: int, mark: str | None
+) -> Joint:
     whole, windows = document.whole, document.windows
     return Joint(
         tokens=whole.tokens[0],
         special=whole.special[0],
         segments=None if whole.segments is None else whole.segments[0],
+        pieces=pieces_of_each(whole, mark)[0],
         places=[windows[number].places for number in chosen],
         said={
             "count": len(windows),

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..attribution.readout import label_ids
+from ..attribution.readout import label_id
 from ..errors import ArgumentError, NonFiniteError, TargetError
 
 __all__ = ["check_scores", "classes_of"]
@@ -66,7 +66,8 @@ def classes_of(target: Any, batch: int, n_classes: int, model: nn.Module) -> Ten
         TargetError: If it is none of that, or the model has no such class.
     """
     if isinstance(target, str):
-        target = label_ids(model).get(target, target)
+        number = label_id(model, target)
+        target = target if number is None else number
     try:
         classes = torch.as_tensor(target).cpu()
     except (TypeError, ValueError, RuntimeError) as error:

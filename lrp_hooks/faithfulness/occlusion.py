@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..attribution.inputs import Call
 from ..attribution.passes import prepared
 from ..attribution.readout import class_logits
+from ..attribution.rows import most_rows
 from ..attribution.spots import Spots
 from ..engine.subject import Subject
 from ..errors import ArgumentError, NonFiniteError
@@ -248,7 +249,7 @@ class Occlusion:
             group: list[tuple[int, bytes]] = []
             for key in keys:
                 room = _TOKENS_AT_ONCE // lengths[key[0]] if tokens else _FLOATS_AT_ONCE
-                if len(group) >= max(1, room):
+                if len(group) >= max(1, most_rows(self.model, room)):
                     groups.append(group)
                     group = []
                 group.append(key)

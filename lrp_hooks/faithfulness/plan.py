@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..texts.encoding import Text
+
 __all__ = ["BETTER", "Plan"]
 
 BETTER = {
@@ -34,7 +36,7 @@ class Plan:
     """Everything that decides the numbers of an evaluation.
 
     Attributes:
-        texts: The texts.
+        texts: The texts, or pairs of texts.
         labels: The class of each, if known.
         methods: ``{label: options}`` of `explain`, each with its ``"method"``;
             ``"complete"`` gives the ledger's sources back to the tokens.
@@ -45,12 +47,12 @@ class Plan:
             where the tokenizer has none of that name, the next best that it has.
         chunk: How many texts are explained together.
         seed: Of random sets of tokens.
-        model: A digest of the model's weights.
+        identity: See `identity_of`.
         skipped: ``{row: reason}`` of texts that do not fit the model.
         lengths: Tokens of each text, 0 for those that are skipped.
     """
 
-    texts: tuple[str, ...]
+    texts: tuple[Text, ...]
     labels: tuple[int, ...] | None
     methods: Mapping[str, Mapping[str, Any]]
     metrics: tuple[str, ...]
@@ -59,7 +61,7 @@ class Plan:
     replacements: Mapping[str, str]
     chunk: int
     seed: int
-    model: str
+    identity: Mapping[str, str]
     skipped: Mapping[int, str] = field(default_factory=dict)
     lengths: tuple[int, ...] = ()
 
@@ -84,7 +86,7 @@ class Plan:
         """
         data = repr((self.texts, self.labels)).encode("utf-8", "surrogatepass")
         return {
-            "model": self.model,
+            **self.identity,
             "data": hashlib.sha256(data).hexdigest(),
             "texts": len(self.texts),
             "methods": {

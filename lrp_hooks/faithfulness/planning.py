@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from .. import explainers
-from ..attribution.readout import label_ids
-from ..errors import ArgumentError, TargetError, TextError
+from ..attribution.readout import find_logits
+from ..attribution.rows import most_rows
+from ..errors import ArgumentError, TextError, UnsupportedModelError
 from ..explainers.calls import check_number
 from ..support.suggest import did_you_mean
-from ..tasks import Task, pose, task_of
-from ..texts.encoding import encode
+from ..tasks import Task, task_of
+from ..tasks.kinds import of_classes
+from ..texts.encoding import Text, as_texts, encode
+from ..texts.prediction import run
+from .identity import identity_of
+from .labels import classes_of_labels
 from .metrics import METRICS, OF_PROBABILITIES
 from .plan import BETTER, Plan
 
@@ -32,7 +35,7 @@ _UNKNOWN = ("activation", "pruning", "sufficiency")
 def plan_of(
     model: nn.Module,
     tokenizer: Any,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     labels: Sequence[int | str] | None = None,
     *,
     methods: Sequence[str] | Mapping[str, Mapping[str, Any]] = METHODS,
@@ -49,7 +52,8 @@ def plan_of(
         model: A classifier of texts.
         tokenizer: Its tokenizer.
         texts: At least one.
-        labels: The class or label name of each text. Defaults to ``None``: unknown.
+        labels: The class or label name of each text, see `classes_of_labels`. Defaults
+            to ``None``: unknown.
         methods: Names of methods, or ``{label: options}`` as for `compare`; the option
             ``"complete"`` is `Relevance.complete`'s.
         metrics: Keys of `BETTER`. Defaults to ``None``: the curves, but accuracy where
@@ -60,7 +64,7 @@ def plan_of(
         replace_with: What takes a token's place, ``"mask"``, ``"unk"``, ``"pad"`` or
             ``"delete"``, for all metrics or by metric. Defaults to ``None``: unk
             for activation, pruning and sufficiency, mask for the others.
-        chunk: How many texts are explained together.
+        chunk: How many texts are explained together, if the model takes several.
         seed: Of random sets of tokens.
 
     Returns:
@@ -71,53 +75,58 @@ def plan_of(
     """
     check_number("chunk", chunk, least=1, whole=True)
     check_number("seed", seed, least=0, whole=True)
-    if isinstance(texts, str) or not len(texts):
-        raise ArgumentError("texts must be a list of at least one text.")
+    listed = None if isinstance(texts, str) else as_texts(texts)
+    if listed is None:
+        raise ArgumentError(
+            f"texts is a {type(texts).__name__}; it must be a list of at least one "
+            "text, or a series, array or column of texts."
+        )
     _check_choice("target", target, TARGETS)
     for sign in signs:
         _check_choice("signs", sign, SIGNS)
-    task = _check_task(model, tokenizer, texts)
-    classes = None if labels is None else _classes(model, labels, len(texts))
+    task = _task(model)
+    classes = None if labels is None else _classes(model, labels, len(listed))
     if classes is None and target == "label":
         raise ArgumentError(
             "target='label' explains labels, and there are none. Pass labels=, or on "
             "the command line --label COLUMN."
         )
     chosen = _metrics(metrics, classes is not None, task)
-    lengths, skipped = _fit(model, tokenizer, texts)
+    lengths, skipped = _fit(model, tokenizer, listed)
+    _check_classifier(model, tokenizer, listed[lengths.index(max(lengths))])
     return Plan(
-        texts=tuple(texts),
+        texts=tuple(listed),
         labels=classes,
         methods=_methods(methods),
         metrics=chosen,
         signs=tuple(signs),
         target=target,
         replacements=_replacements(replace_with, chosen, tokenizer),
-        chunk=int(chunk),
+        chunk=most_rows(model, int(chunk)),
         seed=int(seed),
-        model=_digest(model),
+        identity=identity_of(model, tokenizer),
         skipped=skipped,
         lengths=lengths,
     )
 
 
-def _check_task(model: nn.Module, tokenizer: Any, texts: Sequence[str]) -> Task | None:
-    """Refuse models that do not sort whole texts; return what the logits mean."""
+def _task(model: nn.Module) -> Task:
+    """Tell what the logits of whole texts mean.
+
+    Returns:
+        The task.
+
+    Raises:
+        ArgumentError: If the model has some for each token.
+    """
     task = task_of(model)
-    if task is None:
-        first = next((text for text in texts if text.strip()), texts[0])
-        encoded = encode(model, tokenizer, [first])
-        task = pose(model, tokenizer, encoded.batch, encoded, None).task
-    if task not in {None, *_SORTING}:
+    if task in {Task.NEXT_TOKEN, Task.MASKED_TOKEN}:
         raise ArgumentError(
             f"model is a {type(model).__name__}, whose task is {task}; methods are put "
             "to the test on models that sort or grade whole texts. Metrics themselves, "
             "such as faithfulness.aopc, take a target at a position, too."
         )
-    return task
-
-
-_SORTING = (Task.ONE_LABEL, Task.MANY_LABELS, Task.REGRESSION, Task.ONE_LOGIT)
+    return of_classes(getattr(model, "config", None)) if task is None else task
 
 
 def _check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
@@ -147,7 +156,7 @@ def _methods(
 
 
 def _metrics(
-    metrics: Sequence[str] | None, labelled: bool, task: Task | None
+    metrics: Sequence[str] | None, labelled: bool, task: Task
 ) -> tuple[str, ...]:
     if metrics is None:
         graded = task is Task.REGRESSION
@@ -199,49 +208,40 @@ def _published(metric: str) -> str:
     return "unk" if metric in _UNKNOWN else "mask"
 
 
-def _classes(
-    model: nn.Module, labels: Sequence[int | str], texts: int
-) -> tuple[int, ...]:
+def _classes(model: nn.Module, labels: Any, texts: int) -> tuple[int, ...]:
     """Return labels as classes.
 
     Raises:
         ArgumentError: If they are not one for each text.
-        TargetError: If the model knows one of them not.
     """
-    if len(labels) != texts:
+    classes = classes_of_labels(model, labels)
+    if len(classes) != texts:
         raise ArgumentError(
-            f"labels has {len(labels)} entries for {texts} texts; pass one for each."
+            f"labels has {len(classes)} entries for {texts} texts; pass one for each."
         )
-    known = label_ids(model)
-    n_classes = getattr(getattr(model, "config", None), "num_labels", None)
-    found = []
-    for row, label in enumerate(labels):
-        number = known.get(label, label) if isinstance(label, str) else label
-        in_range = n_classes is None or number in range(n_classes)
-        if isinstance(number, str) or not in_range:
-            raise TargetError(
-                f"labels holds {label!r}, in row {row}, which the model does not know; "
-                f"its labels are {', '.join(map(repr, known)) or 'unnamed'}"
-                + (f", or 0 to {n_classes - 1}." if n_classes else ".")
-                + did_you_mean(label, known)
-            )
-        found.append(int(number))
-    return tuple(found)
+    return classes
 
 
-def _digest(model: nn.Module) -> str:
-    """Return what tells a model from others: its class, and its weights."""
-    digest = hashlib.sha256(type(model).__name__.encode())
-    for name, tensor in model.state_dict().items():
-        digest.update(name.encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+def _check_classifier(model: nn.Module, tokenizer: Any, text: Text) -> None:
+    """Refuse a model that says no class of a text.
+
+    Raises:
+        UnsupportedModelError: If its output is no row of logits.
+    """
+    output = run(model, encode(model, tokenizer, [text]).batch)
+    # Of an output with names, others than logits are spans, states or the like.
+    named = output.get("logits") if isinstance(output, Mapping) else find_logits(output)
+    shape = None if named is None else tuple(named.shape)
+    if shape is None or len(shape) != 2 or shape[0] != 1:
+        came = "no logits" if shape is None else f"logits of shape {shape}"
+        raise UnsupportedModelError(
+            f"model is a {type(model).__name__}, which returns {came} for a text; "
+            "methods are put to the test on classifiers of texts, which return one row."
         )
-    return digest.hexdigest()
 
 
 def _fit(
-    model: nn.Module, tokenizer: Any, texts: Sequence[str]
+    model: nn.Module, tokenizer: Any, texts: Sequence[Text]
 ) -> tuple[tuple[int, ...], dict[int, str]]:
     """Return the tokens of each text, and why some do not fit."""
     lengths, skipped = [], {}

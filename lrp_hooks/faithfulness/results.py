@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
 from ..support.files import write_whole
+from ..support.plain_json import to_json
 from .evaluation import Evaluation
 from .plan import Plan
 
@@ -45,6 +45,11 @@ class Results:
             raise ArgumentError(
                 f"out={str(folder)!r} cannot be used: {error}. Name another folder."
             ) from error
+        if found is None and any(self.parts.glob("*.json")):
+            raise ArgumentError(
+                f"out={str(folder)!r} has finished portions, but no config.json that "
+                "says of what. Name another folder, or delete that one."
+            )
         if found is None:
             text = json.dumps(wanted, indent=2)
             write_whole({config: text.encode()})
@@ -115,7 +120,7 @@ class Results:
         }
         write_whole({
             self.folder / "results.parquet": sink.getvalue().to_pybytes(),
-            self.folder / "summary.json": _json(record),
+            self.folder / "summary.json": to_json(record),
             self.folder / "report.html": evaluation.to_html().encode(),
         })
         for folder in (self.folder, self.parts):  # what a kill left half-written
@@ -124,19 +129,6 @@ class Results:
 
     def _path(self, number: int) -> Path:
         return self.parts / f"{number:05d}.json"
-
-
-def _json(record: dict[str, Any]) -> bytes:
-    """Return JSON, which has null for what has no value (NaN)."""
-    return json.dumps(_plain(record), indent=1, allow_nan=False).encode()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(own) for key, own in value.items()}
-    if isinstance(value, list):
-        return [_plain(own) for own in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _other(folder: object, found: Any, wanted: dict[str, Any]) -> str:

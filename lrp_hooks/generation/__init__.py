@@ -17,19 +17,21 @@ from ..attribution.instrument import instrument
 from ..attribution.readout import Contrast
 from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError
-from ..results.words import subword_mark
+from ..support import marks
 from ..texts.encoding import read_tokens
+from ..texts.spans import pieces, vocabulary_mark
 from .explanation import GenerationExplanation
 from .model import (
     check_causal,
     check_ids,
+    check_length,
     check_model,
     check_tokenizer,
     greedy,
     vocabulary,
 )
 from .passes import Rows, relevance_of_each
-from .tokens import Text, as_ids, check_length, contrast_ids, forced, read_prompt
+from .tokens import Text, as_ids, contrast_ids, forced, read_prompt
 
 __all__ = ["GenerationExplanation", "explain_generation"]
 
@@ -94,7 +96,7 @@ def explain_generation(
         with instrument(model, rules):
             pass  # what cannot be explained is refused before the model writes
         written = greedy(model, as_ids(given.ids, device), max_new_tokens)
-        text = Text([*given.ids, *written], len(given.ids))
+        text = Text(given, [*given.ids, *written], len(given.ids))
     others = None
     if contrast is not None:
         found = contrast_ids(tokenizer, contrast, len(text.generated), rows)
@@ -122,13 +124,15 @@ def _explanation(
     attended = places < text.start + torch.arange(count, device=device)[:, None]
     check_causal(rows.scores, attended[:, :-1])
     named = targets if others is None else torch.cat([targets, others])
+    mark = vocabulary_mark(tokenizer)
     names = read_tokens(tokenizer, named[None])
     assert names is not None
     meta = {
         "model": type(model).__name__,
         "labels": dict(zip(named.tolist(), names.tokens[0], strict=True)),
         "special": encoded.special * count,
-        "subwords": subword_mark(tokenizer.get_vocab()),
+        "subwords": mark,
+        "pieces": [_pieces(text, encoded.tokens[0], encoded.special[0], mark)] * count,
         "merged": text.merged,
         **rows.meta,
     }
@@ -144,6 +148,15 @@ def _explanation(
         ledger=replace(rows.ledger, positions=positions),
         meta=meta,
     )
+
+
+def _pieces(
+    text: Text, tokens: list[str], special: list[bool], mark: str | None
+) -> list[str]:
+    """Return what each token stands for: a part of what is known, or what it spells."""
+    known, count = text.known, len(text.known.ids)
+    found = pieces(known.encoding, [known.text], tokens[:count], special[:count], mark)
+    return [*found, *marks.pieces(tokens, special, mark)[count:]]
 
 
 def _widen(values: Tensor) -> Tensor:

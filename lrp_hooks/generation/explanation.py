@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from ..errors import ArgumentError
 from ..results.explanation import Explanation
 from ..results.explanation_view import method_of
 from ..results.ledger import Ledger
-from ..results.words import Grouping, group
+from ..results.words import Grouping, group, line_breaks, read_pieces
 from ..views.generation import Matrix
 
 if TYPE_CHECKING:
@@ -72,6 +73,14 @@ class GenerationExplanation(Explanation):
         flags = self.meta.get("special")
         return list(flags[0]) if flags else [False] * len(self._all_tokens)
 
+    @property
+    def _pieces(self) -> Sequence[str]:
+        """The text that each token of the whole text stands for."""
+        given = self.meta.get("pieces")
+        mark = self.meta.get("subwords")
+        tokens = [self._all_tokens]
+        return read_pieces(tokens, [self.special], mark, given and given[:1])[0]
+
     def words(self) -> Self:
         """Merge sub-word tokens to whole words, in rows and in columns.
 
@@ -109,7 +118,12 @@ class GenerationExplanation(Explanation):
             attended=merge(self.attended.to(torch.float64)) > 0,
             prompt=before.width,
             ledger=self._merged_ledger(after, merge),
-            meta={**meta, "special": [special] * rows, "words": True},
+            meta={
+                **meta,
+                "special": [special] * rows,
+                "pieces": [[*before.pieces[0], *after.pieces[0]]] * rows,
+                "words": True,
+            },
         )
 
     def view(self) -> Matrix:
@@ -126,6 +140,7 @@ class GenerationExplanation(Explanation):
             rivals=list(dict.fromkeys(self.rivals)),
             tokens=self._all_tokens,
             special=self.special,
+            breaks=line_breaks(self._pieces),
             prompt=self.prompt,
             targets=self.targets,
             output=self.output.detach().cpu().tolist(),
@@ -142,7 +157,7 @@ class GenerationExplanation(Explanation):
             [tokens],
             length=len(tokens),
             special=[self.special[start:stop]],
-            mark=self.meta.get("subwords"),
+            pieces=[self._pieces[start:stop]],
         )
 
     def _word_targets(self, words: Grouping) -> Any:

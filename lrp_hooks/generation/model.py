@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from ..attribution.inputs import is_encoder_decoder
 from ..attribution.passes import eval_mode
 from ..errors import ArgumentError, TextError, UnsupportedModelError
-from ..texts.encoding import is_language_model
+from ..texts.encoding import is_language_model, position_limit
 
 __all__ = [
     "check_causal",
     "check_ids",
+    "check_length",
     "check_model",
     "check_tokenizer",
     "greedy",
@@ -85,6 +86,26 @@ def check_tokenizer(model: nn.Module, tokenizer: Any) -> None:
             f"the tokenizer knows {len(tokenizer)} tokens and the model {rows}: they "
             "do not belong together. Pass the tokenizer that the model was trained "
             "with."
+        )
+
+
+def check_length(model: nn.Module, prompt: int, more: int) -> None:
+    """Refuse a text that is longer than the model's context.
+
+    Args:
+        model: The model.
+        prompt: How many tokens the prompt has.
+        more: How many follow it.
+
+    Raises:
+        TextError: If they are too many together.
+    """
+    limit = position_limit(model)
+    if limit is not None and prompt + more > limit:
+        raise TextError(
+            f"the prompt has {prompt} tokens and {more} follow, {prompt + more} "
+            f"together, but the model's context has {limit}. Shorten the prompt or "
+            "explain fewer tokens."
         )
 
 

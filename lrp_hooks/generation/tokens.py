@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ArgumentError, TargetError, TextError
-from ..texts.encoding import position_limit
+from ..support import marks
+from ..texts.spans import vocabulary_mark
 
-__all__ = ["Prompt", "Text", "check_length", "contrast_ids", "forced", "read_prompt"]
-
-SPACES = " \t\r\n▁ĠĊĉč"
-"""White space, and what vocabularies write in its place."""
+__all__ = ["Prompt", "Text", "contrast_ids", "forced", "read_prompt"]
 
 
 @dataclass(frozen=True)
@@ -25,13 +23,18 @@ class Prompt:
 
     Args:
         text: The text, a chat template filled in.
-        ids: Its token ids.
         special: Whether the tokenizer adds its special tokens; a template has its own.
+        encoding: What the tokenizer made of it.
     """
 
     text: str
-    ids: list[int]
     special: bool
+    encoding: Any
+
+    @property
+    def ids(self) -> list[int]:
+        """Its token ids."""
+        return list(self.encoding["input_ids"])
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,14 @@ class Text:
     """A prompt and what follows it.
 
     Args:
-        ids: All token ids.
+        known: The prompt, with what follows it where that was given as a text.
+        ids: All token ids, those of ``known`` first.
         start: How many of them are the prompt's.
         merged: How many of the prompt's last tokens became others when the text that
             follows was tokenised with it.
     """
 
+    known: Prompt
     ids: list[int]
     start: int
     merged: int = 0
@@ -83,10 +88,10 @@ def read_prompt(tokenizer: Any, prompt: Any, chat: bool) -> Prompt:
     else:
         text = _fill_template(tokenizer, messages)
     special = is_text and not chat
-    ids = _ids(tokenizer, text, special)
-    if not ids:
+    found = Prompt(text, special, _encoded(tokenizer, text, special))
+    if not found.ids:
         raise TextError(f"the prompt has no token in it: {_brief(prompt)}.")
-    return Prompt(text, ids, special)
+    return found
 
 
 def _are_messages(messages: Any) -> bool:
@@ -126,9 +131,8 @@ def _fill_template(tokenizer: Any, messages: Any) -> str:
     return filled
 
 
-def _ids(tokenizer: Any, text: str, special: bool) -> list[int]:
-    made = tokenizer(text, add_special_tokens=special, truncation=False, verbose=False)
-    return list(made["input_ids"])
+def _encoded(tokenizer: Any, text: str, special: bool) -> Any:
+    return tokenizer(text, add_special_tokens=special, truncation=False, verbose=False)
 
 
 def forced(tokenizer: Any, prompt: Prompt, continuation: Any) -> Text:
@@ -150,9 +154,13 @@ def forced(tokenizer: Any, prompt: Prompt, continuation: Any) -> Text:
         ids = _whole(continuation, "continuation")
         if not ids:
             raise TextError("continuation has no token id in it. Pass at least one.")
-        return Text([*prompt.ids, *ids], len(prompt.ids))
+        return Text(prompt, [*prompt.ids, *ids], len(prompt.ids))
     _check_unicode("continuation", continuation)
-    ids = _ids(tokenizer, prompt.text + continuation, prompt.special)
+    text = prompt.text + continuation
+    whole = replace(
+        prompt, text=text, encoding=_encoded(tokenizer, text, prompt.special)
+    )
+    ids = whole.ids
     pairs = enumerate(zip(ids, prompt.ids, strict=False))
     shared = min(len(ids), len(prompt.ids))
     start = next((i for i, (a, b) in pairs if a != b), shared)
@@ -166,7 +174,7 @@ def forced(tokenizer: Any, prompt: Prompt, continuation: Any) -> Text:
             f"continuation={continuation!r} changes the prompt's first token, so "
             "nothing stands before what is to be explained. Pass token ids."
         )
-    return Text(ids, start, len(prompt.ids) - start)
+    return Text(whole, ids, start, len(prompt.ids) - start)
 
 
 def _whole(values: Any, argument: str) -> list[int]:
@@ -237,10 +245,11 @@ def _contrast_id(tokenizer: Any, contrast: Any, vocabulary: int) -> int:
 def _token_of(tokenizer: Any, text: str) -> int:
     """Return the token of a text that is one, else the first one of its tokens."""
     _check_unicode("contrast", text)
-    ids = _ids(tokenizer, text, special=False)
+    ids = list(_encoded(tokenizer, text, special=False)["input_ids"])
     names = [str(name) for name in tokenizer.convert_ids_to_tokens(ids)]
     # Some vocabularies tell the space before a word as a token of its own.
-    while len(ids) > 1 and not names[0].strip(SPACES):
+    mark = vocabulary_mark(tokenizer)
+    while len(ids) > 1 and not marks.pieces(names[:1], [False], mark)[0].strip():
         ids, names = ids[1:], names[1:]
     if not ids:
         raise TargetError(f"contrast={text!r} has no token in it. Pass a word.")
@@ -258,27 +267,7 @@ def _token_of(tokenizer: Any, text: str) -> int:
             f"the first one, {names[0]!r} (id {ids[0]}), is compared with.",
             stacklevel=2,
         )
-    return ids[0]
-
-
-def check_length(model: nn.Module, prompt: int, more: int) -> None:
-    """Refuse a text that is longer than the model's context.
-
-    Args:
-        model: The model.
-        prompt: How many tokens the prompt has.
-        more: How many follow it.
-
-    Raises:
-        TextError: If they are too many together.
-    """
-    limit = position_limit(model)
-    if limit is not None and prompt + more > limit:
-        raise TextError(
-            f"the prompt has {prompt} tokens and {more} follow, {prompt + more} "
-            f"together, but the model's context has {limit}. Shorten the prompt or "
-            "explain fewer tokens."
-        )
+    return int(ids[0])
 
 
 def _brief(value: Any) -> str:

@@ -20,6 +20,7 @@ from . import pointing
 from .canvas import canvas, colour_map, require_matplotlib
 from .colour import LIGHT, POSITIVE
 from .document import isolated, styled
+from .glyphs import fonts, written
 from .pictures import data_url, pixels
 
 if TYPE_CHECKING:
@@ -173,12 +174,13 @@ def _text(example: Example, layer: Layer, unfolded: bool) -> str:
         + "; ..." * (len(row) > len(example.strongest(row)))
         for token, row in zip(example.tokens, weights, strict=True)
     ]
+    told = pointing.text(example.tokens, example.special, titles, rows, example.breaks)
     return (
         f"<details{' open' * unfolded}><summary>token by token</summary>"
         f"<style>{pointing.rules(rows)}</style>"
         '<p class="soft">Point at a token, or step to it with the tab key: the tokens '
         "that it attends to are coloured, the mean over heads, each token on its own "
-        f"scale.</p>{pointing.text(example.tokens, example.special, titles, rows)}"
+        f"scale.</p>{told}"
         "</details>"
     )
 
@@ -212,9 +214,15 @@ def _draw(axes: Any, example: Example, mapping: Any) -> None:
         parse_math=False,
     )
     axes.tick_params(length=0)
-    axes.set_title(_shortened(example.tokens), loc="left", fontsize=8, parse_math=False)
+    axes.set_title(
+        _shortened(example.tokens),
+        loc="left",
+        family=fonts("sans-serif"),
+        fontsize=8,
+        parse_math=False,
+    )
 
 
 def _shortened(tokens: list[str]) -> str:
-    text = " ".join(map(visible, tokens))
+    text = " ".join(map(written, tokens))
     return text if len(text) <= 80 else f"{text[:79]}…"

@@ -13,18 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-__all__ = ["canvas", "colour_map", "fonts", "require_matplotlib"]
-
-# What writes scripts that the default font lacks, where it is installed.
-_OTHERS = (
-    "Noto Sans Mono CJK JP",
-    "Noto Sans CJK JP",
-    "WenQuanYi Zen Hei",
-    "Noto Sans Arabic",
-    "Noto Sans Hebrew",
-    "Noto Emoji",
-    "Arial Unicode MS",
-)
+__all__ = ["canvas", "colour_map", "require_matplotlib"]
 
 
 def require_matplotlib() -> None:
@@ -77,16 +66,3 @@ def colour_map(*stops: Rgb) -> Colormap:
     through = stops or (NEGATIVE, LIGHT, POSITIVE)
     shares = [[part / 255 for part in stop] for stop in through]
     return LinearSegmentedColormap.from_list("relevance", shares)
-
-
-@cache
-def fonts() -> list[str]:
-    """List the fonts that text is written in, the later ones for what others lack.
-
-    Returns:
-        Names as matplotlib takes them; none that is not installed.
-    """
-    from matplotlib import font_manager
-
-    known = set(font_manager.get_font_names())
-    return ["monospace", *(name for name in _OTHERS if name in known)]

@@ -83,7 +83,7 @@ def terminal(shown: SideBySide, colour: bool, width: int) -> str:
 
 
 def figure(shown: SideBySide) -> Figure:
-    """Draw each method's scores as a heat map of the text.
+    """Draw each method's scores as a heat map of the text, on the page's scales.
 
     Args:
         shown: What there is to show.
@@ -91,7 +91,14 @@ def figure(shown: SideBySide) -> Figure:
     Returns:
         A figure that belongs to no window.
     """
-    return explanation_figure(list(shown.views.values()))
+    drawn = []
+    for b in range(_batch(shown)):
+        scales = _scales(shown.views, _strips(shown.views, b))
+        drawn += [
+            View(label, scales[label], [each.examples[b]])
+            for label, each in shown.views.items()
+        ]
+    return explanation_figure(drawn)
 
 
 def _batch(shown: SideBySide) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..support.text import escape
 from .colour import css
 
-__all__ = ["document", "isolated", "styled"]
+__all__ = ["document", "in_lines", "isolated", "styled"]
 
 _STYLE = """
 .lrp-hooks { --fg: #1b1d21; --bg: #fff; --soft: #5b6068; --line: #d8dbe0;
@@ -15,7 +17,7 @@ _STYLE = """
   .lrp-hooks { --fg: #e6e7ea; --bg: #1b1d21; --soft: #a2a8b1; --line: #3c4048 } }
 .lrp-hooks p { margin: .4em 0 }
 .lrp-hooks section { border-top: 1px solid var(--line); margin-top: .8em }
-.lrp-hooks .text { line-height: 2.1; overflow-wrap: anywhere }
+.lrp-hooks .text { line-height: 2.1; overflow-wrap: anywhere; white-space: pre-line }
 .lrp-hooks .t { unicode-bidi: isolate; white-space: pre-wrap; padding: .2em .25em;
   border-radius: .25em }
 .lrp-hooks .s { opacity: .6; font-size: .85em }
@@ -88,3 +90,18 @@ def isolated(text: str) -> str:
         A span.
     """
     return f'<span class="name" dir="auto">{escape(text)}</span>'
+
+
+def in_lines(spans: Sequence[str], breaks: Sequence[int]) -> str:
+    """Put the tokens of a text side by side, in the lines of the text.
+
+    Args:
+        spans: The HTML of each token.
+        breaks: How many line breaks stand before each.
+
+    Returns:
+        What a paragraph holds whose style keeps line breaks.
+    """
+    # Line breaks are text, so that elements do not depend on what a text says.
+    rows = zip(spans, breaks, strict=True)
+    return " ".join(f"{'&#10;' * count}{span}" for span, count in rows)

@@ -10,8 +10,9 @@ import torch
 from ..errors import ArgumentError
 from ..support.text import cell_width, reading_direction, signed, visible
 from ..views.explanation import Account, Example, Picture, Strip, View
-from .canvas import canvas, colour_map, fonts, require_matplotlib
+from .canvas import canvas, colour_map, require_matplotlib
 from .colour import NEGATIVE, POSITIVE, ink, level, rgb
+from .glyphs import fonts, written
 from .layout import flow
 from .pictures import pixels
 
@@ -80,7 +81,7 @@ def _height(part: Part) -> float:
         return 3.5
     if isinstance(part, Account):
         return (len(part.groups) + 3.0) * BAR_HEIGHT
-    return (len(flow([visible(t) for t in part.tokens], COLUMNS)) + 2.5) * LINE_HEIGHT
+    return (len(_lines(part)) + 2.5) * LINE_HEIGHT
 
 
 def _draw(axes: Any, shown: View, example: Example, part: Part) -> None:
@@ -130,9 +131,16 @@ def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> Non
         signed(example.output, example.places),
         shown.method,
     ]
-    title = "   ".join(visible(word) for word in words if word)
-    axes.set_title(title, loc="left", fontsize=9, parse_math=False)
+    title = "   ".join(written(word) for word in words if word)
+    axes.set_title(
+        title, loc="left", family=fonts("sans-serif"), fontsize=9, parse_math=False
+    )
     axes.figure.colorbar(mapping, ax=axes, pad=0.01)
+
+
+def _lines(strip: Strip) -> list[list[int]]:
+    """Return the positions of the tokens of each line."""
+    return flow([written(token) for token in strip.tokens], COLUMNS, strip.breaks)
 
 
 def _side_by_side(picture: Picture, scale: float) -> Any:
@@ -145,10 +153,10 @@ def _side_by_side(picture: Picture, scale: float) -> Any:
 
 def _write(axes: Any, strip: Strip, scale: float) -> None:
     """Write the tokens in lines, each on its colour, the way they are read."""
-    tokens = [visible(token) for token in strip.tokens]
+    tokens = [written(token) for token in strip.tokens]
     words = (t for t, s in zip(tokens, strip.special, strict=True) if not s)
     backwards = reading_direction(words) == "rtl"
-    lines = flow(tokens, COLUMNS)
+    lines = _lines(strip)
     ends = (COLUMNS, 0) if backwards else (0, COLUMNS)
     axes.set(xlim=ends, ylim=(max(len(lines), 1), 0))
     axes.axis("off")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..support.text import decimals, escape, reading_direction, signed
 from ..views.explanation import Account, Example, Picture, Strip, View
 from .colour import LEVELS, class_name, level
-from .document import isolated
+from .document import in_lines, isolated
 from .pictures import data_url, pixels
 
 __all__ = ["explanation_html", "strip_html"]
@@ -87,14 +87,15 @@ def strip_html(strip: Strip, scale: float, places: int) -> str:
         Paragraphs of a `styled` fragment.
     """
     rows = zip(strip.tokens, strip.scores, strip.special, strict=True)
-    spans = " ".join(
+    spans = [
         f'<span class="t {class_name(level(score, scale))}{" s" * special}" dir="auto" '
         f'title="{signed(score, places)}">{escape(token)}</span>'
         for token, score, special in rows
-    )
+    ]
     words = (t for t, s in zip(strip.tokens, strip.special, strict=True) if not s)
     direction = reading_direction(words)
-    return f'{_heading(strip.name)}<p class="text" dir="{direction}">{spans}</p>'
+    text = in_lines(spans, strip.breaks)
+    return f'{_heading(strip.name)}<p class="text" dir="{direction}">{text}</p>'
 
 
 def _picture(picture: Picture, scale: float, places: int) -> str:

@@ -64,7 +64,7 @@ def _heat(strip: Strip, scale: float, width: int) -> list[str]:
             ansi(tokens[t], level(strip.scores[t], scale), dim=strip.special[t])
             for t in line
         )
-        for line in flow(tokens, width)
+        for line in flow(tokens, width, strip.breaks)
     ]
 
 

@@ -12,6 +12,7 @@ from .canvas import canvas, colour_map, require_matplotlib
 from .colour import ansi
 from .colour import level as level_of
 from .generation_page import fragment
+from .glyphs import fonts, written
 from .layout import flow
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _heat(shown: Matrix, t: int, width: int) -> list[str]:
         " ".join(
             ansi(tokens[c], level_of(row[c], scale), dim=shown.special[c]) for c in line
         )
-        for line in flow(tokens, width)
+        for line in flow(tokens, width, shown.breaks[: len(tokens)])
     ]
 
 
@@ -115,7 +116,8 @@ def _name_ticks(axis: Any, names: Sequence[str], rotation: int) -> None:
     places = range(0, len(names), every)
     axis.set_ticks(
         list(places),
-        [visible(names[place]) for place in places],
+        [written(names[place]) for place in places],
+        family=fonts("sans-serif"),
         rotation=rotation,
         fontsize=8,
         parse_math=False,  # a dollar sign is a dollar sign

@@ -38,7 +38,7 @@ def fragment(shown: Matrix) -> str:
         f'<p class="soft">Point at an underlined token, or step to it with the tab '
         f"key: {_what_is_coloured(shown)} are coloured, each token on its own "
         f"scale, against {steps} for it.</p>"
-        f"{pointing.text(shown.tokens, shown.special, titles, rows)}"
+        f"{pointing.text(shown.tokens, shown.special, titles, rows, shown.breaks)}"
     )
 
 

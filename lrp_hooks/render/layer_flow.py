@@ -14,6 +14,7 @@ from ..views.layer_flow import ENTERED, Flow, Table
 from .canvas import canvas, colour_map, require_matplotlib
 from .colour import LEVELS, ansi, class_name, level
 from .document import isolated, styled
+from .glyphs import fonts, written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -207,7 +208,8 @@ def _draw(axes: Any, shown: Flow, table: Table, mapping: Any) -> None:
     axes.set_xticks(range(len(labels)), labels, fontsize=8, parse_math=False)
     axes.set_yticks(
         range(len(first.tokens)),
-        [visible(token) for token in first.tokens],
+        [written(token) for token in first.tokens],
+        family=fonts("sans-serif"),
         fontsize=8,
         parse_math=False,
     )
@@ -216,5 +218,11 @@ def _draw(axes: Any, shown: Flow, table: Table, mapping: Any) -> None:
     second = axes.secondary_xaxis("top")
     second.set_xticks(range(len(below)), below, fontsize=7)
     second.set_xlabel(ENTERED, fontsize=8)
-    title = f"{visible(table.target)}   {signed(table.output, decimals(table.output))}"
-    axes.set_title(title.strip(), loc="left", fontsize=9, parse_math=False)
+    title = f"{written(table.target)}   {signed(table.output, decimals(table.output))}"
+    axes.set_title(
+        title.strip(),
+        loc="left",
+        family=fonts("sans-serif"),
+        fontsize=9,
+        parse_math=False,
+    )

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..support.text import escape, reading_direction
 from .colour import DARK, LEVELS, LIGHT, class_name, hex_code, ink, rgb
 from .colour import level as level_of
+from .document import in_lines
 
 __all__ = ["levels", "rules", "style", "text"]
 
@@ -113,6 +114,7 @@ def text(
     special: Sequence[bool],
     titles: Sequence[str],
     rows: Sequence[Levels],
+    breaks: Sequence[int] | None = None,
 ) -> str:
     """Write a text, the last tokens of which can be pointed at.
 
@@ -121,6 +123,8 @@ def text(
         special: Which of them are special.
         titles: What is said of each token that can be pointed at, N of them.
         rows: What `levels` returned, for the same N.
+        breaks: How many line breaks stand before each token. Defaults to ``None``: all
+            stand in one line.
 
     Returns:
         A paragraph, each token a span.
@@ -137,7 +141,7 @@ def text(
     words = (w for w, alone in zip(tokens, special, strict=True) if not alone)
     return (
         f'<p class="text {_own_class(rows)}" dir="{reading_direction(words)}">'
-        f"{' '.join(spans)}</p>"
+        f"{in_lines(spans, breaks or [0] * len(spans))}</p>"
     )
 
 

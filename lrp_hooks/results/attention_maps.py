@@ -11,9 +11,10 @@ from torch import Tensor
 
 from .. import render
 from ..errors import ArgumentError, UnsupportedModelError
+from ..support.marks import looks_special
 from ..views.attention import Example, Layer, Maps
 from .shown import Drawn, Page
-from .words import group
+from .words import line_breaks, read_pieces
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,8 +150,13 @@ def _shown(
     named = _named(tokens, kept, length)
     mine = [_is_own(found, maps, length) for found in maps]
     return Maps([
-        Example(row, _special(row), _layers(maps, mine, b, kept[b]))
-        for b, row in enumerate(named)
+        Example(
+            tokens=row,
+            special=list(map(looks_special, row)),
+            layers=_layers(maps, mine, b, kept[b]),
+            breaks=line_breaks(pieces),
+        )
+        for b, (row, pieces) in enumerate(zip(named, read_pieces(named), strict=True))
     ])
 
 
@@ -203,9 +209,3 @@ def _named(tokens: Tokens, kept: list[list[int]], length: int) -> list[list[str]
         whole = len(row) == length
         named.append([str(row[t]) for t in positions] if whole else list(map(str, row)))
     return named
-
-
-def _special(tokens: list[str]) -> list[bool]:
-    """Tell special tokens by their look."""
-    # Where no mark joins tokens, each is a word of its own.
-    return group([tokens], length=len(tokens), mark="").special[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,7 +15,11 @@ from ..views.comparison import Price, SideBySide
 from .agreement import MEASURES, top_k
 from .explanation import Explanation
 from .explanation_view import view
+from .export import labelled_dataframe
 from .shown import Drawn, Page, Printed
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = ["Comparison", "Cost"]
 
@@ -151,6 +156,15 @@ class Comparison(Page, Printed, Drawn):
             An HTML document; special characters of tokens and labels are escaped.
         """
         return render.page(self.view(rows))
+
+    def to_dataframe(self) -> DataFrame:
+        """Write every score of every method as a row of a table.
+
+        Returns:
+            A pandas table with the column ``label``, the key of ``explanations``, and
+            those of `Explanation.to_dataframe`.
+        """
+        return labelled_dataframe(self.view().views)
 
     def __repr__(self) -> str:
         """Return the methods, and which of them failed."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 
-__all__ = ["check_ending", "pack", "unpack"]
+__all__ = ["check_ending", "pack", "packable", "unpack"]
 
 Head = dict[str, str]
 ENDINGS = ("", ".safetensors", ".json")
@@ -49,6 +49,35 @@ def check_ending(path: str | PathLike[str]) -> None:
             f"path {str(path)!r} ends in {Path(path).suffix!r}; name a file that ends "
             "in '.safetensors' or '.json', which are the formats that can be read back."
         )
+
+
+def packable(
+    path: str | PathLike[str], tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return tensors as a file gives them back.
+
+    Args:
+        path: The file.
+        tensors: On the CPU.
+
+    Returns:
+        The same to the bit, but for what a NaN in JSON carries.
+
+    Raises:
+        ArgumentError: If the format cannot hold one of them.
+    """
+    if not _is_json(path):
+        return dict(tensors)
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _DTYPES.values():
+            raise ArgumentError(
+                f"{name} holds {tensor.dtype}, which JSON cannot. Name a file that "
+                "ends in '.safetensors'."
+            )
+    return {
+        name: t.masked_fill(t.isnan(), math.nan) if t.is_floating_point() else t
+        for name, t in tensors.items()
+    }
 
 
 def pack(path: str | PathLike[str], head: Head, tensors: Mapping[str, Tensor]) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from numbers import Integral
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from ..errors import ArgumentError
 from ..views.explanation import Sheet
 from . import export, storage
 from .explanation_view import view
+from .meta import Meta
 from .shown import Drawn, Page, Printed
 from .words import Grouping, group
 
@@ -45,11 +46,7 @@ class Explanation(Page, Printed, Drawn):
         images: The pictures that were explained, ``[B, C, H, W]`` with one channel or
             three, or ``[B, H, W]``: scores of images are shown over them. Defaults to
             ``None``.
-        meta: JSON-able extras. Known keys are ``"special"`` (``B`` lists of booleans:
-            special tokens), ``"labels"`` (``{id: name}``), ``"subwords"`` (the mark by
-            which the tokenizer tells parts of words), ``"extra"`` (names of columns
-            behind the tokens), ``"rules"`` and ``"prediction"`` (``B`` strings: what
-            the model says).
+        meta: JSON-able extras, of which those of `Meta` are shown.
 
     Raises:
         ArgumentError: If ``tokens`` are no lists of strings, one for each example, or
@@ -63,7 +60,7 @@ class Explanation(Page, Printed, Drawn):
     tokens: list[list[str]] | None = None
     attended: Tensor | None = None
     images: Tensor | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: Annotated[dict[str, Any], Meta] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse scores and tokens that are not those of the examples.
@@ -109,8 +106,11 @@ class Explanation(Page, Printed, Drawn):
     def words(self) -> Self:
         """Merge the scores of sub-word tokens to whole words.
 
-        A word's score is the sum of its tokens' scores. Special tokens stay alone,
-        padding is dropped, and examples of fewer words end in zeros.
+        Words are what white space parts, and Chinese characters and Japanese letters,
+        as far as tokens part them. They are those of the text where ``meta`` has the
+        ``"pieces"`` of it that tokens stand for, else those that the tokens' marks
+        spell. A word's score is the sum of its tokens' scores. Special tokens stay
+        alone, padding is dropped, and examples of fewer words end in zeros.
 
         Returns:
             A new explanation whose ``tokens`` are words and whose ``scores`` are
@@ -136,6 +136,7 @@ class Explanation(Page, Printed, Drawn):
             special=self.meta.get("special"),
             attended=self.attended,
             mark=self.meta.get("subwords"),
+            pieces=self.meta.get("pieces"),
         )
         return replace(self, **self._merged(grouping))
 
@@ -190,15 +191,22 @@ class Explanation(Page, Printed, Drawn):
         """
         return export.to_dataframe(view(self))
 
-    def to_shap(self) -> ShapExplanation:
+    def to_shap(self, distinct: bool = False) -> ShapExplanation:
         """Hand the scores to SHAP's plots.
 
+        Args:
+            distinct: Whether each distinct token is one feature of all texts, with the
+                sum of its scores in each and how often it comes there as data, as
+                ``beeswarm`` and ``heatmap`` need it. Defaults to false: each text has
+                its own tokens, in their order, as ``text``, ``waterfall`` and ``bar``
+                show them.
+
         Returns:
-            A ``shap.Explanation`` with one row of values for each example, its tokens
-            as data, and as base value what no token has: values and base value sum to
-            the output, as SHAP's plots expect.
+            A ``shap.Explanation`` with one row of values for each example, tokens as
+            names of features, and as base value what no token has: values and base
+            value sum to the output, as SHAP's plots expect.
         """
-        return export.to_shap(view(self))
+        return export.to_shap(view(self), distinct)
 
     def to_captum_records(
         self,
@@ -269,11 +277,13 @@ class Explanation(Page, Printed, Drawn):
         """Return the fields that ``words`` replaces; subclasses add their own."""
         assert isinstance(self.scores, Tensor)
         meta = {k: v for k, v in self.meta.items() if k != "subwords"}
+        if "segments" in meta:
+            meta["segments"] = grouping.of_words(meta["segments"])
         return {
             "scores": grouping.fold(self.scores),
             "tokens": grouping.words,
             "attended": grouping.attended.to(self.scores.device),
-            "meta": {**meta, "special": grouping.special},
+            "meta": {**meta, "special": grouping.special, "pieces": grouping.pieces},
         }
 
     def _name(self, target: Any, b: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -13,6 +13,7 @@ from ..errors import ArgumentError
 from ..render.pictures import backgrounds
 from ..views.explanation import Account, Example, Picture, Strip, View
 from .ledger import Ledger
+from .words import line_breaks, read_pieces
 
 __all__ = ["method_of", "view"]
 
@@ -46,6 +47,7 @@ def view(explanation: Explained) -> View:
     shown = _pictures(explanation)
     outputs = explanation.output.detach().flatten().tolist()
     accounts = _accounts(explanation)
+    pieces = _pieces(explanation)
     predictions = explanation.meta.get("prediction")
     examples = [
         Example(
@@ -54,7 +56,7 @@ def view(explanation: Explained) -> View:
             parts=[
                 part
                 for name, s in tensors.items()
-                for part in _parts(explanation, name, s, b, shown)
+                for part in _parts(explanation, name, s, b, shown, pieces[b])
             ],
             account=accounts[b] if accounts else None,
             prediction=predictions[b] if predictions else "",
@@ -108,11 +110,12 @@ def _parts(
     scores: Tensor,
     b: int,
     pictures: list[Tensor] | None,
+    pieces: Sequence[str],
 ) -> list[Strip | Picture]:
     """Return the scores of one example, read at one tensor; choices are rows."""
     choices = explanation.meta.get("choices")
     if choices is None or scores.dim() != 3:
-        return [_part(explanation, name, scores, b, pictures)]
+        return [_part(explanation, name, scores, b, pictures, pieces)]
     special = explanation.meta["special"][b]
     head = f"{name}: " if name else ""
     return [
@@ -121,6 +124,7 @@ def _parts(
             tokens=list(tokens),
             scores=scores[b, number, : len(tokens)].tolist(),
             special=list(special[number]),
+            breaks=[0] * len(tokens),
         )
         for number, tokens in enumerate(choices[b])
     ]
@@ -132,6 +136,7 @@ def _part(
     scores: Tensor,
     b: int,
     pictures: list[Tensor] | None,
+    pieces: Sequence[str],
 ) -> Strip | Picture:
     """Return the scores of one example, read at one tensor."""
     if scores.dim() == 3:
@@ -149,6 +154,20 @@ def _part(
         tokens=[_label(explanation, tokens, longest, t) for t in shown],
         scores=[float(row[t]) for t in shown],
         special=[t < len(tokens) and t < len(special) and special[t] for t in shown],
+        breaks=line_breaks([pieces[t] if t < len(pieces) else "" for t in shown]),
+    )
+
+
+def _pieces(explanation: Explained) -> Sequence[Sequence[str]]:
+    """Return the text that each token of each example stands for."""
+    if explanation.tokens is None:
+        return [[]] * len(explanation.output)
+    meta = explanation.meta
+    return read_pieces(
+        explanation.tokens,
+        meta.get("special"),
+        meta.get("subwords"),
+        meta.get("pieces"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ArgumentError
@@ -15,15 +15,28 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from shap import Explanation as ShapExplanation
 
-__all__ = ["to_captum_records", "to_dataframe", "to_shap"]
+__all__ = ["labelled_dataframe", "to_captum_records", "to_dataframe", "to_shap"]
 
 
 def to_dataframe(shown: View) -> DataFrame:
     """See `Explanation.to_dataframe`."""
     pandas = require("pandas", "evaluate", "to_dataframe()")
-    single = all(part.name == "" for e in shown.examples for part in e.parts)
-    frame = pandas.DataFrame(list(_rows(shown)))
-    return frame.drop(columns="input") if single and len(frame) else frame
+    return _framed(pandas.DataFrame(list(_rows(shown))))
+
+
+def labelled_dataframe(shown: Mapping[str, View]) -> DataFrame:
+    """See `Comparison.to_dataframe`."""
+    pandas = require("pandas", "evaluate", "to_dataframe()")
+    rows = [
+        {"label": label, **row} for label, view in shown.items() for row in _rows(view)
+    ]
+    return _framed(pandas.DataFrame(rows))
+
+
+def _framed(frame: DataFrame) -> DataFrame:
+    """Return a table without the names of tensors where there is just one."""
+    several = len(frame) and frame["input"].any()
+    return frame if several else frame.drop(columns="input", errors="ignore")
 
 
 def _rows(shown: View) -> Iterator[dict[str, Any]]:
@@ -58,21 +71,46 @@ def _pixels(picture: Picture) -> Iterator[dict[str, Any]]:
             yield {"row": row, "column": column, "score": score}
 
 
-def to_shap(shown: View) -> ShapExplanation:
+def to_shap(shown: View, distinct: bool) -> ShapExplanation:
     """See `Explanation.to_shap`."""
     shap = require("shap", "shap", "to_shap()")
     import numpy as np
 
     strips = _strips(shown, "to_shap")
+    features = _by_token(strips) if distinct else _by_position(strips)
     return shap.Explanation(
-        values=_ragged([strip.scores for strip in strips], np.float64),
+        **features,
         base_values=np.array([
             example.output - sum(strip.scores)
             for example, strip in zip(shown.examples, strips, strict=True)
         ]),
-        data=_ragged([strip.tokens for strip in strips], np.object_),
         output_names=shown.examples[0].target if len(strips) == 1 else None,
     )
+
+
+def _by_position(strips: Sequence[Strip]) -> dict[str, Any]:
+    """Return the features of each text: its tokens, in their order."""
+    import numpy as np
+
+    return {
+        "values": _ragged([strip.scores for strip in strips], np.float64),
+        "data": _ragged([strip.tokens for strip in strips], np.object_),
+        "feature_names": [list(strip.tokens) for strip in strips],
+    }
+
+
+def _by_token(strips: Sequence[Strip]) -> dict[str, Any]:
+    """Return the features that all texts have in common: how often a token comes."""
+    import numpy as np
+
+    names = list(dict.fromkeys(token for strip in strips for token in strip.tokens))
+    columns = {name: column for column, name in enumerate(names)}
+    values, counts = np.zeros((2, len(strips), len(names)))
+    for row, strip in enumerate(strips):
+        for token, score in zip(strip.tokens, strip.scores, strict=True):
+            values[row, columns[token]] += score
+            counts[row, columns[token]] += 1
+    return {"values": values, "data": counts, "feature_names": names}
 
 
 def _ragged(rows: Sequence[Sequence[Any]], dtype: Any) -> Any:

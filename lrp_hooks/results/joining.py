@@ -21,7 +21,7 @@ from .relevance import Relevance
 
 __all__ = ["Joint", "join"]
 
-_OF_TOKENS = ("special", "segments")
+_OF_TOKENS = ("special", "segments", "pieces")
 _COUNTED = "model_calls"
 
 
@@ -33,6 +33,7 @@ class Joint:
         tokens: The whole's tokens.
         special: Did the tokenizer add the token?
         segments: Which text of a pair each token is of; None where there is one text.
+        pieces: The text that each token stands for.
         places: For each explained window the position of each of its tokens.
         said: What ``.meta["windows"]`` says of the windows.
     """
@@ -40,6 +41,7 @@ class Joint:
     tokens: list[str]
     special: list[bool]
     segments: list[int] | None
+    pieces: list[str]
     places: list[list[int]]
     said: dict[str, Any]
 

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from ..support.files import write_whole
-from .containers import Head, check_ending, pack, unpack
+from ..support.hints import hints_of, misfit
+from .containers import Head, check_ending, pack, packable, unpack
 
 __all__ = ["load", "save"]
 
@@ -44,13 +45,14 @@ def save(explanation: object, path: str | PathLike[str]) -> None:
     check_ending(path)
     encoder = _Encoder()
     content = json.dumps(encoder.encode(explanation, type(explanation).__name__))
+    tensors = packable(path, encoder.tensors)
     metadata = {
         "format": FORMAT,
         "version": str(VERSION),
         "content": content,
-        "digest": _digest(content, encoder.tensors),
+        "digest": _digest(content, tensors),
     }
-    write_whole({path: pack(path, metadata, encoder.tensors)})
+    write_whole({path: pack(path, metadata, tensors)})
 
 
 def load(path: str | PathLike[str], base: type) -> object:
@@ -144,7 +146,7 @@ class _Encoder:
                     f"{where} has the key {key!r}, which cannot be saved. Use strings "
                     "or numbers as keys."
                 )
-        items = [[k, self.encode(v, f"{where}.{k}")] for k, v in value.items()]
+        items = [[_plain(k), self.encode(v, f"{where}.{k}")] for k, v in value.items()]
         return {_KIND: "dict", "items": items}
 
     def _encode_fields(self, value: Any, where: str) -> object:
@@ -178,6 +180,7 @@ def _decode(node: Any, tensors: Mapping[str, Tensor], base: type) -> Any:
 
     Raises:
         ArgumentError: If a class has other fields by now.
+        _Unfit: If a field is not of its type.
     """
     if isinstance(node, list):
         return [_decode(entry, tensors, base) for entry in node]
@@ -187,11 +190,19 @@ def _decode(node: Any, tensors: Mapping[str, Tensor], base: type) -> Any:
     if kind in {"tensor", "float"}:
         return tensors[node["name"]] if kind == "tensor" else float(node["value"])
     if kind == "dict":
-        return {key: _decode(value, tensors, base) for key, value in node["items"]}
+        return {
+            _decode(key, tensors, base): _decode(value, tensors, base)
+            for key, value in node["items"]
+        }
     if kind == "tuple":
         return tuple(_decode(entry, tensors, base) for entry in node["items"])
     values = {k: _decode(v, tensors, base) for k, v in node["fields"].items()}
     found = _find_class(node["class"], base)
+    hints = hints_of(found)
+    for name, value in values.items():
+        wrong = misfit(value, hints.get(name, Any), f"{found.__name__}.{name}")
+        if wrong is not None:
+            raise _Unfit(f"it is damaged ({wrong})")
     try:
         return found(**values)
     except TypeError as error:

@@ -1,30 +1,24 @@
-"""Sub-word tokens merged to whole words, by the marks that tokenizers leave on them."""
+"""Tokens merged to whole words: those of the text that the tokens stand for."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from itertools import groupby
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-__all__ = ["Grouping", "group", "subword_mark"]
+from ..support import marks
+from ..support.marks import subword_mark
 
-WORDPIECE, SENTENCEPIECE, BYTE_LEVEL = "##", "▁", "Ġ"
-MARKS = (WORDPIECE, SENTENCEPIECE, BYTE_LEVEL)
-# Byte-level vocabularies write the white space before a word as these.
-_BYTE_LEVEL_SPACES = ("Ġ", "Ċ", "ĉ", "č")
-_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-# Chinese characters and Japanese letters, on either side.
+__all__ = ["Grouping", "group", "line_breaks", "read_pieces", "subword_mark"]
+
+# Chinese characters and Japanese letters, which are words wherever a token begins.
 _SPACELESS = re.compile(
-    ".?[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+    "[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
-_SPECIAL = re.compile(r"\[[A-Z]+\d*\]|</?[a-z]+>|<\|[^|]+\|>")
+_BREAK = re.compile("\r(?!\n|$)|[\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,18 +31,36 @@ class Grouping:
         columns: The word that each position belongs to, ``[B, T]``; the last column,
             ``width``, takes what is dropped.
         width: ``W``, the number of columns of the result.
+        pieces: ``B`` lists: what each word stands for, its white space included.
     """
 
     words: list[list[str]]
     special: list[list[bool]]
     columns: Tensor
     width: int
+    pieces: list[list[str]] = field(default_factory=list)
 
     @property
     def attended(self) -> Tensor:
         """Boolean ``[B, W]``: false where an example has no more words."""
         attended = torch.zeros(len(self.words), self.width + 1, dtype=torch.bool)
         return attended.scatter(1, self.columns, True)[:, : self.width]
+
+    def of_words(self, notes: Sequence[Sequence[int]]) -> list[list[int]]:
+        """Note of each word what is noted of its tokens.
+
+        Args:
+            notes: ``B`` lists of numbers, one for each token; those of a word agree.
+
+        Returns:
+            ``B`` lists, one for each word.
+        """
+        found = []
+        for columns, row in zip(self.columns.tolist(), notes, strict=True):
+            known = dict(zip(columns, row, strict=False))
+            known.pop(self.width, None)
+            found.append([known[word] for word in sorted(known)])
+        return found
 
     def fold(self, values: Tensor) -> Tensor:
         """Sum the positions of each word.
@@ -68,20 +80,6 @@ class Grouping:
         return sums[:, : self.width].to(values.dtype)
 
 
-def subword_mark(tokens: Iterable[str]) -> str | None:
-    """Tell by which mark these tokens say that they are parts of words.
-
-    Args:
-        tokens: Tokens of a text or, which is surer, a whole vocabulary.
-
-    Returns:
-        ``"##"`` (WordPiece), ``"▁"`` (SentencePiece), ``"Ġ"`` (byte-level BPE), or
-        ``None`` where no token has a mark, and so each is a word.
-    """
-    counts = Counter(t[: len(m)] for t in tokens for m in MARKS if t.startswith(m))
-    return counts.most_common(1)[0][0] if counts else None
-
-
 def group(
     tokens: Sequence[Sequence[str]],
     *,
@@ -89,8 +87,11 @@ def group(
     special: Sequence[Sequence[bool]] | None = None,
     attended: Tensor | None = None,
     mark: str | None = None,
+    pieces: Sequence[Sequence[str]] | None = None,
 ) -> Grouping:
-    """Find the words of tokenised texts.
+    """Find the words of tokenised texts: what stands between white space.
+
+    Chinese characters and Japanese letters are words, as far as tokens part them.
 
     Args:
         tokens: ``B`` lists of tokens.
@@ -98,21 +99,22 @@ def group(
             longest list (an explainer's extra columns) stay as last columns.
         special: Special tokens, which stay alone; by their look if not given.
         attended: Boolean ``[B, T]``; positions that are not attended are dropped.
-        mark: One of ``MARKS``; the most frequent one if not given.
+        mark: What `subword_mark` returned; that of the tokens if not given.
+        pieces: ``B`` lists: the text that each token stands for, its white space
+            included; by the mark if not given.
 
     Returns:
         The words, and the columns to which positions go.
     """
-    if mark is None:
-        mark = subword_mark(token for row in tokens for token in row)
     if special is None:
-        special = [[bool(_SPECIAL.fullmatch(t)) for t in row] for row in tokens]
+        special = [list(map(marks.looks_special, row)) for row in tokens]
+    texts = read_pieces(tokens, special, mark, pieces)
     seen = (
         attended.tolist() if attended is not None else [[True] * length] * len(tokens)
     )
     spans = [
-        _spans(row, alone, kept, mark)
-        for row, alone, kept in zip(tokens, special, seen, strict=True)
+        _spans(row, alone, kept)
+        for row, alone, kept in zip(texts, special, seen, strict=True)
     ]
     longest = max(map(len, tokens), default=0)
     widest = max(map(len, spans), default=0)
@@ -122,102 +124,113 @@ def group(
     for b, row in enumerate(spans):
         for column, span in enumerate(row):
             columns[b, span] = column
-    words = [
-        [_text([row[t] for t in span], mark) for span in found]
-        for row, found in zip(tokens, spans, strict=True)
+    merged = Grouping([], [], columns, width, [])
+    for words, names, alone, text in zip(spans, tokens, special, texts, strict=True):
+        merged.words.append([_name(names, alone, text, span) for span in words])
+        merged.special.append([alone[span[0]] for span in words])
+        merged.pieces.append(["".join(text[t] for t in span) for span in words])
+    return merged
+
+
+def read_pieces(
+    tokens: Sequence[Sequence[str]],
+    special: Sequence[Sequence[bool]] | None = None,
+    mark: str | None = None,
+    pieces: Sequence[Sequence[str]] | None = None,
+) -> Sequence[Sequence[str]]:
+    """Tell what each token stands for.
+
+    Args:
+        tokens: ``B`` lists of tokens.
+        special: Special tokens; by their look if not given.
+        mark: What `subword_mark` returned; that of the tokens if not given.
+        pieces: What the tokens are known to stand for, if it is known.
+
+    Returns:
+        ``B`` lists: ``pieces``, or what the marks of the tokens say.
+    """
+    if pieces is not None and list(map(len, pieces)) == list(map(len, tokens)):
+        return pieces
+    if special is None:
+        special = [list(map(marks.looks_special, row)) for row in tokens]
+    if mark is None:
+        mark = subword_mark([token for row in tokens for token in row])
+    return [
+        marks.pieces(row, [*alone, *[False] * len(row)][: len(row)], mark)
+        for row, alone in zip(tokens, special, strict=True)
     ]
-    flags = [
-        [alone[span[0]] for span in found]
-        for alone, found in zip(special, spans, strict=True)
-    ]
-    return Grouping(words, flags, columns, width)
+
+
+def line_breaks(pieces: Sequence[str]) -> list[int]:
+    """Count the line breaks before each token.
+
+    Args:
+        pieces: What tokens stand for. One that stands for line breaks alone is itself
+            in the line that it ends.
+
+    Returns:
+        A number for each.
+    """
+    counts, owed = [], 0
+    for piece in pieces:
+        ink = piece.strip()
+        head, _, tail = piece.partition(ink) if ink else ("", "", piece)
+        counts.append(owed + len(_BREAK.findall(head)))
+        owed = len(_BREAK.findall(tail))
+    return counts
 
 
 def _spans(
-    tokens: Sequence[str],
-    alone: Sequence[bool],
-    kept: Sequence[bool],
-    mark: str | None,
+    pieces: Sequence[str], alone: Sequence[bool], kept: Sequence[bool]
 ) -> list[list[int]]:
     """Return the positions of each word of one text."""
     spans: list[list[int]] = []
-    for t, token in enumerate(tokens):
+    text = ""  # of the last word
+    for t, piece in enumerate(pieces):
         if not kept[t]:
             continue
-        last = spans[-1] if spans else None
-        before = [] if last is None else [tokens[i] for i in last]
-        if last is None or alone[t] or alone[last[0]] or _parts(before, token, mark):
+        apart = not spans or alone[t] or alone[spans[-1][0]]
+        if apart or _begins(text, piece):
             spans.append([t])
-        elif _continues(token, mark) or _is_space(before, mark):
-            last.append(t)
+            text = piece
         else:
-            spans.append([t])
-    return spans
+            spans[-1].append(t)
+            text += piece
+    return _closed(spans, pieces, alone)
 
 
-def _continues(token: str, mark: str | None) -> bool:
-    """Return whether a token goes on with the word before it."""
-    if mark == WORDPIECE:
-        return token.startswith(WORDPIECE) and token != WORDPIECE
-    if mark == SENTENCEPIECE:
-        return not token.startswith(SENTENCEPIECE)
-    return mark == BYTE_LEVEL and not token.startswith(_BYTE_LEVEL_SPACES)
+def _begins(before: str, piece: str) -> bool:
+    """Return whether a token begins another word than that before it."""
+    if not before.strip() or not piece:
+        return False
+    here, there = before[-1], piece[0]
+    if here.isspace() or there.isspace():
+        return True
+    return any(map(_SPACELESS.match, (here, there)))
 
 
-def _parts(before: Sequence[str], token: str, mark: str | None) -> bool:
-    """Return whether a token begins a word in a script that writes no spaces."""
-    if mark == WORDPIECE:
-        return False  # which marks what goes on, in every script
-    written = _text(before, mark)
-    if not written or written.endswith(REPLACEMENT):
-        return False  # within a character
-    return _SPACELESS.match(_text([token], mark)[:1] + written[-1]) is not None
+def _closed(
+    spans: list[list[int]], pieces: Sequence[str], alone: Sequence[bool]
+) -> list[list[int]]:
+    """Return words with the white space at their end, where no word follows."""
+    closed: list[list[int]] = []
+    for span in spans:
+        blank = not any(pieces[t].strip() or alone[t] for t in span)
+        if blank and closed and not alone[closed[-1][0]]:
+            closed[-1] += span
+        else:
+            closed.append(span)
+    return closed
 
 
-def _is_space(tokens: Sequence[str], mark: str | None) -> bool:
-    """Return whether tokens are white space, which belongs to the next word."""
-    if mark == SENTENCEPIECE:
-        return not "".join(tokens).strip(SENTENCEPIECE)
-    return mark == BYTE_LEVEL and not "".join(tokens).strip("".join(_BYTE_LEVEL_SPACES))
-
-
-def _text(tokens: Sequence[str], mark: str | None) -> str:
-    """Return the word that tokens spell."""
-    if mark == WORDPIECE:
-        return tokens[0] + "".join(t.removeprefix(WORDPIECE) for t in tokens[1:])
-    if mark == SENTENCEPIECE:
-        text = _with_byte_tokens(tokens).replace(SENTENCEPIECE, " ")
-    elif mark == BYTE_LEVEL:
-        text = _from_byte_level("".join(tokens))
-    else:
-        text = "".join(tokens)
+def _name(
+    tokens: Sequence[str],
+    alone: Sequence[bool],
+    pieces: Sequence[str],
+    span: Sequence[int],
+) -> str:
+    """Return the word at positions."""
+    text = "".join(pieces[t] for t in span)
+    if alone[span[0]] or not text:
+        return "".join(tokens[t] for t in span)
     return text.strip() or text
-
-
-def _with_byte_tokens(tokens: Sequence[str]) -> str:
-    """Return tokens joined, where ``<0xC3> <0xA9>`` spell one character."""
-    parts = []
-    for is_byte, run in groupby(tokens, lambda t: bool(_BYTE_TOKEN.fullmatch(t))):
-        joined = "".join(run)
-        if is_byte:
-            data = bytes(int(code, 16) for code in _BYTE_TOKEN.findall(joined))
-            joined = data.decode(errors="replace")
-        parts.append(joined)
-    return "".join(parts)
-
-
-def _from_byte_level(text: str) -> str:
-    """Return the text that the stand-in letters of byte-level BPE spell."""
-    table = _byte_level_table()
-    if not all(character in table for character in text):
-        return text
-    return bytes(table[character] for character in text).decode(errors="replace")
-
-
-@cache
-def _byte_level_table() -> dict[str, int]:
-    """Return the byte of each stand-in: visible Latin-1 for itself, then U+0100 on."""
-    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    hidden = [byte for byte in range(256) if byte not in visible]
-    table = {chr(byte): byte for byte in visible}
-    return table | {chr(0x100 + i): byte for i, byte in enumerate(hidden)}

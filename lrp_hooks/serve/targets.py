@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..attribution.readout import find_logits, label_ids
 from ..errors import TargetError, TextError
-from ..support.suggest import did_you_mean
+from ..support.suggest import did_you_mean, whatever_case
 from ..texts.encoding import is_language_model
 from ..texts.prediction import Prediction, predict
 
@@ -74,7 +74,7 @@ class Targets:
             assert prediction is not None
             name = prediction.label if name is None else name
             return _AtPlace(self._place(batch), self._token(name), name)
-        if name is None or name in self.labels:
+        if name is None or whatever_case(name, self.labels) is not None:
             return name
         if self.speaks:
             return self._token(name)

@@ -1,11 +1,11 @@
-"""Close matches of a name that does not exist, for error messages."""
+"""Names as people type them: whatever their case, and close matches of others."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["did_you_mean"]
+__all__ = ["did_you_mean", "whatever_case"]
 
 
 def did_you_mean(name: object, known: Iterable[str], n: int = 1) -> str:
@@ -26,3 +26,17 @@ def did_you_mean(name: object, known: Iterable[str], n: int = 1) -> str:
     if not close:
         return ""
     return f" Did you mean {' or '.join(repr(folded[one]) for one in close)}?"
+
+
+def whatever_case(name: str, known: Iterable[str]) -> str | None:
+    """Find a name as it is, or the only one that differs from it in case alone.
+
+    Args:
+        name: What came.
+        known: The names that exist.
+
+    Returns:
+        The name that exists; None where there is none, or several differ in case.
+    """
+    same = [one for one in known if one.casefold() == name.casefold()]
+    return name if name in same else same[0] if len(same) == 1 else None

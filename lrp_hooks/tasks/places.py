@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..errors import TargetError
 from ..explainers.base import is_whole
-from ..texts.encoding import Encoded
 from .asked import Asked
 
 __all__ = ["place_of", "repeated"]
@@ -92,7 +91,5 @@ def repeated(asked: Asked, rows: list[int]) -> Asked:
         batch = chosen(asked.batch)
     encoded = asked.encoded
     if encoded is not None:
-        encoded = Encoded(
-            batch, [encoded.tokens[r] for r in rows], [encoded.special[r] for r in rows]
-        )
+        encoded = encoded.chosen(batch, rows)
     return replace(asked, batch=batch, encoded=encoded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -76,4 +77,4 @@ def encode_choices(
         folds: Any = folded(batch)
     else:
         folds = {name: folded(value) for name, value in batch.items()}
-    return Encoded(folds, found.tokens, found.special, found.segments, n_choices)
+    return replace(found, batch=folds, choices=n_choices)

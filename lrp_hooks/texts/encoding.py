@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import TextError, UnknownTokensWarning
+from .listing import as_list, is_missing
 
 __all__ = [
     "Encoded",
@@ -36,6 +37,8 @@ class Encoded:
         batch: What the model takes.
         tokens: ``B`` lists of tokens, without the padding at the end.
         special: ``B`` lists of booleans: did the tokenizer add the token?
+        texts: The ``B`` texts or pairs, if they are known.
+        encodings: What the tokenizer made of each text.
         segments: ``B`` lists that tell which text of a pair each token is of, 0 or 1;
             None where there is one text.
         choices: C, where each example is C pairs and the batch is ``[B, C, T]``: then
@@ -45,8 +48,33 @@ class Encoded:
     batch: Any
     tokens: list[list[str]]
     special: list[list[bool]]
+    texts: Sequence[Text] | None = None
+    encodings: Sequence[Any] = ()
     segments: list[list[int]] | None = None
     choices: int | None = None
+
+    def chosen(self, batch: Any, rows: Sequence[int]) -> Encoded:
+        """Choose among the texts.
+
+        Args:
+            batch: What the model takes then.
+            rows: The text of each row.
+
+        Returns:
+            The batch of those.
+        """
+
+        def of(lists: Any) -> Any:
+            return [lists[row] for row in rows] if lists else lists
+
+        return Encoded(
+            batch,
+            of(self.tokens),
+            of(self.special),
+            of(self.texts),
+            of(self.encodings),
+            of(self.segments),
+        )
 
 
 def as_texts(inputs: object) -> list[Text] | None:
@@ -54,7 +82,8 @@ def as_texts(inputs: object) -> list[Text] | None:
 
     Args:
         inputs: What a caller wants explained: a text; a pair, as a tuple or as
-            ``{"text": ..., "text_pair": ...}``; or a list of such.
+            ``{"text": ..., "text_pair": ...}``; such in a list, a series, an array or a
+            column; or anything else.
 
     Returns:
         The texts and pairs, or ``None`` if the inputs are none.
@@ -68,24 +97,21 @@ def as_texts(inputs: object) -> list[Text] | None:
         inputs = [inputs]
     if _is_text(inputs):
         return [inputs]  # type: ignore[list-item]
-    if not isinstance(inputs, (list, tuple)):
+    entries = as_list(inputs)
+    if entries is None:
         return None
-    if not inputs:
+    if not entries:
         raise TextError("the list of texts is empty. Pass at least one text.")
-    others = [entry for entry in inputs if not _is_text(entry)]
-    if len(others) == len(inputs) and not any(map(_holds_text, others)):
+    others = [i for i, entry in enumerate(entries) if not _is_text(entry)]
+    named = any(is_missing(entries[i]) or _holds_text(entries[i]) for i in others)
+    if len(others) == len(entries) and not named:
         return None
     if others:
-        came = (
-            f"a tuple of {len(others[0])}"
-            if isinstance(others[0], tuple)
-            else f"a {type(others[0]).__name__}"
-        )
         raise TextError(
-            f"the list of texts has {came} in it. Pass strings, or pairs of strings "
-            "(text, text_pair)."
+            f"text {others[0] + 1} of {len(entries)} is {entries[others[0]]!r:.40}, "
+            "which is no string and no pair of strings. Pass such, or leave it out."
         )
-    return list(inputs)
+    return [each if isinstance(each, tuple) else str(each) for each in entries]
 
 
 def _is_text(value: object) -> bool:
@@ -149,19 +175,19 @@ def encode(
             "tensors."
         )
     limit = position_limit(model) if bounded else None
-    rows, segments = [], []
+    rows = []
     for number, text in enumerate(texts, start=1):
         which = f"text {number}" if len(texts) > 1 else "the text"
-        row, parts = _row(tokenizer, text, which, limit)
-        _warn_of_unknown(tokenizer, row, which)
-        rows.append(row)
-        segments.append(parts)
+        rows.append(_row(tokenizer, text, which, limit))
+        _warn_of_unknown(tokenizer, rows[-1], which)
     paired = any(isinstance(text, tuple) for text in texts)
     return Encoded(
         batch=_batch(model, tokenizer, rows),
         tokens=[_names(tokenizer, row["input_ids"]) for row in rows],
         special=[list(map(bool, row["special_tokens_mask"])) for row in rows],
-        segments=segments if paired else None,
+        texts=texts,
+        encodings=rows,
+        segments=list(map(_segments, rows, texts)) if paired else None,
     )
 
 
@@ -229,8 +255,8 @@ def is_language_model(model: nn.Module) -> bool:
 
 def _row(
     tokenizer: Any, text: Text, which: str, limit: int | None
-) -> tuple[dict[str, list[int]], list[int]]:
-    """Return what the tokenizer makes of a text, and which text each token is of.
+) -> Mapping[str, list[int]]:
+    """Return what the tokenizer makes of a text.
 
     Raises:
         TextError: If that is no token, or more than ``limit``.
@@ -238,14 +264,13 @@ def _row(
     pieces = (text,) if isinstance(text, str) else text
     for name, piece in zip(("", " (its second part)"), pieces, strict=False):
         _check_text(piece, which + name)
-    found = tokenizer(
+    row: Mapping[str, list[int]] = tokenizer(
         *pieces,
         truncation=False,
         return_attention_mask=True,
         return_special_tokens_mask=True,
         verbose=False,
     )
-    row: dict[str, list[int]] = dict(found)
     length = len(row["input_ids"])
     if all(row["special_tokens_mask"]):
         raise TextError(f"{which} has no token in it: {_quote(' '.join(pieces))}.")
@@ -255,13 +280,13 @@ def _row(
             f"{_quote(' '.join(pieces))}. Shorten or split it, or pass stride= to "
             "explain() or compare(), which read it in windows that overlap."
         )
-    return row, _segments(found, len(pieces))
+    return row
 
 
-def _segments(found: Any, pieces: int) -> list[int]:
+def _segments(found: Any, text: Text) -> list[int]:
     """Tell which text each token is of; special ones go with the text before them."""
     length = len(found["input_ids"])
-    if pieces == 1:
+    if isinstance(text, str):
         return [0] * length
     if getattr(found, "is_fast", False):
         parts = found.sequence_ids(0)
@@ -279,7 +304,7 @@ def _segments(found: Any, pieces: int) -> list[int]:
     return segments
 
 
-def _warn_of_unknown(tokenizer: Any, row: dict[str, list[int]], which: str) -> None:
+def _warn_of_unknown(tokenizer: Any, row: Mapping[str, list[int]], which: str) -> None:
     """Warn if the tokenizer knows less than half of a text."""
     pairs = zip(row["input_ids"], row["special_tokens_mask"], strict=True)
     plain = [i for i, special in pairs if not special]
@@ -322,7 +347,7 @@ def _names(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 
 def _batch(
-    model: nn.Module, tokenizer: Any, rows: Sequence[dict[str, list[int]]]
+    model: nn.Module, tokenizer: Any, rows: Sequence[Mapping[str, list[int]]]
 ) -> Any:
     """Return what the model takes: the keys that its forward names, or just the ids.
 

@@ -29,9 +29,26 @@ def load_folder(folder: str | PathLike[str]) -> tuple[nn.Module, Any]:
     Returns:
         The model, in float32 and eval mode, and the tokenizer.
     """
-    _load_config(_check_folder(folder))  # else the tokenizer is blamed for it
+    path = _check_folder(folder)
+    _check_reads(path, _load_config(path))  # else the tokenizer is blamed for it
     tokenizer = load_tokenizer(folder)  # before the model, since it is quicker to fail
     return load_model(folder), tokenizer
+
+
+def _check_reads(path: Path, config: Any) -> None:
+    """Refuse a model that reads no texts.
+
+    Raises:
+        ModelFolderError: If it reads something else.
+    """
+    kind = _class_named(path, config)
+    takes = getattr(kind, "main_input_name", "input_ids")
+    if takes != "input_ids":
+        raise ModelFolderError(
+            f"the folder {str(path)!r} holds a {kind.__name__}, which reads {takes!r}, "
+            "no texts. lrp-hooks rules takes it; in Python, explain it by "
+            f"instrument(model).attribute({{{takes!r}: tensor}})."
+        )
 
 
 def load_model(folder: str | PathLike[str]) -> nn.Module:

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import UnsupportedModelError
+from ..support.text import one_line
 from .encoding import is_language_model
 
-__all__ = ["Prediction", "predict"]
+__all__ = ["Prediction", "predict", "run"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,31 @@ class Prediction:
         return f"{self.label} (probability {self.probability:.4f})"
 
 
+def run(model: nn.Module, batch: Any) -> Any:
+    """Run a model as it is, without a graph.
+
+    Args:
+        model: Any module.
+        batch: What `encode` made of texts for it.
+
+    Returns:
+        Its output.
+
+    Raises:
+        UnsupportedModelError: If the model itself refuses these inputs.
+    """
+    try:
+        with torch.no_grad():
+            return model(**batch) if isinstance(batch, Mapping) else model(batch)
+    except Exception as error:  # models check their inputs in every way, or not at all
+        reason = one_line(f"{type(error).__name__}: {error}", 200)
+        raise UnsupportedModelError(
+            f"the model, a {type(model).__name__}, cannot be run on these texts alone "
+            f"({reason}). If it takes something else, pass that as tensors in Python: "
+            "instrument(model).attribute(inputs)."
+        ) from error
+
+
 def predict(
     model: nn.Module, tokenizer: Any, *batches: Mapping[str, Tensor]
 ) -> Prediction | None:
@@ -44,21 +71,25 @@ def predict(
 
     Returns:
         The prediction; a language model's is the next token. ``None`` for a model
-        that chooses among nothing: it has no logits, or just one.
+        that chooses among nothing for the whole text: it has no logits, just one, or
+        some for each token.
     """
-    with torch.no_grad():
-        given = [getattr(model(**batch), "logits", None) for batch in batches]
-    found = [each for each in given if each is not None and each.shape[-1] > 1]
-    if len(found) < len(given):
+    given = [getattr(run(model, batch), "logits", None) for batch in batches]
+    writes = getattr(model, "can_generate", lambda: True)()
+    speaks = is_language_model(model) and writes
+    known = [logits for logits in given if logits is not None]
+    if len(known) < len(given) or known[0].shape[-1] == 1:
+        return None
+    if known[0].ndim > 2 and not speaks:
         return None
     # Of [1, T, V] the last position counts; of [1, C] there is just one.
-    rows = [each.reshape(-1, each.shape[-1])[-1].double() for each in found]
-    logits = torch.stack(rows).mean(0)
+    rows = [logits.reshape(-1, logits.shape[-1])[-1].double() for logits in known]
+    row = torch.stack(rows).mean(0)
     config: Any = getattr(model, "config", None)
     many = getattr(config, "problem_type", None) == "multi_label_classification"
-    chances = logits.sigmoid() if many else logits.softmax(-1)
+    chances = row.sigmoid() if many else row.softmax(-1)
     best = int(chances.argmax())
-    if is_language_model(model):
+    if speaks:
         label = tokenizer.convert_ids_to_tokens(best)
     else:
         label = (getattr(config, "id2label", None) or {}).get(best, best)

@@ -202,10 +202,17 @@ def _taken(whole: Encoded, row: int, places: Sequence[int]) -> Encoded:
             name: taken(value) if value.shape[:2] == shape else value[row : row + 1]
             for name, value in whole.batch.items()
         }
-    parts = None if whole.segments is None else [whole.segments[row]]
+    row_alone = whole.chosen(batch, [row])
+    if len(places) == len(whole.tokens[row]):
+        return row_alone
+
+    def of(lists: list[list[Any]]) -> list[list[Any]]:
+        return [[each[place] for place in places] for each in lists]
+
+    parts = row_alone.segments
     return Encoded(
         batch=batch,
-        tokens=[[whole.tokens[row][place] for place in places]],
-        special=[[whole.special[row][place] for place in places]],
-        segments=parts and [[part[place] for place in places] for part in parts],
+        tokens=of(row_alone.tokens),
+        special=of(row_alone.special),
+        segments=None if parts is None else of(parts),
     )

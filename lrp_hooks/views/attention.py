@@ -37,11 +37,13 @@ class Example:
         tokens: The tokens, or the positions' numbers.
         special: Which of them are special, by their look.
         layers: The maps.
+        breaks: How many line breaks of the text stand before each token.
     """
 
     tokens: list[str]
     special: list[bool]
     layers: list[Layer]
+    breaks: list[int]
 
     def scales(self, weights: Tensor) -> list[float]:
         """Return each query's largest weight of an ordinary token, else of any.

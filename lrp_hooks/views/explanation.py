@@ -21,12 +21,14 @@ class Strip:
         tokens: The tokens, or the positions' numbers where tokens are unknown.
         scores: One number for each token.
         special: Is the token a special one?
+        breaks: How many line breaks of the text stand before each token.
     """
 
     name: str
     tokens: list[str]
     scores: list[float]
     special: list[bool]
+    breaks: list[int]
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ class Matrix:
         rivals: What tokens are explained rather than, each named once.
         tokens: All tokens.
         special: Which of them are special.
+        breaks: How many line breaks of the text stand before each.
         prompt: How many are the prompt's.
         targets: What each row explains.
         output: The logits.
@@ -38,6 +39,7 @@ class Matrix:
     rivals: Sequence[str]
     tokens: Sequence[str]
     special: Sequence[bool]
+    breaks: Sequence[int]
     prompt: int
     targets: Sequence[str]
     output: Sequence[float]

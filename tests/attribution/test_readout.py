@@ -141,7 +141,7 @@ BAD = {
     "1.5": 1.5,
     "True": True,
     "'god' is no label.*bad.*mixed.*Did you mean 'good'": "god",
-    "'GOOD' is no label.*Did you mean 'good'": "GOOD",
+    "'GOODS' is no label.*Did you mean 'good'": "GOODS",
     "float32 tensor": torch.tensor([0.0, 1.0]),
     "bool tensor": torch.tensor([True, False]),
     "shape .2, 1.": torch.tensor([[0], [1]]),

@@ -152,8 +152,8 @@ def test_bad_input_is_one_line(run, tmp_path, monkeypatch, command, arguments, m
 
 
 def test_bad_standard_input(run, stdin):
-    stdin("fine\n\nfine\n")
-    assert_refused(run("audit", "-"), "text 2 is blank")
+    stdin("fine\n" + "word " * 300)
+    assert_refused(run("audit", "-"), "text 2 has 302")
 
 
 @pytest.mark.parametrize("command", ["rules", "audit"])

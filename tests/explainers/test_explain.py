@@ -268,7 +268,7 @@ def test_a_text_needs_a_tokenizer(sentiment):
         (" \n\t", "the text is blank"),
         (["fine", "\u3000"], "text 2 is blank"),
         ([], "empty"),
-        (["fine", 3], "has a int in it"),
+        (["fine", 3], "text 2 of 2 is 3, which is no string"),
         ("a\ud800b", r"no valid Unicode: '\\ud800' at character 1"),
         ("\u200b", "no token in it"),
         ("word " * 127, "129 tokens, but the model has 128 positions"),

@@ -44,7 +44,7 @@ class Found:
             replacements=dict.fromkeys(metrics, "mask"),
             chunk=16,
             seed=0,
-            model="0",
+            identity={},
         )
         self.fractions = {name: SHARES for name in metrics if name in METRICS}
         self.seconds = {**dict.fromkeys(self.scores, 1.5), "metrics": 2.25}

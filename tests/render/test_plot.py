@@ -8,9 +8,9 @@ import torch
 
 from hand_built import HOSTILE, explanation, relevance
 from lrp_hooks import ArgumentError, Explanation
-from lrp_hooks.support.text import visible
+from lrp_hooks.render.glyphs import written
 
-pytestmark = pytest.mark.filterwarnings("ignore:Glyph:UserWarning")
+pytestmark = pytest.mark.filterwarnings("error:Glyph:UserWarning")
 
 
 def panels(figure):
@@ -50,7 +50,7 @@ def test_the_ledger_is_drawn_as_bars():
 def test_hostile_tokens_are_drawn_as_they_are():
     figure = explanation([list(HOSTILE)], meta={"labels": {1: "$x^$"}}).plot()
     (axes,) = panels(figure)
-    assert [text.get_text() for text in axes.texts] == list(map(visible, HOSTILE))
+    assert [text.get_text() for text in axes.texts] == list(map(written, HOSTILE))
     assert drawn_size(figure) > 1000
 
 

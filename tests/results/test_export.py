@@ -3,12 +3,13 @@
 import sys
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from captum.attr import visualization
 
 from hand_built import HOSTILE, explanation, relevance
-from lrp_hooks import ArgumentError, Explanation, explain
+from lrp_hooks import ArgumentError, Explanation, compare, explain
 from shared_models import sentiment
 
 TEXTS = ["a gripping, funny film", "bad"]
@@ -71,6 +72,79 @@ def test_shap_draws_it(explained):
     page = shap.plots.text(explained.to_shap()[0], display=False)
     for token in ("gripping", "funny", "film"):
         assert token in page
+
+
+@pytest.fixture(scope="module")
+def named(explained):
+    return explained.to_shap()
+
+
+def test_shap_knows_features_by_their_tokens(explained, named):
+    assert named.feature_names == explained.tokens
+    assert list(named[0].feature_names) == explained.tokens[0]
+    mean = named.abs.mean(0)
+    assert list(mean.feature_names) == list(dict.fromkeys(sum(explained.tokens, [])))
+    own = explained.scores.abs()
+    found = dict(zip(mean.feature_names, mean.values, strict=True))
+    assert found["bad"] == pytest.approx(own[1, 1].item())
+    assert found["[CLS]"] == pytest.approx(own[:, 0].mean().item())
+
+
+def test_the_same_word_at_other_places_is_one_feature():
+    tokens = [["good", "film"], ["film", "good"]]
+    scores = torch.tensor([[3.0, 1.0], [2.0, 5.0]])
+    mean = explanation(tokens, scores=scores).to_shap().mean(0)
+    assert dict(zip(mean.feature_names, mean.values, strict=True)) == {
+        "good": 4.0,
+        "film": 1.5,
+    }
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_shap_draws_bars_and_swarms(explained, named):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import shap
+
+    for found in (named.abs.mean(0), named[0], explained.to_shap(distinct=True)):
+        axes = shap.plots.bar(found, show=False)
+        shown = " ".join(text.get_text() for text in axes.get_yticklabels())
+        assert "gripping" in shown and "Feature" not in shown
+        plt.close("all")
+    axes = shap.plots.beeswarm(explained.to_shap(distinct=True), show=False)
+    assert "bad" in {text.get_text() for text in axes.get_yticklabels()}
+    shap.plots.heatmap(explained.to_shap(distinct=True), show=False)
+    shap.plots.waterfall(named[0], show=False)
+    plt.close("all")
+
+
+def test_distinct_tokens_keep_the_sum():
+    tokens = [["a", "b", "a"], ["c"]]
+    scores = torch.tensor([[1.0, 2.0, 4.0], [8.0, 0.0, 0.0]])
+    before = explanation(tokens, scores=scores)
+    found = before.to_shap(distinct=True)
+    assert found.feature_names == ["a", "b", "c"]
+    assert found.values.tolist() == [[5, 2, 0], [0, 0, 8]]
+    assert found.data.tolist() == [[2, 1, 0], [0, 0, 1]]
+    np.testing.assert_allclose(
+        found.values.sum(1) + found.base_values, before.output, atol=1e-6
+    )
+
+
+def test_a_comparison_is_the_tables_of_its_explanations():
+    model, tokenizer = sentiment()
+    methods = {
+        "plain": {"method": "lrp"},
+        "attn": {"method": "lrp", "rules": "attnlrp"},
+    }
+    found = compare(model, TEXTS, methods, tokenizer)
+    frame = found.to_dataframe()
+    assert list(dict.fromkeys(frame.label)) == ["plain", "attn"]
+    for label, own in found.explanations.items():
+        part = frame[frame.label == label].drop(columns="label").reset_index(drop=True)
+        pandas.testing.assert_frame_equal(part, own.to_dataframe())
 
 
 def test_texts_of_one_length_are_one_array():

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from hand_built import calm, explanation, relevance, seeds
 from lrp_hooks import ArgumentError
+from lrp_hooks.results.words import line_breaks
 
 
 def spelled(text):
@@ -40,11 +41,11 @@ CASES = {
     ),
     "byte-level, white space alone": (
         ["a", "Ġ", "Ġ", "Ġb", "Ċ"],
-        ["a", "b", "\n"],
+        ["a", "b"],
     ),
     "SentencePiece, no spaces": (
         ["▁映画", "は", "面", "白", "い", "▁a", "b", "<0xE7>", "<0x94>", "<0xBB>"],
-        ["映画", "は", "面", "白", "い", "ab画"],
+        ["映画", "は", "面", "白", "い", "ab", "画"],
     ),
     "byte-level, no spaces": (
         [spelled("映"), *spelled("画"), spelled("は"), spelled(" ab"), "c"],
@@ -53,6 +54,52 @@ CASES = {
     "byte-level, emoji and right to left": (
         [spelled(" 👩"), *spelled("\u200d👧"), spelled(" مر"), spelled("حبا")],
         ["👩\u200d👧", "مرحبا"],
+    ),
+    "byte-level, line breaks behind a sign": (
+        ["Once", "Ġtime", ".ĊĊ", "Lily", "Ġsad", ".Ċ", "Tom", ":ĉ", "go", "ĊĊ"],
+        ["Once", "time.", "Lily", "sad.", "Tom:", "go"],
+    ),
+    "byte-level, line breaks before a word": (
+        ["Once", "Ġtime", ".", "ĊĊLily", "čĊ", "Tom"],
+        ["Once", "time.", "Lily", "Tom"],
+    ),
+    "byte-level, line breaks alone": (["Lily", ".Ċ", "Tom", "s"], ["Lily.", "Toms"]),
+    "SentencePiece, line breaks": (
+        ["▁time", ".", "<0x0A>", "<0x0A>", "L", "ily", "<0x0D>", "<0x0A>", "T", "om"],
+        ["time.", "Lily", "Tom"],
+    ),
+    "SentencePiece, a line break alone": (["T", "om", "<0x0A>", "go"], ["Tom", "go"]),
+    "ends of words": (
+        ["un", "believ", "able</w>", ",</w>", "film</w>", "<|endoftext|>", "a</w>"],
+        ["unbelievable", ",", "film", "<|endoftext|>", "a"],
+    ),
+    "ends of words, bytes of CLIP": (
+        ["caf", f"{spelled('é')}</w>", *spelled("映"), "</w>", "b</w>"],
+        ["café", "映", "b"],
+    ),
+    "ends of words, letters of other alphabets": (
+        ["caf", "é</w>", "iċ</w>", "映</w>"],
+        ["café", "iċ", "映"],
+    ),
+    "what goes on": (
+        ["un@@", "believ@@", "able", "fil@@", "m"],
+        ["unbelievable", "film"],
+    ),
+    "characters": (
+        ["\ue000", *"Ġa ▁b\n##", "\ue001"],
+        ["\ue000", "Ġa", "▁b", "##", "\ue001"],
+    ),
+    "texts of tokens": (
+        ["Once", " upon", ".\n\n", "L", "ily", "\n", "\t", "Tom", " "],
+        ["Once", "upon.", "Lily", "Tom"],
+    ),
+    "bytes": (
+        [*" 👧 a\u00e0\u00a0b".encode().decode("latin-1"), "</s>"],
+        ["👧", "aà", "b", "</s>"],
+    ),
+    "words with a line break between": (
+        ["Hello", "world", "\n", "Bye"],
+        ["Hello", "world", "Bye"],
     ),
     "no marks": (["C", "C", "(", "=", "O", ")"], ["C", "C", "(", "=", "O", ")"]),
 }
@@ -64,6 +111,38 @@ def test_conventions(name):
     merged = explanation([tokens]).words()
     assert merged.tokens == [words]
     assert merged.scores.shape == (1, len(words))
+
+
+def test_the_text_of_tokens_wins_over_their_marks():
+    meta = {"pieces": [["", "Films", "!\n", "B", "", "映", "画", " \n", ""]]}
+    tokens = [["[CLS]", "films", "!", "b", "##b", "映", "##画", "x", "[SEP]"]]
+    merged = explanation(tokens, meta=meta).words()
+    assert merged.tokens == [["[CLS]", "Films!", "B", "映", "画", "[SEP]"]]
+    assert merged.meta["pieces"] == [["", "Films!\n", "B", "映", "画 \n", ""]]
+    again = merged.words()
+    assert again.tokens == merged.tokens
+    assert_close(again.scores, merged.scores)
+
+
+def test_pieces_of_other_tokens_are_not_taken():
+    found = explanation([["a", "##b"]], meta={"pieces": [["x"]]}).words()
+    assert found.tokens == [["ab"]]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "breaks"),
+    [
+        (["a", " b"], [0, 0]),
+        (["a", "\n", "\n", "b"], [0, 0, 1, 1]),
+        (["a.\n\n", "b"], [0, 2]),
+        (["a", "\n\nb", ""], [0, 2, 0]),
+        (["\n", "a", " \n ", "", "b\n"], [0, 1, 0, 1, 0]),
+        (["a\r\n", "b", "\r", "\n", "c"], [0, 1, 0, 0, 1]),
+        (["a\u2028b", "\u2028", "c"], [0, 0, 1]),
+    ],
+)
+def test_line_breaks_before_each_token(pieces, breaks):
+    assert line_breaks(pieces) == breaks
 
 
 def test_scores_are_sums_of_their_tokens():

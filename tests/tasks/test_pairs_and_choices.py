@@ -135,3 +135,18 @@ def test_perturbed_pairs_keep_each_token_on_its_side():
         for ids, types in zip(call["input_ids"], call["token_type_ids"], strict=True):
             end = ids.tolist().index(TOKENIZER.sep_token_id)
             assert types.tolist() == [int(place > end) for place in range(len(ids))]
+
+
+def test_the_texts_of_a_pair_are_shown_apart():
+    found = explain(MODEL, ("is it unbelievable ?", "it is"), tokenizer=TOKENIZER)
+    lines = found.to_terminal(colour=True).splitlines()
+    (first,) = [line for line in lines if "CLS" in line]
+    (second,) = [
+        line for line in lines if "it" in line and "is" in line and "[CLS]" not in line
+    ]
+    assert first != second
+    words = found.words()
+    assert words.tokens == [
+        ["[CLS]", "is", "it", "unbelievable", "?", "[SEP]", "it", "is", "[SEP]"]
+    ]
+    assert words.meta["segments"] == [[0, 0, 0, 0, 0, 0, 1, 1, 1]]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from ...attribution.inputs import Call
 from ...attribution.readout import Contrast, find_logits
+from ...attribution.rows import most_rows
 from ...errors import ArgumentError, NonFiniteError
 from .sampling import Positions
 
@@ -109,7 +110,7 @@ class Probe:
         found = torch.empty(len(sequences), dtype=torch.float64)
         bar = tqdm(total=len(sequences), disable=None, leave=False, delay=BAR_DELAY)
         with bar:
-            for rows in _batches(sequences):
+            for rows in _batches(sequences, most_rows(self.model, TOKENS_A_BATCH)):
                 output = self.outputs([sequences[i] for i in rows])
                 found[rows] = self._scalar(output, target, len(rows)).cpu()
                 bar.update(len(rows))
@@ -158,7 +159,7 @@ class Probe:
         return next((p.dtype for p in self.model.parameters()), torch.float32)
 
 
-def _batches(sequences: Sequence[Positions]) -> Iterable[list[int]]:
+def _batches(sequences: Sequence[Positions], most: int) -> Iterable[list[int]]:
     """Yield the indices of sequences of one length, so that nothing is padded.
 
     Yields:
@@ -168,7 +169,7 @@ def _batches(sequences: Sequence[Positions]) -> Iterable[list[int]]:
     for i, sequence in enumerate(sequences):
         lengths.setdefault(len(sequence), []).append(i)
     for length, rows in sorted(lengths.items()):
-        size = max(1, TOKENS_A_BATCH // length)
+        size = max(1, min(most, TOKENS_A_BATCH // length))
         for start in range(0, len(rows), size):
             yield rows[start : start + size]
 

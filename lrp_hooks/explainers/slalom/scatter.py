@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...render.canvas import canvas, colour_map, require_matplotlib
-from ...support.text import visible
+from ...render.glyphs import fonts, written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,10 +52,11 @@ def scatter(values: Tensor, importances: Tensor, names: Sequence[str]) -> Figure
     )
     for name, v, s in points:
         axes.annotate(
-            visible(name),
+            written(name),
             (v, s),
             xytext=(4, 3),
             textcoords="offset points",
+            family=fonts("sans-serif"),
             fontsize=8,
             parse_math=False,
         )

@@ -13,7 +13,7 @@ from lrp_hooks import ArgumentError, explain
 from lrp_hooks.explainers.decompx import DecompX, DecompXExplanation
 
 TEXTS = ["A truly unforgettable, gripping film.", "Bad."]
-WORDS = ["[CLS]", "a", "truly", "unforgettable", ",", "gripping", "film", ".", "[SEP]"]
+WORDS = ["[CLS]", "A", "truly", "unforgettable,", "gripping", "film.", "[SEP]"]
 KINDS = {
     "backward": {},
     "token": {"bias": "token"},
@@ -81,13 +81,14 @@ def test_a_text_is_explained(sentiment, kind):
 def test_words_are_sums_of_their_tokens(sentiment, kind):
     found = of_texts(sentiment, kind)
     words = found.words()
-    assert words.tokens == [WORDS, ["[CLS]", "bad", ".", "[SEP]"]]
+    assert words.tokens == [WORDS, ["[CLS]", "Bad.", "[SEP]"]]
     torch.testing.assert_close(words.scores.sum(1), found.scores.sum(1))
-    torch.testing.assert_close(words.scores[0, 3], found.scores[0, 3:6].sum())
-    assert torch.equal(words.scores[0, 4:], found.scores[0, 6:])
+    torch.testing.assert_close(words.scores[0, 3], found.scores[0, 3:7].sum())
+    assert torch.equal(words.scores[0, 4], found.scores[0, 7])
+    assert torch.equal(words.scores[0, 6:], found.scores[0, 10:])
     assert (words.layers, words.aggregated, words.pooler) == ({}, None, None)
     if "token" in kind:
-        assert torch.equal(words.scores[:, 9], found.scores[:, 11])
+        assert torch.equal(words.scores[:, 7], found.scores[:, 11])
     assert (words.biases is None) == (found.biases is None)
 
 
@@ -116,8 +117,13 @@ def test_a_terminal_shows_every_token_and_no_padding(sentiment, kind, merged):
 @kinds
 def test_a_page_shows_every_token_in_order(sentiment, kind):
     found = of_texts(sentiment, kind)
-    for page in (found.to_html(), found._repr_html_(), found.words().to_html()):
-        places = [page.index(f">{word}<") for word in ("gripping", "film", "bad")]
+    tokens, words = ("gripping", "film", "bad"), ("gripping", "film.", "Bad.")
+    for page, seen in (
+        (found.to_html(), tokens),
+        (found._repr_html_(), tokens),
+        (found.words().to_html(), words),
+    ):
+        places = [page.index(f">{word}<") for word in seen]
         assert places == sorted(places)
         assert "[PAD]" not in page
 

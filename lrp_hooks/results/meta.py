@@ -1,0 +1,37 @@
+"""What is known of an explanation besides its numbers."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+__all__ = ["Meta"]
+
+
+class Meta(TypedDict, total=False):
+    """The keys of ``meta`` that are shown; others are for those who wrote them.
+
+    Attributes:
+        special: Of each example, whether each token is special.
+        labels: The names of classes or tokens.
+        subwords: The mark by which the tokenizer tells parts of words.
+        pieces: Of each example, the text that each token stands for, white space
+            included.
+        segments: Of each example, which text of a pair each token is of.
+        choices: Of each example, the tokens of each choice; ``special`` has flags of
+            each choice then.
+        task: What the model's output was taken for.
+        extra: Names of columns behind the tokens.
+        rules: The rule set.
+        prediction: What the model says of each example.
+    """
+
+    special: list[list[bool]] | list[list[list[bool]]] | None
+    labels: dict[int, str]
+    subwords: str | None
+    pieces: list[list[str]] | None
+    segments: list[list[int]] | None
+    choices: list[list[list[str]]]
+    task: str
+    extra: list[str]
+    rules: str
+    prediction: list[str]
