@@ -100,18 +100,9 @@ def asked(
         The question.
 
     Raises:
-        ArgumentError: If an argument is not as described.
+        ArgumentError: If a text comes without a tokenizer.
     """
-    if not isinstance(model, nn.Module) and isinstance(
-        getattr(model, "model", None), nn.Module
-    ):
-        tokenizer = model.tokenizer if tokenizer is None else tokenizer
-        model = model.model
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(
-            f"model is a {type(model).__name__}; it must be a torch.nn.Module, or a "
-            "transformers.pipeline."
-        )
+    model, tokenizer = _unpacked(model, tokenizer)
     prompts = as_choices(inputs_or_text)
     texts = None if prompts is not None else as_texts(inputs_or_text)
     if (texts is not None or prompts is not None) and tokenizer is None:
@@ -135,6 +126,27 @@ def asked(
         encoded = read_tokens(tokenizer, inputs_or_text) if tokenizer else None
     batch = inputs_or_text if encoded is None else encoded.batch
     return Question(model, tokenizer, [pose(model, tokenizer, batch, encoded, target)])
+
+
+def _unpacked(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
+    """Take the model, and the tokenizer where none is given, out of a pipeline.
+
+    Returns:
+        Both.
+
+    Raises:
+        ArgumentError: If there is no model.
+    """
+    inner = getattr(model, "model", None)
+    if not isinstance(model, nn.Module) and isinstance(inner, nn.Module):
+        tokenizer = model.tokenizer if tokenizer is None else tokenizer
+        model = inner
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; it must be a torch.nn.Module, or a "
+            "transformers.pipeline."
+        )
+    return model, tokenizer
 
 
 def _check_cuttable(stride: object, texts: Any, prompts: Any, inputs: Any) -> None:
