@@ -15,6 +15,7 @@ from .options import (
     add_outputs,
     add_pair,
     add_rule_set,
+    add_stride,
     add_target,
     add_text,
     count,
@@ -100,6 +101,7 @@ def _add_explain(commands: Any) -> None:
         "(default: conservative)",
     )
     add_target(parser)
+    add_stride(parser)
     add_outputs(parser, "html", "png", "svg", "json")
 
 
@@ -129,6 +131,7 @@ def _add_compare(commands: Any) -> None:
         f"(default: {','.join(explainers.COMPARED)})",
     )
     add_target(parser, several=True)
+    add_stride(parser)
     parser.add_argument(
         "--rows",
         choices=("tokens", "methods"),

@@ -17,9 +17,10 @@ from ..tasks import Task, task_of
 from ..texts.encoding import Encoded, Text, encode, is_language_model
 from ..texts.loading import load_folder
 from ..texts.prediction import run
+from ..texts.windows import documents
 from .waiting import waiting
 
-__all__ = ["check_inputs", "chosen_model", "chosen_target", "read_texts"]
+__all__ = ["check_inputs", "chosen_model", "chosen_target", "read_texts", "shown"]
 
 MOST_DIGITS = 19  # of an id; Python refuses to read some thousands
 
@@ -65,22 +66,49 @@ def _lines() -> list[str]:
     return texts
 
 
-def check_inputs(model: nn.Module, tokenizer: Any, texts: Sequence[Text]) -> Encoded:
+def check_inputs(
+    model: nn.Module, tokenizer: Any, texts: Sequence[Text], stride: int | None = None
+) -> Encoded:
     """Refuse bad texts, or a model that takes no texts, before any work on good ones.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
         texts: At least one.
+        stride: How many tokens neighbouring windows have in common. Defaults to
+            ``None``: each text is read at once.
 
     Returns:
         All texts as one batch.
     """
-    encoded = encode(model, tokenizer, texts)
+    if stride is None:
+        encoded = encode(model, tokenizer, texts)
+    else:
+        encoded, _ = documents(model, tokenizer, texts, stride)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what they say was said above
-        run(model, encode(model, tokenizer, texts[:1]).batch)
+        run(model, shown(model, tokenizer, texts[0], stride)[0])
     return encoded
+
+
+def shown(
+    model: nn.Module, tokenizer: Any, text: Text, stride: int | None
+) -> list[Any]:
+    """Return what the model is shown of a text.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        text: The text.
+        stride: See `check_inputs`.
+
+    Returns:
+        One batch, or one for each window.
+    """
+    if stride is None:
+        return [encode(model, tokenizer, [text]).batch]
+    _, (read,) = documents(model, tokenizer, [text], stride)
+    return [window.encoded.batch for window in read.windows]
 
 
 def chosen_model(

@@ -32,11 +32,15 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     targets = {
         name: chosen_target(name, model, tokenizer) for name in arguments.target or ()
     }
-    check_inputs(model, tokenizer, texts)
+    check_inputs(model, tokenizer, texts, arguments.stride)
     progress = stderr if stderr.isatty() else False
     methods = _methods(arguments.methods, targets)
     target = next(iter(targets.values()), None)
-    found = compare(model, texts, methods, tokenizer, target, progress=progress)
+    found = compare(
+        *(model, texts, methods, tokenizer, target),
+        stride=arguments.stride,
+        progress=progress,
+    )
     files: dict[str | PathLike[str], bytes] = {}
     if arguments.html is not None:
         files[arguments.html] = found.to_html(arguments.rows).encode()

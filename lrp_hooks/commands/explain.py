@@ -16,10 +16,10 @@ from ..render.record import records
 from ..results.explanation import Explanation
 from ..support.files import StrPath
 from ..support.text import visible
-from ..texts.encoding import Text, encode
+from ..texts.encoding import Text
 from ..texts.prediction import Prediction, predict
 from ..views.explanation import Sheet
-from .chosen import check_inputs, chosen_model, chosen_target, read_texts
+from .chosen import check_inputs, chosen_model, chosen_target, read_texts, shown
 from .outputs import check_outputs, deliver, drawn_files, json_file
 
 __all__ = ["run"]
@@ -40,16 +40,19 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     options = _options(arguments)
     model, tokenizer = chosen_model(arguments.model, stderr)
     target = chosen_target(arguments.target, model, tokenizer)
-    check_inputs(model, tokenizer, texts)
+    check_inputs(model, tokenizer, texts, arguments.stride)
     bar = tqdm(
         texts, file=stderr, leave=False, disable=not _wants_bar(arguments, stderr)
     )
     found = []
     for text in bar:
         explanation = explain(
-            model, text, arguments.method, tokenizer, target, **options
+            *(model, text, arguments.method, tokenizer, target),
+            stride=arguments.stride,
+            **options,
         )
-        prediction = predict(model, tokenizer, encode(model, tokenizer, [text]).batch)
+        read = shown(model, tokenizer, text, arguments.stride)
+        prediction = predict(model, tokenizer, *read)
         if prediction is not None:
             explanation.meta["prediction"] = [str(prediction)]
         found.append((text, prediction, explanation))

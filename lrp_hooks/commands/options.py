@@ -11,6 +11,7 @@ __all__ = [
     "add_outputs",
     "add_pair",
     "add_rule_set",
+    "add_stride",
     "add_target",
     "add_text",
     "count",
@@ -91,14 +92,36 @@ def add_outputs(parser: argparse.ArgumentParser, *kinds: str) -> None:
         parser.add_argument(f"--{kind}", metavar="FILE", help=help)
 
 
+def add_stride(parser: argparse.ArgumentParser) -> None:
+    """Add ``--stride``."""
+    parser.add_argument(
+        "--stride",
+        metavar="N",
+        type=overlap,
+        help="read a text that is too long for the model in windows that have N tokens "
+        "in common (default: refuse it)",
+    )
+
+
 def count(text: str) -> int:
-    """Return a number of things.
+    """Return a number of things, one at least."""
+    return _whole(text, 1)
+
+
+def overlap(text: str) -> int:
+    """Return a number of things that windows have in common."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    """Return a number.
 
     Raises:
-        ArgumentTypeError: If there would be none.
+        ArgumentTypeError: If it is no whole one, or too small.
     """
-    if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    plain = text.isascii() and text.isdecimal() and len(text) < 10
+    if not plain or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
     return int(text)
 
 

@@ -13,7 +13,7 @@ from ..errors import ArgumentError
 from ..results.explanation import Explanation
 from ..support.suggest import did_you_mean
 
-__all__ = ["Explainer", "check_option", "is_whole"]
+__all__ = ["Explainer", "check_option"]
 
 
 class Explainer(ABC):
@@ -82,18 +82,6 @@ class Explainer(ABC):
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"a {type(value).__name__}"
-
-
-def is_whole(number: object) -> bool:
-    """Tell whether an option is a whole number.
-
-    Args:
-        number: What came.
-
-    Returns:
-        False for booleans, too.
-    """
-    return hasattr(number, "__index__") and not isinstance(number, bool)
 
 
 def check_option(

@@ -16,7 +16,7 @@ from ..attribution.readout import Contrast, Selected, select
 from ..attribution.spots import Spots
 from ..engine.subject import Subject
 from ..errors import ArgumentError
-from .base import is_whole
+from ..support.numbers import is_whole
 
 __all__ = ["attended", "changed", "check_number", "run", "seeded", "target_of"]
 

@@ -37,6 +37,7 @@ def compare(
     tokenizer: Any = None,
     target: Any = None,
     *,
+    stride: int | None = None,
     progress: bool | TextIO = False,
 ) -> Comparison:
     """Explain the same outputs by several methods, or several outputs.
@@ -51,6 +52,7 @@ def compare(
             every kind that need some tens of model calls at most.
         tokenizer: See `explain`.
         target: See `explain`. Defaults to ``None``: the arg-max.
+        stride: See `explain`. Defaults to ``None``.
         progress: Whether to show a bar on standard error, or where else to show it.
 
     Returns:
@@ -71,7 +73,7 @@ def compare(
         file=None if isinstance(progress, bool) else progress,
         leave=False,
     )
-    question = asked(model, inputs_or_text, tokenizer, target)
+    question = asked(model, inputs_or_text, tokenizer, target, stride)
     for label, own in bar:
         chosen = dict(own)
         method, other = chosen.pop("method"), chosen.pop("target", target)
@@ -79,7 +81,7 @@ def compare(
             posed = (
                 question
                 if other is target
-                else asked(model, inputs_or_text, tokenizer, other)
+                else asked(model, inputs_or_text, tokenizer, other, stride)
             )
             with _counted(question.model) as cost:
                 explanations[label] = _checked(answer(posed, method, chosen))

@@ -16,6 +16,8 @@ from ..tasks import Posed, Task, pose
 from ..texts.choices import as_choices, encode_choices
 from ..texts.encoding import Encoded, as_texts, encode, is_language_model, read_tokens
 from ..texts.spans import pieces_of_each, vocabulary_mark
+from ..texts.windows import check_stride, documents
+from .windows import Windowed, windowed
 
 __all__ = ["Question", "answer", "asked", "explain"]
 
@@ -26,6 +28,7 @@ def explain(
     method: str = "lrp",
     tokenizer: Any = None,
     target: Any = None,
+    stride: int | None = None,
     **options: Any,
 ) -> Explanation:
     """Explain one output of a model for each example.
@@ -43,6 +46,10 @@ def explain(
             ``(position or word, label)`` or ``"entities"``; for question answering
             ``"start"``, ``"end"`` or a span of positions; for a masked token its name.
             Defaults to ``None``: the arg-max, the strongest entity, the best span.
+        stride: Reads a text of more tokens than the model has positions in windows that
+            have this many tokens in common, and joins what is found: a mean over the
+            windows, told in ``.meta["windows"]``. Defaults to ``None``: such a text is
+            refused.
         **options: Options of the explainer, for example ``rules="attnlrp"``.
 
     Returns:
@@ -52,7 +59,7 @@ def explain(
     """
     explainer_class = explainers.named(method)
     explainer_class.check_options(options)
-    question = asked(model, inputs_or_text, tokenizer, target)
+    question = asked(model, inputs_or_text, tokenizer, target, stride)
     return answer(question, method, options)
 
 
@@ -63,15 +70,23 @@ class Question:
     Attributes:
         model: The model.
         tokenizer: Its tokenizer, or None.
-        posed: The batch, the target and the task.
+        posed: The batch, the target and the task; of several windows, those of each.
+        windows: How the answers for windows are joined; None where nothing is cut.
     """
 
     model: nn.Module
     tokenizer: Any
-    posed: Posed
+    posed: list[Posed]
+    windows: Windowed | None = None
 
 
-def asked(model: Any, inputs_or_text: Any, tokenizer: Any, target: Any) -> Question:
+def asked(
+    model: Any,
+    inputs_or_text: Any,
+    tokenizer: Any,
+    target: Any,
+    stride: int | None = None,
+) -> Question:
     """Read the arguments of `explain`.
 
     Args:
@@ -79,23 +94,15 @@ def asked(model: Any, inputs_or_text: Any, tokenizer: Any, target: Any) -> Quest
         inputs_or_text: See `explain`.
         tokenizer: See `explain`.
         target: See `explain`.
+        stride: See `explain`.
 
     Returns:
         The question.
 
     Raises:
-        ArgumentError: If an argument is not as described.
+        ArgumentError: If a text comes without a tokenizer.
     """
-    if not isinstance(model, nn.Module) and isinstance(
-        getattr(model, "model", None), nn.Module
-    ):
-        tokenizer = model.tokenizer if tokenizer is None else tokenizer
-        model = model.model
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(
-            f"model is a {type(model).__name__}; it must be a torch.nn.Module, or a "
-            "transformers.pipeline."
-        )
+    model, tokenizer = _unpacked(model, tokenizer)
     prompts = as_choices(inputs_or_text)
     texts = None if prompts is not None else as_texts(inputs_or_text)
     if (texts is not None or prompts is not None) and tokenizer is None:
@@ -103,15 +110,63 @@ def asked(model: Any, inputs_or_text: Any, tokenizer: Any, target: Any) -> Quest
             "inputs_or_text is a text, and tokenizer is None. Pass the model's "
             "tokenizer, or token ids as a tensor."
         )
+    if stride is not None:
+        _check_cuttable(stride, texts, prompts, inputs_or_text)
     encoded: Encoded | None
     if prompts is not None:
         encoded = encode_choices(model, tokenizer, prompts)
+    elif texts is not None and stride is not None:
+        encoded, parts = documents(model, tokenizer, texts, stride)
+        if any(len(each.windows) > 1 for each in parts):
+            found = windowed(model, tokenizer, encoded, parts, target, stride)
+            return Question(model, tokenizer, found.reading.posed, found)
     elif texts is not None:
         encoded = encode(model, tokenizer, texts)
     else:
         encoded = read_tokens(tokenizer, inputs_or_text) if tokenizer else None
     batch = inputs_or_text if encoded is None else encoded.batch
-    return Question(model, tokenizer, pose(model, tokenizer, batch, encoded, target))
+    return Question(model, tokenizer, [pose(model, tokenizer, batch, encoded, target)])
+
+
+def _unpacked(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
+    """Take the model, and the tokenizer where none is given, out of a pipeline.
+
+    Returns:
+        Both.
+
+    Raises:
+        ArgumentError: If there is no model.
+    """
+    inner = getattr(model, "model", None)
+    if not isinstance(model, nn.Module) and isinstance(inner, nn.Module):
+        tokenizer = model.tokenizer if tokenizer is None else tokenizer
+        model = inner
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; it must be a torch.nn.Module, or a "
+            "transformers.pipeline."
+        )
+    return model, tokenizer
+
+
+def _check_cuttable(stride: object, texts: Any, prompts: Any, inputs: Any) -> None:
+    """Refuse a stride that is no number, or that nothing can be cut by.
+
+    Raises:
+        ArgumentError: If the inputs are no texts, or prompts with choices.
+    """
+    check_stride(stride)
+    if prompts is not None:
+        raise ArgumentError(
+            f"stride={stride!r} cuts one text into windows, but a choice is made among "
+            "prompts as they are. Leave stride= out, and shorten what is too long."
+        )
+    if texts is None:
+        raise ArgumentError(
+            f"stride={stride!r} cuts texts, but inputs_or_text is a "
+            f"{type(inputs).__name__}. Pass the text and its tokenizer, or leave "
+            "stride= out."
+        )
 
 
 def answer(question: Question, method: str, options: Mapping[str, Any]) -> Explanation:
@@ -125,7 +180,15 @@ def answer(question: Question, method: str, options: Mapping[str, Any]) -> Expla
     Returns:
         The explanation.
     """
-    explainer_class, posed = explainers.named(method), question.posed
+    found = [_answered(question, posed, method, options) for posed in question.posed]
+    return found[0] if question.windows is None else question.windows.joined(found)
+
+
+def _answered(
+    question: Question, posed: Posed, method: str, options: Mapping[str, Any]
+) -> Explanation:
+    """Explain one batch."""
+    explainer_class = explainers.named(method)
     chosen = dict(options)
     if question.tokenizer is not None and "tokenizer" in explainer_class.options():
         chosen.setdefault("tokenizer", question.tokenizer)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..attribution.inputs import Call
 from ..engine.subject import Subject
 from ..errors import ArgumentError, TextError
-from .base import is_whole
+from ..support.numbers import is_whole
 from .calls import attended, changed
 
 __all__ = ["DELETE", "Features", "filler_of", "find_features", "keep_rows"]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ..attribution.inputs import Call
 from ..errors import ArgumentError, TextError
-from ..explainers.base import is_whole
 from ..explainers.calls import attended
+from ..support.numbers import is_whole
 
 __all__ = ["Grid", "check_free", "check_grid", "find_padding", "find_special"]
 

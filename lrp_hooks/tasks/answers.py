@@ -15,7 +15,7 @@ from .asked import Asked, Posed
 from .kinds import Task
 from .places import place_of
 
-__all__ = ["answered"]
+__all__ = ["answered", "best_span", "fields_of", "span_given", "spots_of"]
 
 _ENDS = {"start": ("start_logits",), "end": ("end_logits",)}
 _BOTH = ("start_logits", "end_logits")
@@ -32,23 +32,76 @@ def answered(asked: Asked) -> Posed:
     Returns:
         The question about the sum of the logits of a span's ends.
     """
+    start, _ = _logits(asked)
+    found = []
+    for row, target in enumerate(asked.each(asked.target)):
+        fields_of(target)
+        if isinstance(target, tuple):
+            span = span_given(asked, target, row, start.shape[1])
+        else:
+            span = best_span(asked, row)[1]
+        found.append(spots_of(asked, row, span, target))
+    spots, names = zip(*found, strict=True)
+    return asked.posed(Spots(spots, names), Task.ANSWER)
+
+
+def spots_of(
+    asked: Asked, row: int, span: tuple[int, int], target: Any
+) -> tuple[tuple[Spot, ...], str]:
+    """Return the logits of a span, and what they mean.
+
+    Args:
+        asked: The question.
+        row: The example.
+        span: Its first and last position.
+        target: Which of the span's ends is asked for, see `answered`.
+
+    Returns:
+        An entry of the output for each end, and a name for all.
+    """
+    places = dict(zip(_BOTH, span, strict=True))
+    spots = tuple(Spot(field, (places[field],)) for field in fields_of(target))
+    return spots, _said(asked, row, span, target)
+
+
+def best_span(asked: Asked, row: int) -> tuple[float, tuple[int, int]]:
+    """Find the best span: its logits sum to the most, and it ends after its start.
+
+    Args:
+        asked: The question.
+        row: The example.
+
+    Returns:
+        The sum, and the first and last position.
+    """
+    start, end = _logits(asked)
+    places = _context(asked, row)
+    sums = start[row, places].double()[:, None] + end[row, places].double()[None]
+    allowed = torch.ones_like(sums, dtype=torch.bool).triu()
+    sums = sums.masked_fill(~allowed, -torch.inf)
+    best = int(sums.argmax())
+    span = places[best // len(places)], places[best % len(places)]
+    return float(sums.max()), span
+
+
+def _logits(asked: Asked) -> tuple[Tensor, Tensor]:
     start, end = asked.field("start_logits"), asked.field("end_logits")
     assert start is not None and end is not None
-    spots, names = [], []
-    for row, target in enumerate(asked.each(asked.target)):
-        fields = _fields(target)
-        span = (
-            _given(asked, target, row, start.shape[1])
-            if isinstance(target, tuple)
-            else _best(start[row], end[row], _context(asked, row))
-        )
-        places = dict(zip(_BOTH, span, strict=True))
-        spots.append(tuple(Spot(field, (places[field],)) for field in fields))
-        names.append(_said(asked, row, span, target))
-    return asked.posed(Spots(tuple(spots), tuple(names)), Task.ANSWER)
+    return start, end
 
 
-def _fields(target: Any) -> tuple[str, ...]:
+def fields_of(target: Any) -> tuple[str, ...]:
+    """Tell which outputs of the model a target is about.
+
+    Args:
+        target: See `answered`.
+
+    Returns:
+        Their names.
+
+    Raises:
+        TargetError: If it is no part of an answer.
+    """
     if target is None or (isinstance(target, tuple) and len(target) == 2):
         return _BOTH
     if isinstance(target, str) and target in _ENDS:
@@ -60,9 +113,23 @@ def _fields(target: Any) -> tuple[str, ...]:
     )
 
 
-def _given(
+def span_given(
     asked: Asked, target: tuple[Any, ...], row: int, length: int
 ) -> tuple[int, int]:
+    """Read a span that a caller chose.
+
+    Args:
+        asked: The question.
+        target: The first and last position, or their words.
+        row: The example.
+        length: How many positions there are.
+
+    Returns:
+        The positions.
+
+    Raises:
+        TargetError: If there are no such positions, or the last precedes the first.
+    """
     first, last = (place_of(asked, place, row, length) for place in target)
     if last < first:
         raise TargetError(
@@ -84,14 +151,6 @@ def _context(asked: Asked, row: int) -> list[int]:
     if isinstance(types, Tensor) and types.ndim == 2:
         return [place for place in free if int(types[row, place]) == 1] or free
     return free
-
-
-def _best(start: Tensor, end: Tensor, places: list[int]) -> tuple[int, int]:
-    """Return the best span: its logits sum to the most, and it ends after its start."""
-    sums = start[places].double()[:, None] + end[places].double()[None]
-    allowed = torch.ones_like(sums, dtype=torch.bool).triu()
-    best = int(sums.masked_fill(~allowed, -torch.inf).argmax())
-    return places[best // len(places)], places[best % len(places)]
 
 
 def _said(asked: Asked, row: int, span: tuple[int, int], target: Any) -> str:

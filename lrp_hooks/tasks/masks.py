@@ -7,13 +7,13 @@ from typing import Any
 from ..attribution.readout import Contrast, find_logits
 from ..attribution.spots import Spot, Spots
 from ..errors import TargetError, TextError
-from ..explainers.base import is_whole
+from ..support.numbers import is_whole
 from ..support.suggest import did_you_mean
 from .asked import Asked, Posed
 from .kinds import Task
 from .places import place_of
 
-__all__ = ["masked"]
+__all__ = ["logits_field", "masked"]
 
 
 def masked(asked: Asked) -> Posed:
@@ -28,10 +28,7 @@ def masked(asked: Asked) -> Posed:
         The question about the logit of a token at a mask.
     """
     logits = find_logits(asked.output)
-    field = next(
-        (n for n in ("logits", "prediction_logits") if asked.field(n) is logits),
-        "logits",
-    )
+    field = logits_field(asked)
     spots, names = [], []
     for row, target in enumerate(asked.each(asked.target)):
         place, wanted = _place(asked, target, row, logits.shape[1])
@@ -43,6 +40,19 @@ def masked(asked: Asked) -> Posed:
         spots.append((Spot(field, (place, token)),))
         names.append(_said(asked, token, place))
     return asked.posed(Spots(tuple(spots), tuple(names)), Task.MASKED_TOKEN)
+
+
+def logits_field(asked: Asked) -> str:
+    """Tell what a model calls its logits.
+
+    Args:
+        asked: The question.
+
+    Returns:
+        The name of the output.
+    """
+    logits, known = find_logits(asked.output), ("logits", "prediction_logits")
+    return next((name for name in known if asked.field(name) is logits), known[0])
 
 
 def _place(asked: Asked, target: Any, row: int, length: int) -> tuple[int, Any]:

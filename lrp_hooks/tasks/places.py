@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import TargetError
-from ..explainers.base import is_whole
+from ..support.numbers import is_whole
 from .asked import Asked
 
 __all__ = ["place_of", "repeated"]
@@ -33,6 +33,8 @@ def place_of(asked: Asked, wanted: Any, row: int, length: int) -> int:
     """
     if isinstance(wanted, str):
         return _place_of_word(asked, wanted, row)
+    if asked.encoded is not None:
+        length = min(length, len(asked.encoded.tokens[row]))  # the rest is padding
     if not is_whole(wanted) or not 0 <= int(wanted) < length:
         raise TargetError(
             f"target names the position {wanted!r}; it must be a whole number from 0 "

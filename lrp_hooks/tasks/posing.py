@@ -15,7 +15,7 @@ from .kinds import Task, of_classes, task_of
 from .masks import masked
 from .tokens import tagged
 
-__all__ = ["pose"]
+__all__ = ["pose", "posed_as", "task_asked"]
 
 
 def pose(
@@ -41,31 +41,60 @@ def pose(
         the task is refused, as is none where nothing says what the output means.
     """
     asked = Asked(model, tokenizer, batch, encoded, target)
-    if callable(target) and not isinstance(target, Contrast):
-        return asked.posed(target, Task.CHOSEN)
-    task = task_of(model)
+    return posed_as(task_asked(asked), asked)
+
+
+def posed_as(task: Task | None, asked: Asked) -> Posed:
+    """Pose a question of which the task is known.
+
+    Args:
+        task: The task.
+        asked: The question.
+
+    Returns:
+        The question, posed so that any explainer takes it.
+    """
     if task is Task.MASKED_TOKEN:
         return masked(asked)
-    return asked.posed(target, task) if task is not None else _by_output(asked)
+    if task is Task.ANSWER:
+        return answered(asked)
+    if task is Task.TOKENS:
+        return tagged(asked, find_logits(asked.output))
+    return asked.posed(asked.target, task)
 
 
-def _by_output(asked: Asked) -> Posed:
-    """Pose a question to a model whose output tells its task, if anything does."""
+def task_asked(asked: Asked) -> Task | None:
+    """Tell the task; the model runs only where its output alone tells.
+
+    Args:
+        asked: The question.
+
+    Returns:
+        The task; None for a model that says nothing of itself. A target that is needed
+        and missing is asked for.
+    """
+    if callable(asked.target) and not isinstance(asked.target, Contrast):
+        return Task.CHOSEN
+    return task_of(asked.model) or _by_output(asked)
+
+
+def _by_output(asked: Asked) -> Task | None:
+    """Tell the task of a model by its output, if anything does."""
     says = hasattr(asked.model, "config")
     if not says and (asked.ids is None or asked.ids.is_floating_point()):
-        return asked.posed(asked.target, None)  # images, vectors: no look is needed
+        return None  # images, vectors: no look is needed
     if says and None not in {asked.field("start_logits"), asked.field("end_logits")}:
-        return answered(asked)
+        return Task.ANSWER
     logits = asked.field("logits") if says else find_logits(asked.output)
     if logits is None and isinstance(asked.output, Tensor):
         logits = asked.output
     if logits is None or (logits.ndim > 2 and not says):
         raise _unknown(asked, logits)
     if asked.ids is not None and asked.ids.ndim == 3 and logits.ndim == 2:
-        return asked.posed(asked.target, Task.CHOICE)
+        return Task.CHOICE
     if logits.ndim == 3:
-        return tagged(asked, logits)
-    return asked.posed(asked.target, of_classes(getattr(asked.model, "config", None)))
+        return Task.TOKENS
+    return of_classes(getattr(asked.model, "config", None))
 
 
 def _unknown(asked: Asked, logits: Tensor | None) -> TargetError:

@@ -149,13 +149,16 @@ def _column(value: Any) -> list[Any]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def encode(model: nn.Module, tokenizer: Any, texts: Sequence[Text]) -> Encoded:
+def encode(
+    model: nn.Module, tokenizer: Any, texts: Sequence[Text], bounded: bool = True
+) -> Encoded:
     """Tokenise texts, and pairs of texts, and pad them on the right.
 
     Args:
         model: The model that is to take them; it bounds their length.
         tokenizer: A Hugging Face tokenizer.
         texts: At least one.
+        bounded: Whether each is to fit in the model's positions. Defaults to ``True``.
 
     Returns:
         The batch, on the model's device, of what the model's ``forward`` names. A
@@ -171,7 +174,7 @@ def encode(model: nn.Module, tokenizer: Any, texts: Sequence[Text]) -> Encoded:
             f"the inputs are texts, but a {type(model).__name__} takes {takes!r}. Pass "
             "tensors."
         )
-    limit = position_limit(model)
+    limit = position_limit(model) if bounded else None
     rows = []
     for number, text in enumerate(texts, start=1):
         which = f"text {number}" if len(texts) > 1 else "the text"
@@ -274,7 +277,8 @@ def _row(
     if limit is not None and length > limit:
         raise TextError(
             f"{which} has {length} tokens, but the model has {limit} positions: "
-            f"{_quote(' '.join(pieces))}. Shorten or split it."
+            f"{_quote(' '.join(pieces))}. Shorten or split it, or pass stride= to "
+            "explain() or compare(), which read it in windows that overlap."
         )
     return row
 

@@ -59,27 +59,32 @@ def run(model: nn.Module, batch: Any) -> Any:
 
 
 def predict(
-    model: nn.Module, tokenizer: Any, batch: Mapping[str, Tensor]
+    model: nn.Module, tokenizer: Any, *batches: Mapping[str, Tensor]
 ) -> Prediction | None:
-    """Run the model on one example.
+    """Run the model on one example, or on the windows of one.
 
     Args:
         model: A Hugging Face model in eval mode.
         tokenizer: Names the tokens of a language model.
-        batch: What the model takes, with one example.
+        *batches: What the model takes, with one example; of several, windows of a text,
+            the mean of the logits counts.
 
     Returns:
         The prediction; a language model's is the next token. ``None`` for a model
         that chooses among nothing for the whole text: it has no logits, just one, or
         some for each token.
     """
-    logits: Tensor | None = getattr(run(model, batch), "logits", None)
+    given = [getattr(run(model, batch), "logits", None) for batch in batches]
     writes = getattr(model, "can_generate", lambda: True)()
     speaks = is_language_model(model) and writes
-    if logits is None or logits.shape[-1] == 1 or (logits.ndim > 2 and not speaks):
+    known = [logits for logits in given if logits is not None]
+    if len(known) < len(given) or known[0].shape[-1] == 1:
+        return None
+    if known[0].ndim > 2 and not speaks:
         return None
     # Of [1, T, V] the last position counts; of [1, C] there is just one.
-    row = logits.reshape(-1, logits.shape[-1])[-1].double()
+    rows = [logits.reshape(-1, logits.shape[-1])[-1].double() for logits in known]
+    row = torch.stack(rows).mean(0)
     config: Any = getattr(model, "config", None)
     many = getattr(config, "problem_type", None) == "multi_label_classification"
     chances = row.sigmoid() if many else row.softmax(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -141,7 +142,7 @@ def _cut(text: str, spans: Sequence[Span], spelled: Sequence[str]) -> list[str]:
     last, at = None, 0
     for (span, run), following in zip(runs, [*starts[1:], None], strict=False):
         assert span is not None
-        start, stop = max(span[0], at), max(*span, at)
+        start, stop = max(span[0], at), _behind_marks(text, max(*span, at))
         if spelled[run[0]].isspace() and span[0] == following:
             stop = start  # white space that was added, at the place of a letter
         touching, gap = _parted(text[at:start], last is not None)
@@ -155,6 +156,13 @@ def _cut(text: str, spans: Sequence[Span], spelled: Sequence[str]) -> list[str]:
         touching, gap = _parted(text[at:] + " ", True)
         found[last] += touching + gap[:-1]
     return found
+
+
+def _behind_marks(text: str, at: int) -> int:
+    """Return where the marks of the letter before a place end: they are part of it."""
+    while 0 < at < len(text) and unicodedata.combining(text[at]):
+        at += 1
+    return at
 
 
 def _parted(gap: str, follows: bool) -> tuple[str, str]:
@@ -171,6 +179,20 @@ def _parted(gap: str, follows: bool) -> tuple[str, str]:
 
 def _shared(text: str, spelled: Sequence[str]) -> list[str]:
     """Return the shares of tokens with the same span, such as a run of byte tokens."""
-    if len(spelled) > 1 and "".join(spelled) == text:
-        return list(spelled)
+    for fold in (str, _composed) if len(spelled) > 1 else ():
+        shares, at = [], 0
+        for piece in spelled:
+            ends = range(at, len(text) + 1)
+            stop = next((end for end in ends if fold(text[at:end]) == piece), None)
+            if stop is None:
+                break
+            shares.append(text[at:stop])
+            at = stop
+        if len(shares) == len(spelled) and at == len(text):
+            return shares
     return [text, *[""] * (len(spelled) - 1)]
+
+
+def _composed(text: str) -> str:
+    """Return a text as many tokenizers read it: letters and their marks as one."""
+    return unicodedata.normalize("NFKC", text)

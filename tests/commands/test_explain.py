@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -71,6 +72,27 @@ def test_options(run):
     assert "method  gradient_x_input\n" in method
     assert "target  negative\n" in number
     assert folder == plain
+
+
+def test_a_stride_reads_what_is_too_long(run, tmp_path):
+    text = " ".join([SENTENCE] * 20)
+    assert_refused(run("explain", text), "stride=")
+    code, out, err = run("explain", text, "--stride", 32, "--json", tmp_path / "a.json")
+    assert (code, err) == (0, "")
+    model, tokenizer = sentiment()
+    found = explain(model, text, tokenizer=tokenizer, stride=32)
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["scores"] == pytest.approx(found.scores[0].tolist(), abs=1e-6)
+    means = []
+    for label in (0, 1):
+        one = explain(model, text, tokenizer=tokenizer, target=label, stride=32)
+        means.append(one.output.item())
+    odds = 1 / (1 + math.exp(means[0] - means[1]))
+    assert record["prediction"]["probability"] == pytest.approx(max(odds, 1 - odds))
+    code, out, _ = run("compare", text, "--stride", 0, "--methods", "lrp")
+    assert code == 0 and "funny" in out
+    assert_refused(run("explain", text, "--stride", "-1"), "stride")
+    assert_refused(run("explain", text, "--stride", "126"), "from 0 to 125")
 
 
 def test_standard_input(run, stdin, tmp_path):

@@ -95,3 +95,10 @@ def test_a_vocabulary_is_read_once():
     before = one.reads
     assert [vocabulary_mark(t) for t in (one, other, one)] == ["##", "@@", "##"]
     assert one.reads == before + 1
+
+
+def test_a_letter_and_its_mark_are_one_where_the_tokenizer_makes_them_one():
+    found, names = cut(family("SentencePiece of T5"), "x\ne\u0301a ")
+    shares = dict(zip(names, found, strict=True))
+    assert shares["<0x0A>"] == "\n"
+    assert "".join(found).split() == ["x", "e\u0301a"]

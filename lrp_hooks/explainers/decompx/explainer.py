@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ...attribution.readout import Contrast, select
 from ...errors import ArgumentError, TargetError, UnsupportedModelError
-from ..base import Explainer, check_option, is_whole
+from ...support.numbers import is_whole
+from ..base import Explainer, check_option
 from .backward import explain_backward, extra_column
 from .biases import LINEAR, RULES
 from .decomposition import Settings

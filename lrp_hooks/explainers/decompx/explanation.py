@@ -12,8 +12,8 @@ from ...errors import ArgumentError
 from ...results.explanation import Explanation
 from ...results.explanation_view import view
 from ...results.words import Grouping
+from ...support.numbers import is_whole
 from ...views.explanation import Sheet
-from ..base import is_whole
 
 __all__ = ["DecompXExplanation"]
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ...attribution.passes import eval_mode
 from ...attribution.readout import Contrast, Selected, select
 from ...errors import ArgumentError, NonFiniteError
-from ..base import Explainer, check_option, is_whole
+from ...support.numbers import is_whole
+from ..base import Explainer, check_option
 from .explanation import SlalomExplanation, SlalomWarning
 from .learning import FITS, Learned, learn
 from .probe import Probe, last_logits, log_odds
