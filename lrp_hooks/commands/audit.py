@@ -12,7 +12,7 @@ from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
 from ..results.ledger import Ledger
 from ..tasks import pose
-from ..texts.encoding import Text
+from ..texts.given import Text
 from .chosen import check_inputs, chosen_model, chosen_target, read_texts
 from .outputs import check_outputs, deliver, json_file
 

@@ -14,7 +14,8 @@ from ..errors import LrpHooksWarning, TargetError, TextError
 from ..sentiment import sentiment_model
 from ..support.suggest import did_you_mean
 from ..tasks import Task, task_of
-from ..texts.encoding import Encoded, Text, encode, is_language_model
+from ..texts.encoding import Encoded, encode, is_language_model
+from ..texts.given import Text
 from ..texts.loading import load_folder
 from ..texts.prediction import run
 from ..texts.windows import documents

@@ -16,7 +16,7 @@ from ..render.record import records
 from ..results.explanation import Explanation
 from ..support.files import StrPath
 from ..support.text import visible
-from ..texts.encoding import Text
+from ..texts.given import Text
 from ..texts.prediction import Prediction, predict
 from ..views.explanation import Sheet
 from .chosen import check_inputs, chosen_model, chosen_target, read_texts, shown

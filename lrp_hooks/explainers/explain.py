@@ -14,7 +14,8 @@ from ..errors import ArgumentError
 from ..results.explanation import Explanation
 from ..tasks import Posed, Task, pose
 from ..texts.choices import as_choices, encode_choices
-from ..texts.encoding import Encoded, as_texts, encode, is_language_model, read_tokens
+from ..texts.encoding import Encoded, encode, is_language_model, read_tokens
+from ..texts.given import as_texts
 from ..texts.spans import pieces_of_each, vocabulary_mark
 from ..texts.windows import check_stride, documents
 from .windows import Windowed, windowed

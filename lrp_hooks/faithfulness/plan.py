@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..texts.encoding import Text
+from ..texts.given import Text
 
 __all__ = ["BETTER", "Plan"]
 

@@ -15,7 +15,8 @@ from ..explainers.calls import check_number
 from ..support.suggest import did_you_mean
 from ..tasks import Task, task_of
 from ..tasks.kinds import of_classes
-from ..texts.encoding import Text, as_texts, encode
+from ..texts.encoding import encode
+from ..texts.given import Text, as_texts
 from ..texts.prediction import run
 from .identity import identity_of
 from .labels import classes_of_labels

@@ -13,8 +13,8 @@ from ..errors import ArgumentError
 from ..support.files import StrPath
 from ..support.suggest import did_you_mean
 from ..support.text import one_line
-from .encoding import Text
 from .formats import Columns, read_columns
+from .given import Text
 from .listing import as_list
 
 __all__ = ["Label", "read_table"]

@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import ArgumentError, TextError
-from .encoding import Encoded, Text, encode, position_limit
+from .encoding import Encoded, encode, position_limit
+from .given import Text
 
 __all__ = ["Document", "Window", "check_stride", "documents"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hand_built import any_text, calm
 from lrp_hooks import TextError, compare, explain
 from lrp_hooks.faithfulness import plan_of
-from lrp_hooks.texts.encoding import as_texts
+from lrp_hooks.texts.given import as_texts
 from lrp_hooks.texts.listing import as_list
 from shared_models import sentiment
 

@@ -1,0 +1,86 @@
+"""Texts and pairs of texts, in whatever a caller holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import TextError
+from .listing import as_list, is_missing
+
+__all__ = ["Text", "as_texts"]
+
+Text = str | tuple[str, str]
+"""A text, or a pair of them."""
+
+
+def as_texts(inputs: object) -> list[Text] | None:
+    """Tell texts, and pairs of texts, from tensors.
+
+    Args:
+        inputs: What a caller wants explained: a text; a pair, as a tuple or as
+            ``{"text": ..., "text_pair": ...}``; such in a list, a series, an array or a
+            column; or anything else.
+
+    Returns:
+        The texts and pairs, or ``None`` if the inputs are none.
+
+    Raises:
+        TextError: If there are no texts in the list, or something else as well.
+    """
+    if isinstance(inputs, Mapping):
+        return _from_mapping(inputs)
+    if isinstance(inputs, tuple) and any(isinstance(each, str) for each in inputs):
+        inputs = [inputs]
+    if _is_text(inputs):
+        return [inputs]  # type: ignore[list-item]
+    entries = as_list(inputs)
+    if entries is None:
+        return None
+    if not entries:
+        raise TextError("the list of texts is empty. Pass at least one text.")
+    others = [i for i, entry in enumerate(entries) if not _is_text(entry)]
+    named = any(is_missing(entries[i]) or _holds_text(entries[i]) for i in others)
+    if len(others) == len(entries) and not named:
+        return None
+    if others:
+        raise TextError(
+            f"text {others[0] + 1} of {len(entries)} is {entries[others[0]]!r:.40}, "
+            "which is no string and no pair of strings. Pass such, or leave it out."
+        )
+    return [each if isinstance(each, tuple) else str(each) for each in entries]
+
+
+def _is_text(value: object) -> bool:
+    pair = isinstance(value, tuple) and len(value) == 2
+    return isinstance(value, str) or (
+        pair and all(isinstance(each, str) for each in value)  # type: ignore[attr-defined]
+    )
+
+
+def _holds_text(value: object) -> bool:
+    return isinstance(value, list | tuple) and any(isinstance(v, str) for v in value)
+
+
+def _from_mapping(inputs: Mapping[Any, Any]) -> list[Text] | None:
+    """Read ``{"text": ..., "text_pair": ...}``; None where it holds no texts."""
+    if not isinstance(inputs.get("text"), str | list | tuple):
+        return None
+    unknown = [key for key in inputs if key not in {"text", "text_pair"}]
+    if unknown:
+        raise TextError(
+            f"inputs has the key {unknown[0]!r} beside 'text'; a text comes as "
+            "{'text': ...}, a pair as {'text': ..., 'text_pair': ...}."
+        )
+    columns = [_column(value) for value in inputs.values() if value is not None]
+    if len({len(column) for column in columns}) > 1:
+        raise TextError(
+            f"inputs has {len(columns[0])} 'text' and {len(columns[1])} 'text_pair'; "
+            "pass as many of one as of the other."
+        )
+    rows = list(zip(*columns, strict=True))
+    return as_texts([row[0] for row in rows] if len(columns) == 1 else rows)
+
+
+def _column(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str) else list(value)
