@@ -77,7 +77,8 @@ def find_logits(output: Any) -> Tensor:
             value = getattr(output, name, None)
         if isinstance(value, Tensor):
             return value
-    found = first_tensor(output)
+    found = first_tensor(output, lambda tensor: tensor.ndim > 0)  # no loss
+    found = first_tensor(output) if found is None else found
     if found is None:
         raise TargetError(
             f"the model returned a {type(output).__name__} without a tensor; pass "
@@ -196,7 +197,11 @@ def _classes(target: Any, logits: Tensor, model: nn.Module) -> Tensor:
 
 def _values(target: Any, model: nn.Module, n_classes: int) -> list[int]:
     if hasattr(target, "__array__") and not isinstance(target, Tensor):
-        target = torch.as_tensor(target)
+        entries = target.tolist()
+        names = isinstance(entries, str) or (
+            isinstance(entries, list) and any(isinstance(e, str) for e in entries)
+        )
+        target = entries if names else torch.as_tensor(target)
     if isinstance(target, Tensor):
         if target.is_floating_point() or target.dtype == torch.bool or target.ndim > 1:
             raise TargetError(
@@ -254,11 +259,13 @@ def label_ids(model: nn.Module) -> dict[str, int]:
         ``{label: class}``; empty where there are none.
     """
     config = getattr(model, "config", None)
-    known = getattr(config, "label2id", None) or {}
-    if not known:
-        named = getattr(config, "id2label", None) or {}
-        known = {str(label): number for number, label in named.items()}
-    return {str(label): int(number) for label, number in known.items()}
+    named = getattr(config, "id2label", None) or {}
+    known = {str(label): int(number) for number, label in named.items()}
+    # What a number is called says more than what a name was once the number of.
+    for label, number in (getattr(config, "label2id", None) or {}).items():
+        if str(number).isdecimal():
+            known.setdefault(str(label), int(number))
+    return known
 
 
 def label_id(model: nn.Module, name: str) -> int | None:

@@ -14,7 +14,7 @@ from .. import explainers
 from ..errors import ArgumentError, LrpHooksError
 from ..results.comparison import Comparison, Cost
 from ..results.explanation import Explanation
-from .explain import answer, asked
+from .explain import Question, answer, asked
 
 __all__ = ["compare"]
 
@@ -73,18 +73,19 @@ def compare(
         file=None if isinstance(progress, bool) else progress,
         leave=False,
     )
-    question = asked(model, inputs_or_text, tokenizer, target, stride)
+    questions: dict[int, Question] = {}
+    if any("target" not in own for own in options.values()):
+        first = asked(model, inputs_or_text, tokenizer, target, stride)
+        questions[id(target)] = first
     for label, own in bar:
         chosen = dict(own)
         method, other = chosen.pop("method"), chosen.pop("target", target)
         try:
-            posed = (
-                question
-                if other is target
-                else asked(model, inputs_or_text, tokenizer, other, stride)
+            question = questions.get(id(other)) or asked(
+                model, inputs_or_text, tokenizer, other, stride
             )
             with _counted(question.model) as cost:
-                explanations[label] = _checked(answer(posed, method, chosen))
+                explanations[label] = _checked(answer(question, method, chosen))
             costs[label] = cost
         except LrpHooksError as error:
             failures[label] = str(error)

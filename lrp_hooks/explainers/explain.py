@@ -13,7 +13,7 @@ from ..attribution.readout import Contrast
 from ..errors import ArgumentError
 from ..results.explanation import Explanation
 from ..tasks import Posed, Task, pose
-from ..texts.choices import as_choices, encode_choices
+from ..texts.choices import as_choices, check_chooses, encode_choices
 from ..texts.encoding import Encoded, encode, is_language_model, read_tokens
 from ..texts.given import as_texts
 from ..texts.spans import pieces_of_each, vocabulary_mark
@@ -115,6 +115,7 @@ def asked(
         _check_cuttable(stride, texts, prompts, inputs_or_text)
     encoded: Encoded | None
     if prompts is not None:
+        check_chooses(model)
         encoded = encode_choices(model, tokenizer, prompts)
     elif texts is not None and stride is not None:
         encoded, parts = documents(model, tokenizer, texts, stride)
@@ -140,6 +141,12 @@ def _unpacked(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
     """
     inner = getattr(model, "model", None)
     if not isinstance(model, nn.Module) and isinstance(inner, nn.Module):
+        if getattr(model, "task", None) == "zero-shot-classification":
+            raise ArgumentError(
+                "model is a pipeline for zero-shot classification, which asks its "
+                "model about pairs of a text and a hypothesis; explain pipe.model on "
+                "one of them: (text, 'This example is about ...')."
+            )
         tokenizer = model.tokenizer if tokenizer is None else tokenizer
         model = inner
     if not isinstance(model, nn.Module):

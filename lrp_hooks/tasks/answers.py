@@ -143,14 +143,16 @@ def _context(asked: Asked, row: int) -> list[int]:
     """List the positions of the second text; those of all text where there is one."""
     free = asked.free(row)
     segments = None if asked.encoded is None else asked.encoded.segments
+    named = isinstance(asked.batch, Mapping)
+    types = asked.batch.get("token_type_ids") if named else None
     if segments is not None:
-        return [place for place in free if segments[row][place] == 1] or free
-    types = (
-        asked.batch.get("token_type_ids") if isinstance(asked.batch, Mapping) else None
-    )
-    if isinstance(types, Tensor) and types.ndim == 2:
-        return [place for place in free if int(types[row, place]) == 1] or free
-    return free
+        second = [place for place in free if segments[row][place] == 1]
+    elif isinstance(types, Tensor) and types.ndim == 2 and bool((types == 1).any()):
+        second = [place for place in free if int(types[row, place]) == 1]
+    else:  # special tokens stand between the texts
+        gaps = [place for place in range(free[0], free[-1]) if place not in free]
+        second = [place for place in free if gaps and place > gaps[0]]
+    return second or free
 
 
 def _said(asked: Asked, row: int, span: tuple[int, int], target: Any) -> str:

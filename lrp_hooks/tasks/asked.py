@@ -14,7 +14,7 @@ from ..attribution.inputs import advising
 from ..attribution.passes import prepared
 from ..engine.nested import first_tensor
 from ..engine.subject import Subject
-from ..errors import TargetError
+from ..errors import ArgumentError, TargetError
 from ..texts.encoding import Encoded
 from .kinds import Task
 
@@ -62,13 +62,35 @@ class Asked:
         with prepared(Subject(self.model), self.batch) as call:
             with advising(call), torch.no_grad():
                 given = call.fresh()
-                return self.model(*given.args, **given.kwargs)
+                try:
+                    return self.model(*given.args, **given.kwargs)
+                except (ValueError, RuntimeError, TypeError, LookupError) as error:
+                    raise ArgumentError(
+                        f"{type(self.model).__name__} cannot be run on these inputs: "
+                        f"{error}. Pass what it was made for."
+                    ) from error
 
     @property
     def ids(self) -> Tensor | None:
         """The token ids, or the first tensor that the model is called with."""
         named = isinstance(self.batch, Mapping) and "input_ids" in self.batch
         return first_tensor(self.batch["input_ids"] if named else self.batch)
+
+    @property
+    def has_mask(self) -> bool:
+        """Whether a mask stands in the text, for a model that reads on either side."""
+        mask = getattr(self.tokenizer, "mask_token_id", None)
+        config: Any = getattr(self.model, "config", None)
+        kinds = ("is_decoder", "is_encoder_decoder")
+        one_way = any(getattr(config, kind, False) for kind in kinds)
+        ids = self.ids
+        return (
+            mask is not None
+            and not one_way
+            and ids is not None
+            and not ids.is_floating_point()
+            and bool((ids == mask).any())
+        )
 
     def field(self, name: str) -> Tensor | None:
         """Return a tensor of the output by name, or None where there is none."""
@@ -90,6 +112,8 @@ class Asked:
             TargetError: If a list has another length.
         """
         batch = 1 if self.ids is None else len(self.ids)
+        if hasattr(wanted, "__array__"):
+            wanted = torch.as_tensor(wanted).tolist()
         if not isinstance(wanted, list):
             return [wanted] * batch
         if len(wanted) != batch:

@@ -82,6 +82,7 @@ def pose_documents(
     Raises:
         ArgumentError: If the model says what comes next, which only the end of a text
             tells.
+        TargetError: If the target is a function of what stands at positions.
     """
     if task_of(model) is Task.NEXT_TOKEN:
         raise ArgumentError(
@@ -97,12 +98,25 @@ def pose_documents(
         for document in documents
     ]
     task = task_asked(asked[0][0])
+    if task is Task.CHOSEN and _is_placed(asked[0][0]):
+        raise TargetError(
+            "target is a function, and this model says something at each position, "
+            "which is another token in each window. Pass (position or word, label), "
+            "'start', 'end' or a span, by the positions of the whole text."
+        )
     if task is Task.ANSWER:
         return _answers(_whole(asked, batch, None), asked, documents)
     if task in {Task.TOKENS, Task.MASKED_TOKEN}:
         joined = {logits_field(asked[0][0]): _own_logits(asked, documents)}
         return _tokens(task, _whole(asked, batch, joined), documents)
     return _means(task, asked, target)
+
+
+def _is_placed(asked: Asked) -> bool:
+    """Tell whether a model's output has entries for each position."""
+    logits = asked.field("logits")
+    placed = logits is not None and logits.ndim > 2
+    return placed or asked.field("start_logits") is not None
 
 
 def _whole(asked: list[list[Asked]], batch: Encoded, joined: Any) -> _Whole:

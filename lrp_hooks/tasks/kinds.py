@@ -49,7 +49,7 @@ def task_of(model: nn.Module) -> Task | None:
         writes = getattr(model, "can_generate", lambda: True)()
         return Task.NEXT_TOKEN if writes else Task.MASKED_TOKEN
     names = [kind.__name__ for kind in type(model).__mro__]
-    if any(name.endswith(_OF_WHOLE_EXAMPLES) for name in names):
+    if any(ending in name for name in names for ending in _OF_WHOLE_EXAMPLES):
         return of_classes(getattr(model, "config", None))
     return None
 

@@ -7,13 +7,18 @@ from typing import Any
 from ..attribution.readout import Contrast, find_logits
 from ..attribution.spots import Spot, Spots
 from ..errors import TargetError, TextError
+from ..support.marks import BYTE_LEVEL, SENTENCEPIECE
 from ..support.numbers import is_whole
 from ..support.suggest import did_you_mean
+from ..texts.spans import vocabulary_mark
 from .asked import Asked, Posed
 from .kinds import Task
 from .places import place_of
 
 __all__ = ["logits_field", "masked"]
+
+SPACED = (BYTE_LEVEL, SENTENCEPIECE)
+"""Marks that stand for the space before a word."""
 
 
 def masked(asked: Asked) -> Posed:
@@ -103,8 +108,12 @@ def token_id(tokenizer: Any, wanted: Any, size: int) -> int:
     """
     if isinstance(wanted, str):
         vocabulary = tokenizer.get_vocab()
-        if wanted in vocabulary:
-            return int(vocabulary[wanted])
+        mark = vocabulary_mark(tokenizer)
+        # A word is written with the space before it, where the tokenizer tells spaces.
+        spaced = f"{mark}{wanted}" if mark in SPACED else wanted
+        for spelling in (spaced, wanted):
+            if spelling in vocabulary:
+                return int(vocabulary[spelling])
         ids = tokenizer(wanted, add_special_tokens=False)["input_ids"]
         if len(ids) == 1 and ids[0] not in tokenizer.all_special_ids:
             return int(ids[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor
 
 from ..errors import TargetError
+from ..results.words import group
 from ..support.numbers import is_whole
+from ..texts.spans import pieces_of_each, vocabulary_mark
 from .asked import Asked
 
 __all__ = ["place_of", "repeated"]
@@ -40,32 +43,43 @@ def place_of(asked: Asked, wanted: Any, row: int, length: int) -> int:
             f"target names the position {wanted!r}; it must be a whole number from 0 "
             f"to {length - 1}, or a word of the text."
         )
+    named = isinstance(asked.batch, Mapping)
+    mask = asked.batch.get("attention_mask") if named else None
+    if isinstance(mask, Tensor) and mask.ndim == 2 and not mask[row, int(wanted)]:
+        raise TargetError(
+            f"target names the position {wanted!r} of example {row}, which is padding; "
+            "name one that holds a token."
+        )
     return int(wanted)
 
 
 def _place_of_word(asked: Asked, word: str, row: int) -> int:
-    if asked.encoded is None or asked.ids is None:
+    if asked.encoded is None:
         raise TargetError(
             f"target names the word {word!r}, which only a tokenizer can find; pass "
             "tokenizer=, or its position."
         )
-    ids = asked.ids[row].tolist()
-    found: set[int] = set()
-    for spelling in (word, f" {word}"):
-        part = asked.tokenizer(spelling, add_special_tokens=False)["input_ids"]
-        found |= {
-            start
-            for start in range(len(ids) - len(part) + 1)
-            if part and ids[start : start + len(part)] == part
-        }
-    places = sorted(found & set(asked.free(row)))
+    tokens, special = asked.encoded.tokens[row], asked.encoded.special[row]
+    pieces = pieces_of_each(asked.encoded, vocabulary_mark(asked.tokenizer))[row]
+    found = group([tokens], length=len(tokens), special=[special], pieces=[pieces])
+    words = [_bare(each) for each in found.words[0]]
+    plain = [w for w, alone in enumerate(found.special[0]) if not alone]
+    same = [w for w in plain if words[w] == _bare(word)]
+    same = same or [w for w in plain if words[w].lower() == _bare(word).lower()]
+    columns = found.columns[0].tolist()
+    places = [columns.index(w) for w in same]
     if len(places) != 1:
         many = f"stands at the positions {places}" if places else "is not in it"
         raise TargetError(
             f"target names the word {word!r}, which {many}: the text has the tokens "
-            f"{asked.encoded.tokens[row]}. Pass a position."
+            f"{tokens}. Pass a position."
         )
     return places[0]
+
+
+def _bare(word: str) -> str:
+    """Return a word without the punctuation around it."""
+    return word.strip(string.punctuation) or word
 
 
 def repeated(asked: Asked, rows: list[int]) -> Asked:

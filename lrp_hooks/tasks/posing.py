@@ -75,7 +75,11 @@ def task_asked(asked: Asked) -> Task | None:
     """
     if callable(asked.target) and not isinstance(asked.target, Contrast):
         return Task.CHOSEN
-    return task_of(asked.model) or _by_output(asked)
+    task = task_of(asked.model)
+    # Some models of masked words are called language models that write.
+    if task is Task.NEXT_TOKEN and asked.has_mask:
+        return Task.MASKED_TOKEN
+    return task or _by_output(asked)
 
 
 def _by_output(asked: Asked) -> Task | None:
@@ -83,18 +87,27 @@ def _by_output(asked: Asked) -> Task | None:
     says = hasattr(asked.model, "config")
     if not says and (asked.ids is None or asked.ids.is_floating_point()):
         return None  # images, vectors: no look is needed
-    if says and None not in {asked.field("start_logits"), asked.field("end_logits")}:
+    if None not in {asked.field("start_logits"), asked.field("end_logits")}:
         return Task.ANSWER
     logits = asked.field("logits") if says else find_logits(asked.output)
     if logits is None and isinstance(asked.output, Tensor):
         logits = asked.output
-    if logits is None or (logits.ndim > 2 and not says):
+    count = getattr(getattr(asked.model, "config", None), "num_labels", None)
+    if logits is None or _is_unnamed(asked, logits, count):
         raise _unknown(asked, logits)
     if asked.ids is not None and asked.ids.ndim == 3 and logits.ndim == 2:
         return Task.CHOICE
     if logits.ndim == 3:
         return Task.TOKENS
     return of_classes(getattr(asked.model, "config", None))
+
+
+def _is_unnamed(asked: Asked, logits: Tensor, count: int | None) -> bool:
+    """Tell logits that are no classes: hidden units, tokens, positions."""
+    if logits.ndim > 2:
+        return count is None or logits.ndim > 3 or logits.shape[2] != count
+    by_position = asked.ids is not None and logits.shape == asked.ids.shape
+    return by_position and logits.shape[-1] not in {1, count}
 
 
 def _unknown(asked: Asked, logits: Tensor | None) -> TargetError:

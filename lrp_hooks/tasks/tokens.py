@@ -34,6 +34,7 @@ def tagged(asked: Asked, logits: Tensor) -> Posed:
         TargetError: If the target is a label without a token, or there is none such.
     """
     names = _names(asked, logits.shape[2])
+    of: list[str] = []
     if isinstance(asked.target, str) and asked.target == ENTITIES:
         found = [
             (row, place, label)
@@ -48,18 +49,26 @@ def tagged(asked: Asked, logits: Tensor) -> Posed:
         rows = [row for row, _, _ in found]
         asked = repeated(asked, rows)
         chosen = [(place, label) for _, place, label in found]
+        if len(logits) > 1:
+            of = [f" in text {row + 1}" for row in rows]
     else:
         chosen = [
             _chosen(asked, target, logits[row], row, names)
             for row, target in enumerate(asked.each(asked.target))
         ]
     spots = tuple((Spot("logits", at),) for at in chosen)
-    said = tuple(_said(asked, row, at, names) for row, at in enumerate(chosen))
+    said = tuple(
+        _said(asked, row, at, names) + (of[row] if of else "")
+        for row, at in enumerate(chosen)
+    )
     return asked.posed(Spots(spots, said), Task.TOKENS)
 
 
 def _names(asked: Asked, classes: int) -> list[str]:
-    known = {number: name for name, number in label_ids(asked.model).items()}
+    known: dict[int, str] = {}
+    for name, number in label_ids(asked.model).items():
+        if number not in known or known[number] == f"LABEL_{number}":
+            known[number] = name
     return [known.get(number, str(number)) for number in range(classes)]
 
 

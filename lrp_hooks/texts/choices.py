@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import TextError
 from .encoding import Encoded, encode
 
-__all__ = ["as_choices", "encode_choices"]
+__all__ = ["as_choices", "check_chooses", "encode_choices"]
 
 Choices = tuple[str, list[str]]
 """A prompt and the texts to choose among."""
@@ -50,6 +50,24 @@ def _is_choice(value: object) -> bool:
     return (
         isinstance(prompt, str) and listed and all(isinstance(c, str) for c in choices)
     )
+
+
+def check_chooses(model: nn.Module) -> None:
+    """Refuse a model that reads one text at a time.
+
+    Args:
+        model: Any module; only the classes of transformers say what they are.
+
+    Raises:
+        TextError: If its class says that it does something else.
+    """
+    kinds = [kind.__name__ for kind in type(model).__mro__]
+    named = [name for name in kinds if "For" in name and hasattr(model, "config")]
+    if named and not any("ForMultipleChoice" in name for name in named):
+        raise TextError(
+            f"the inputs are a prompt with choices, but a {kinds[0]} does not choose "
+            "among texts. Pass a text, or a pair (text, text_pair)."
+        )
 
 
 def encode_choices(

@@ -110,7 +110,11 @@ def encode(
         special=[list(map(bool, row["special_tokens_mask"])) for row in rows],
         texts=texts,
         encodings=rows,
-        segments=list(map(_segments, rows, texts)) if paired else None,
+        segments=(
+            [_segments(tokenizer, *pair) for pair in zip(rows, texts, strict=True)]
+            if paired
+            else None
+        ),
     )
 
 
@@ -206,7 +210,7 @@ def _row(
     return row
 
 
-def _segments(found: Any, text: Text) -> list[int]:
+def _segments(tokenizer: Any, found: Any, text: Text) -> list[int]:
     """Tell which text each token is of; special ones go with the text before them."""
     length = len(found["input_ids"])
     if isinstance(text, str):
@@ -215,10 +219,11 @@ def _segments(found: Any, text: Text) -> list[int]:
         parts = found.sequence_ids(0)
     elif len(set(found.get("token_type_ids", ()))) == 2:
         return list(found["token_type_ids"])
-    else:  # the special tokens between the texts part them
+    else:  # the texts part where special tokens are, or else where the first ends
         special = found["special_tokens_mask"]
         start = special.index(0)
-        gap = special.index(1, start)
+        gap = start + len(tokenizer(text[0], add_special_tokens=False)["input_ids"])
+        gap = special.index(1, start) if 1 in special[start:-1] else gap
         parts = [0 if place < gap else 1 for place in range(length)]
     segments, last = [], 0
     for part in parts:
