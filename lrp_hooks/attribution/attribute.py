@@ -15,6 +15,7 @@ from ..engine.ruleset import RuleSet
 from ..engine.runtime import Runtime
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
+from ..errors import ArgumentError
 from ..results.ledger import Ledger, wide
 from ..results.relevance import Relevance
 from .backward import relevance_of
@@ -120,6 +121,8 @@ def _explained(
     probes: bool,
 ) -> Relevance:
     done, ledger = _placed(subject, run, call, rules, request, probes)
+    if request.wrt is None:
+        _check_rows_read(done.forward.reads, call.batch)
     check_relevance(subject, done.grads)
     check_ledger(ledger)
     if done.strays is not None:
@@ -133,6 +136,17 @@ def _explained(
     elif rules.complete and done.strays is None and not runtime.told:
         check_closes(ledger, request.complain)
     return _result(subject, rules, call, done, ledger)
+
+
+def _check_rows_read(reads: dict[str, Tensor], batch: int) -> None:
+    """Refuse rows that are no examples where nobody asked for them."""
+    for name, read in reads.items():
+        if len(read) != batch:
+            raise ArgumentError(
+                f"the model reads {batch} examples as {len(read)} rows at {name!r}, of "
+                f"shape {tuple(read.shape)}, so scores would be no example's; explain "
+                "the rows one by one, or name what to read with wrt=."
+            )
 
 
 def _placed(

@@ -63,22 +63,12 @@ class Explanation(Page, Printed, Drawn):
     meta: Annotated[dict[str, Any], Meta] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse scores and tokens that are not those of the examples.
+        """Refuse tokens that do not belong to the scores.
 
         Raises:
-            ArgumentError: If scores are of another number of examples than outputs, or
-                ``tokens`` are no lists of strings, one for each example, or more than
-                the scores.
+            ArgumentError: If ``tokens`` are no lists of strings, one for each example,
+                or are more than the scores.
         """
-        named = self.scores if isinstance(self.scores, Mapping) else {"": self.scores}
-        for name, scores in named.items():
-            if len(scores) != len(self.output):
-                of = f" of {name!r}" if name else ""
-                raise ArgumentError(
-                    f"scores{of} have the shape {list(scores.shape)}, but there are "
-                    f"{len(self.output)} outputs; the first dimension must count the "
-                    "examples."
-                )
         if self.tokens is None:
             return
         if any(isinstance(row, str) for row in self.tokens):

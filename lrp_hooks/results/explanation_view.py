@@ -88,8 +88,14 @@ def _tensors(explanation: Explained) -> dict[str, Tensor]:
     scores = explanation.scores
     named = {"": scores} if isinstance(scores, Tensor) else scores
     for name, tensor in named.items():
+        where = f" of {name!r}" if name else ""
+        if len(tensor) != len(explanation.output):
+            raise ArgumentError(
+                f"scores{where} have the shape {list(tensor.shape)}, but there are "
+                f"{len(explanation.output)} outputs, so they are of no example alone "
+                "and cannot be shown. Read what starts with the examples."
+            )
         if tensor.dim() not in {1, 2, 3}:
-            where = f" of {name!r}" if name else ""
             raise ArgumentError(
                 f"scores{where} have the shape {list(tensor.shape)}; [B], [B, T] and "
                 "[B, H, W] can be shown. Sum over the other dimensions first."

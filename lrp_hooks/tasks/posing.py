@@ -106,8 +106,9 @@ def _is_unnamed(asked: Asked, logits: Tensor, count: int | None) -> bool:
     """Tell logits that are no classes: hidden units, tokens, positions."""
     if logits.ndim > 2:
         return count is None or logits.ndim > 3 or logits.shape[2] != count
-    by_position = asked.ids is not None and logits.shape == asked.ids.shape
-    return by_position and logits.shape[-1] not in {1, count}
+    if count is None or logits.shape[-1] in {1, count}:
+        return False  # as many classes as tokens are no reason to doubt
+    return asked.ids is not None and logits.shape == asked.ids.shape
 
 
 def _unknown(asked: Asked, logits: Tensor | None) -> TargetError:

@@ -247,5 +247,5 @@ def test_texts_of_an_example_have_scores_by_example():
 
 def test_scores_of_other_rows_than_examples_are_refused():
     with instrument(Rows(merged=2)) as lrp:
-        with pytest.raises(ArgumentError, match=r"\[6, 2\], but there are 1 outputs"):
+        with pytest.raises(ArgumentError, match="1 examples as 6 rows"):
             lrp.attribute(tokens(3, 4)[None], 1)
