@@ -73,16 +73,17 @@ def compare(
         file=None if isinstance(progress, bool) else progress,
         leave=False,
     )
-    questions: dict[int, Question] = {}
+    shared: Question | None = None
     if any("target" not in own for own in options.values()):
-        first = asked(model, inputs_or_text, tokenizer, target, stride)
-        questions[id(target)] = first
+        shared = asked(model, inputs_or_text, tokenizer, target, stride)
     for label, own in bar:
         chosen = dict(own)
         method, other = chosen.pop("method"), chosen.pop("target", target)
         try:
-            question = questions.get(id(other)) or asked(
-                model, inputs_or_text, tokenizer, other, stride
+            question = (
+                asked(model, inputs_or_text, tokenizer, other, stride)
+                if shared is None or "target" in own
+                else shared
             )
             with _counted(question.model) as cost:
                 explanations[label] = _checked(answer(question, method, chosen))

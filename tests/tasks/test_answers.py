@@ -3,7 +3,6 @@
 import pytest
 import torch
 from transformers import (
-    BertConfig,
     BertForMaskedLM,
     BertForQuestionAnswering,
     BertModel,
@@ -18,22 +17,10 @@ from lrp_hooks import (
     instrument,
 )
 from lrp_hooks.sentiment import sentiment_model
+from tiny_bert import tiny_bert
 
 _, TOKENIZER = sentiment_model()
 PAIR = ("who is it ?", "the film is a delight")
-SMALL = {
-    "vocab_size": 6000,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "initializer_range": 0.4,
-}
-
-
-def built(kind, seed=0):
-    torch.default_generator.manual_seed(seed)
-    return kind(BertConfig(**SMALL)).double().eval()
 
 
 def best_span(model):
@@ -54,7 +41,7 @@ def best_span(model):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_best_span_lies_in_the_context(seed):
-    reader = built(BertForQuestionAnswering, seed)
+    reader = tiny_bert(BertForQuestionAnswering, seed)
     total, start, end = best_span(reader)
     found = explain(reader, PAIR, tokenizer=TOKENIZER)
     assert found.output.item() == pytest.approx(total.item())
@@ -70,7 +57,7 @@ def test_the_best_span_lies_in_the_context(seed):
 
 
 def test_the_ends_of_an_answer_alone():
-    reader = built(BertForQuestionAnswering)
+    reader = tiny_bert(BertForQuestionAnswering)
     both, start, end = (
         explain(reader, PAIR, tokenizer=TOKENIZER, target=target).output.item()
         for target in (None, "start", "end")
@@ -92,12 +79,15 @@ def test_the_ends_of_an_answer_alone():
 def test_no_position_is_taken_for_a_class(target, said):
     with pytest.raises(TargetError, match=said):
         explain(
-            built(BertForQuestionAnswering), PAIR, tokenizer=TOKENIZER, target=target
+            tiny_bert(BertForQuestionAnswering),
+            PAIR,
+            tokenizer=TOKENIZER,
+            target=target,
         )
 
 
 def test_a_masked_word_is_explained_at_its_mask():
-    filler = built(BertForMaskedLM)
+    filler = tiny_bert(BertForMaskedLM)
     found = explain(filler, "a [MASK] film", tokenizer=TOKENIZER, target="film")
     word = TOKENIZER.convert_tokens_to_ids("film")
     with torch.no_grad():
@@ -109,7 +99,7 @@ def test_a_masked_word_is_explained_at_its_mask():
 
 
 def test_masks_have_to_be_told_apart():
-    filler = built(BertForMaskedLM)
+    filler = tiny_bert(BertForMaskedLM)
     with pytest.raises(TextError, match=r"has no \[MASK\]"):
         explain(filler, "a film", tokenizer=TOKENIZER)
     with pytest.raises(TargetError, match=r"2 \[MASK\], at the positions \[1, 2\]"):
@@ -129,7 +119,7 @@ def test_masks_have_to_be_told_apart():
 
 @pytest.mark.parametrize("target", [None, 3])
 def test_an_encoder_is_asked_what_to_explain(target):
-    encoder = built(BertModel)
+    encoder = tiny_bert(BertModel)
     with pytest.raises(TargetError, match="pass target=a function"):
         explain(encoder, "a good film", tokenizer=TOKENIZER, target=target)
     found = explain(
@@ -142,7 +132,7 @@ def test_an_encoder_is_asked_what_to_explain(target):
 
 
 def test_comparison_asks_once_for_all_methods():
-    reader = built(BertForQuestionAnswering)
+    reader = tiny_bert(BertForQuestionAnswering)
     found = compare(reader, PAIR, ("lrp", "gradient_x_input"), TOKENIZER)
     assert [cost.calls for cost in found.costs.values()] == [1, 1]
     total, _, _ = best_span(reader)
@@ -154,5 +144,9 @@ def test_comparison_asks_once_for_all_methods():
 def test_slalom_does_not_explain_a_position_that_moves(target):
     with pytest.raises(ArgumentError, match="move"):
         explain(
-            built(BertForQuestionAnswering), PAIR, "slalom", TOKENIZER, target=target
+            tiny_bert(BertForQuestionAnswering),
+            PAIR,
+            "slalom",
+            TOKENIZER,
+            target=target,
         )

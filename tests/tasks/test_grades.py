@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertForSequenceClassification
 
 from lrp_hooks import ArgumentError, explain, faithfulness
 from lrp_hooks.faithfulness import evaluate
 from lrp_hooks.sentiment import sentiment_model
+from tiny_bert import tiny_bert
 
 _, TOKENIZER = sentiment_model()
 IDS = torch.tensor([[2, 7, 8, 9, 10, 11, 3]])
@@ -14,17 +15,7 @@ MASK = 4
 
 
 def grader(**settings):
-    torch.default_generator.manual_seed(0)
-    config = BertConfig(
-        vocab_size=6000,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        initializer_range=0.4,
-        **settings,
-    )
-    model = BertForSequenceClassification(config).double().eval()
+    model = tiny_bert(BertForSequenceClassification, **settings)
     model.classifier.bias.data.fill_(30.0)  # grades of 0 to 100
     return model
 

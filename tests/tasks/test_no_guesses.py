@@ -5,7 +5,6 @@ import pytest
 import torch
 from torch import nn
 from transformers import (
-    BertConfig,
     BertForMaskedLM,
     BertForQuestionAnswering,
     BertForSequenceClassification,
@@ -17,23 +16,11 @@ from transformers import (
 
 from lrp_hooks import ArgumentError, TargetError, compare, explain
 from lrp_hooks.sentiment import sentiment_model
+from tiny_bert import tiny_bert
 
 MODEL, TOKENIZER = sentiment_model()
 TEXT = "the film is a delight"
 PAIR = ("who is it ?", TEXT)
-SIZES = {
-    "vocab_size": 6000,
-    "hidden_size": 16,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "initializer_range": 0.4,
-}
-
-
-def built(kind, **settings):
-    torch.default_generator.manual_seed(0)
-    return kind(BertConfig(**SIZES, **settings)).double().eval()
 
 
 class Wrapped(nn.Module):
@@ -50,7 +37,7 @@ class Wrapped(nn.Module):
 
 
 def test_a_batch_without_types_is_answered_from_its_second_text():
-    reader = built(BertForQuestionAnswering)
+    reader = tiny_bert(BertForQuestionAnswering)
     batch = TOKENIZER(*PAIR, return_tensors="pt")
     assert "token_type_ids" not in batch
     found = explain(reader, batch, tokenizer=TOKENIZER)
@@ -61,7 +48,7 @@ def test_a_batch_without_types_is_answered_from_its_second_text():
 
 @pytest.mark.parametrize("named", [True, False])
 def test_a_wrapped_reader_is_a_reader(named):
-    reader = Wrapped(built(BertForQuestionAnswering), lambda output: output, named)
+    reader = Wrapped(tiny_bert(BertForQuestionAnswering), lambda output: output, named)
     found = explain(reader, PAIR, tokenizer=TOKENIZER)
     assert found.meta["task"] == "question answering"
 
@@ -76,12 +63,14 @@ def test_a_wrapped_reader_is_a_reader(named):
 )
 def test_what_a_wrapper_hands_on_is_no_class(kind, part, named):
     with pytest.raises(TargetError, match="pass target=a function"):
-        explain(Wrapped(built(kind), part, named), TEXT, tokenizer=TOKENIZER)
+        explain(Wrapped(tiny_bert(kind), part, named), TEXT, tokenizer=TOKENIZER)
 
 
 @pytest.mark.parametrize("target", [None, 0])
 def test_a_number_for_each_token_is_no_class(target):
-    config = ElectraConfig(**SIZES, embedding_size=16)
+    config = ElectraConfig(
+        vocab_size=6000, hidden_size=16, num_hidden_layers=1, embedding_size=16
+    )
     judge = ElectraForPreTraining(config).eval()
     with pytest.raises(TargetError, match="pass target=a function"):
         explain(judge, TEXT, tokenizer=TOKENIZER, target=target)
@@ -89,7 +78,7 @@ def test_a_number_for_each_token_is_no_class(target):
 
 def test_a_number_has_the_name_that_the_model_gives_it():
     names = {0: "O", 1: "PER", 2: "LOC"}
-    tagger = built(BertForTokenClassification, num_labels=3)
+    tagger = tiny_bert(BertForTokenClassification, num_labels=3)
     tagger.config.id2label, tagger.config.label2id = names, {"PER": 2, "LOC": 1}
     found = explain(tagger, TEXT, tokenizer=TOKENIZER, target=(2, "PER"))
     assert found.targets == ["PER at 2 (film)"]
@@ -100,7 +89,7 @@ def test_a_number_has_the_name_that_the_model_gives_it():
 
 
 def test_labels_by_strings_and_arrays():
-    model = built(BertForSequenceClassification, num_labels=2)
+    model = tiny_bert(BertForSequenceClassification, num_labels=2)
     model.config.id2label = {0: "NEG", 1: "POS"}
     model.config.label2id = {"NEG": "neg", "POS": "pos"}
     texts = [TEXT, "dull"]
@@ -109,7 +98,7 @@ def test_labels_by_strings_and_arrays():
 
 
 def test_a_part_of_a_word_is_not_the_word():
-    tagger = built(BertForTokenClassification, num_labels=2)
+    tagger = tiny_bert(BertForTokenClassification, num_labels=2)
     pieces = TOKENIZER.tokenize("unfilmable film")
     assert pieces[-1] == "film" and len(pieces) > 2
     found = explain(tagger, "unfilmable film", "lrp", TOKENIZER, target=("film", 1))
@@ -119,14 +108,14 @@ def test_a_part_of_a_word_is_not_the_word():
 
 
 def test_masked_tokens_by_arrays():
-    filler = built(BertForMaskedLM)
+    filler = tiny_bert(BertForMaskedLM)
     texts = ["a [MASK] film", "the [MASK]"]
     found = explain(filler, texts, "lrp", TOKENIZER, target=np.array([7, 8]))
     assert [name.split()[-1] for name in found.targets] == ["2", "2"]
 
 
 def test_padding_is_no_place():
-    tagger = built(BertForTokenClassification, num_labels=2)
+    tagger = tiny_bert(BertForTokenClassification, num_labels=2)
     batch = {
         "input_ids": torch.tensor([[0, 0, 2, 7, 3], [2, 7, 8, 9, 3]]),
         "attention_mask": torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]]),
@@ -141,7 +130,7 @@ def test_what_a_model_was_not_made_for_is_said():
 
 
 def test_comparison_of_targets_alone_asks_for_no_other():
-    encoder = built(BertModel)
+    encoder = tiny_bert(BertModel)
     found = compare(
         encoder,
         TEXT,

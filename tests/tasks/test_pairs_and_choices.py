@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from transformers import BertConfig, BertForMultipleChoice, pipeline
+from transformers import BertForMultipleChoice, pipeline
 
 from lrp_hooks import ArgumentError, TextError, explain
 from lrp_hooks.sentiment import sentiment_model
+from tiny_bert import tiny_bert
 
 MODEL, TOKENIZER = sentiment_model()
 PROMPT = ("the film is", ["a delight", "a bore", "bad"])
@@ -13,16 +14,7 @@ PROMPT = ("the film is", ["a delight", "a bore", "bad"])
 
 @pytest.fixture(scope="module")
 def chooser():
-    torch.default_generator.manual_seed(0)
-    config = BertConfig(
-        vocab_size=6000,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        initializer_range=0.4,
-    )
-    return BertForMultipleChoice(config).double().eval()
+    return tiny_bert(BertForMultipleChoice)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from transformers import BertConfig, BertForTokenClassification
+from transformers import BertForTokenClassification
 
 from lrp_hooks import TargetError, explain, faithfulness, instrument
 from lrp_hooks.sentiment import sentiment_model
+from tiny_bert import tiny_bert
 
 TEXT = "the film is a delight"
 LABELS = ["O", "B-PER", "I-PER"]
@@ -14,18 +15,11 @@ _, TOKENIZER = sentiment_model()
 
 @pytest.fixture(scope="module")
 def tagger():
-    torch.default_generator.manual_seed(0)
-    config = BertConfig(
-        vocab_size=6000,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        initializer_range=0.4,
+    return tiny_bert(
+        BertForTokenClassification,
         id2label=dict(enumerate(LABELS)),
         label2id={name: number for number, name in enumerate(LABELS)},
     )
-    return BertForTokenClassification(config).double().eval()
 
 
 def logits_of(tagger, text=TEXT):
