@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +23,7 @@ from ..attribution.backward import relevance_of
 from ..attribution.checks import check_reached
 from ..attribution.finite import check_output, check_relevance
 from ..attribution.instrument import Instrumentation
-from ..attribution.passes import Forward, Request, forward_pass, prepared
+from ..attribution.passes import Request, forward_pass, prepared
 from ..attribution.readout import find_logits
 from ..engine.autograd import carries
 from ..engine.foreign import depends
@@ -32,7 +34,7 @@ from ..results.ledger import Ledger
 from .batched import Noting, batch_rules, gradients_of_each
 from .head import Start, start_of_each, watched_head
 
-__all__ = ["Rows", "relevance_of_each"]
+__all__ = ["Begun", "Rows", "relevance_of_each", "started"]
 
 BATCHED = 4
 """Tokens a backward pass: more are slower on a CPU, whose caches they overflow."""
@@ -78,29 +80,79 @@ def relevance_of_each(
         One row a token.
     """
     subject, count = Subject(model), len(targets)
+    explained = partial(_explained, targets=targets, others=others)
+    with started(model, lrp, ids, count, explained) as begun:
+        if begun.start is None:
+            return _nothing(begun.values, ids)
+        chunk = chunk or _automatic(subject, begun.read, count)
+        done = _Passes(begun.start, begun.read, begun.collector, count)
+        done.run(min(chunk, count))
+    check_relevance(subject, {begun.name: done.scores})
+    meta = {
+        "read": [begun.name],
+        "chunk": done.chunk,
+        "backward_passes": done.passes,
+        "gradient_bytes": done.chunk * _widest_gradient(subject, begun.read),
+    }
+    return Rows(done.scores, done.ledger(begun.values[0].detach()), meta)
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """One forward pass over a text, from which backward passes can start.
+
+    Attributes:
+        values: What is explained of the last tokens, [1, G].
+        name: What is read.
+        read: Its leaf.
+        collector: Where sources are noted.
+        start: Where the passes start; None if nothing depends on what is read.
+    """
+
+    values: Tensor
+    name: str
+    read: Tensor
+    collector: Noting
+    start: Start | None
+
+
+@contextmanager
+def started(
+    model: nn.Module,
+    lrp: Instrumentation,
+    ids: Tensor,
+    count: int,
+    explained: Callable[[Tensor], Tensor],
+) -> Generator[Begun]:
+    """Run a language model once over a text, and its head backward.
+
+    Args:
+        model: The instrumented model.
+        lrp: Its instrumentation.
+        ids: The tokens but the last one, [1, N].
+        count: G, how many of the tokens that follow are explained: the last ones.
+        explained: From the logits before those, [1, G, V], to what is explained of
+            each, [1, G].
+
+    Yields:
+        Where the backward passes start.
+    """
+    subject = Subject(model)
     request = Request(_inputs(model, ids, count), None, None, (), _complain)
     with prepared(subject, request.inputs) as call, watched_head(model) as hidden:
         forward = forward_pass(subject, lrp.runtime, call, request, Noting)
-        explained = _explained(forward, targets, others)
-        check_output(subject, call, explained[0])
-        lrp.runtime.report_graph(explained, forward.collector)
+        values = explained(find_logits(forward.output)[:, -count:])
+        check_output(subject, call, values[0])
+        lrp.runtime.report_graph(values, forward.collector)
         ((name, read),) = forward.reads.items()
-        if not depends(explained, [read]):
+        collector = forward.collector
+        assert isinstance(collector, Noting)
+        start = None
+        if depends(values, [read]):
+            start = start_of_each(values, hidden, collector)
+        else:
             check_reached([name], _complain)
-            return _nothing(explained, ids)
-        assert isinstance(forward.collector, Noting)
-        start = start_of_each(explained, hidden, forward.collector)
-        chunk = chunk or _automatic(subject, read, count)
-        done = _Passes(start, read, forward.collector, count)
-        done.run(min(chunk, count))
-    check_relevance(subject, {name: done.scores})
-    meta = {
-        "read": [name],
-        "chunk": done.chunk,
-        "backward_passes": done.passes,
-        "gradient_bytes": done.chunk * _widest_gradient(subject, read),
-    }
-    return Rows(done.scores, done.ledger(explained[0].detach()), meta)
+        yield Begun(values, name, read, collector, start)
 
 
 class _Passes:
@@ -187,9 +239,8 @@ def _inputs(model: nn.Module, ids: Tensor, count: int) -> dict[str, Any]:
     return {"input_ids": ids, **{k: v for k, v in offered.items() if k in takes}}
 
 
-def _explained(forward: Forward, targets: Tensor, others: Tensor | None) -> Tensor:
+def _explained(logits: Tensor, targets: Tensor, others: Tensor | None) -> Tensor:
     """Return the explained logits or differences of logits, [1, G]."""
-    logits = find_logits(forward.output)[:, -len(targets) :]
     chosen = logits.gather(2, targets.view(1, -1, 1)).squeeze(2)
     if others is None:
         return chosen
