@@ -1,4 +1,5 @@
 from . import captum, explainers, faithfulness, patching, rules, sentiment, words
+from .answers import AnswerExplanation, explain_answer
 from .attribution.attention_maps import AttentionMaps
 from .attribution.audit import Audit
 from .attribution.heads import heads
@@ -43,6 +44,7 @@ __version__: str
 
 __all__ = [
     "AlreadyInstrumentedError",
+    "AnswerExplanation",
     "ArgumentError",
     "AttentionMaps",
     "Audit",
@@ -78,6 +80,7 @@ __all__ = [
     "captum",
     "compare",
     "explain",
+    "explain_answer",
     "explain_generation",
     "explainers",
     "faithfulness",

@@ -22,7 +22,7 @@ from ..engine.subject import Subject
 from ..engine.undo import undoing
 from ..errors import ArgumentError
 
-__all__ = ["BLOCKS", "asks_for_blocks", "watched_blocks"]
+__all__ = ["BLOCKS", "asks_for_blocks", "block_lists", "watched_blocks"]
 
 BLOCKS = "blocks"
 """The name in ``layers=`` of the residual stream after each block."""
@@ -66,7 +66,7 @@ def watched_blocks(
         model = subject.model
         undo.hook(model, "forward_pre_hook", watch.start)
         undo.hook(model, "forward_hook", watch.end)
-        for number, blocks in enumerate(_lists(subject)):
+        for number, blocks in enumerate(block_lists(subject)):
             for name, block in blocks.items():
                 hook = watch.block(number, name)
                 undo.hook(block, "forward_hook", hook, with_kwargs=True)
@@ -81,7 +81,7 @@ def watched_blocks(
         )
 
 
-def _lists(subject: Subject) -> list[dict[str, nn.Module]]:
+def block_lists(subject: Subject) -> list[dict[str, nn.Module]]:
     """Return the outermost lists of modules, the members of each by name."""
     names = {module: name for name, module in subject.modules.items()}
     inside: set[nn.Module] = set()

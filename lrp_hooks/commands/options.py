@@ -15,6 +15,7 @@ __all__ = [
     "add_target",
     "add_text",
     "count",
+    "overlap",
     "port",
 ]
 

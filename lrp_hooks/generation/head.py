@@ -72,11 +72,14 @@ def watched_head(model: nn.Module) -> Generator[list[Tensor]]:
         handle.remove()
 
 
-def start_of_each(explained: Tensor, hidden: list[Tensor], collector: Noting) -> Start:
+def start_of_each(
+    explained: Tensor, parts: list[Tensor], hidden: list[Tensor], collector: Noting
+) -> Start:
     """Start at the head's input if it has one row a token, else at the logits.
 
     Args:
         explained: The explained logits, [1, G].
+        parts: Terms that sum to them, each run backward through the head by itself.
         hidden: What `watched_head` saw.
         collector: Where sources are noted.
 
@@ -90,13 +93,18 @@ def start_of_each(explained: Tensor, hidden: list[Tensor], collector: Noting) ->
     if hidden[0].ndim != 3 or hidden[0].shape[1] < count:
         return plain
     collector.clear()
-    (weights,) = torch.autograd.grad(
-        explained.sum(), hidden[0], retain_graph=True, allow_unused=True
-    )
+    found = [
+        torch.autograd.grad(
+            part.sum(), hidden[0], retain_graph=True, allow_unused=True
+        )[0]
+        for part in parts
+    ]
     noted = collector.take()
     rows = tuple(hidden[0].shape[:2])
-    if weights is None or any(tuple(terms.shape[:2]) != rows for _, terms in noted):
+    reached = [grad for grad in found if grad is not None]
+    if not reached or any(tuple(terms.shape[:2]) != rows for _, terms in noted):
         return plain
+    weights = torch.stack(reached).sum(0)
     sources: dict[str, Tensor] = {}
     for name, terms in noted:
         values = terms.double().reshape(rows[1], -1).sum(1)[-count:]

@@ -122,7 +122,7 @@ def started(
     lrp: Instrumentation,
     ids: Tensor,
     count: int,
-    explained: Callable[[Tensor], Tensor],
+    explained: Callable[[Tensor], list[Tensor]],
 ) -> Generator[Begun]:
     """Run a language model once over a text, and its head backward.
 
@@ -132,7 +132,7 @@ def started(
         ids: The tokens but the last one, [1, N].
         count: G, how many of the tokens that follow are explained: the last ones.
         explained: From the logits before those, [1, G, V], to what is explained of
-            each, [1, G].
+            each: terms [1, G] of a sum.
 
     Yields:
         Where the backward passes start.
@@ -141,7 +141,8 @@ def started(
     request = Request(_inputs(model, ids, count), None, None, (), _complain)
     with prepared(subject, request.inputs) as call, watched_head(model) as hidden:
         forward = forward_pass(subject, lrp.runtime, call, request, Noting)
-        values = explained(find_logits(forward.output)[:, -count:])
+        parts = explained(find_logits(forward.output)[:, -count:])
+        values = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
         check_output(subject, call, values[0])
         lrp.runtime.report_graph(values, forward.collector)
         ((name, read),) = forward.reads.items()
@@ -149,7 +150,7 @@ def started(
         assert isinstance(collector, Noting)
         start = None
         if depends(values, [read]):
-            start = start_of_each(values, hidden, collector)
+            start = start_of_each(values, parts, hidden, collector)
         else:
             check_reached([name], _complain)
         yield Begun(values, name, read, collector, start)
@@ -239,12 +240,12 @@ def _inputs(model: nn.Module, ids: Tensor, count: int) -> dict[str, Any]:
     return {"input_ids": ids, **{k: v for k, v in offered.items() if k in takes}}
 
 
-def _explained(logits: Tensor, targets: Tensor, others: Tensor | None) -> Tensor:
+def _explained(logits: Tensor, targets: Tensor, others: Tensor | None) -> list[Tensor]:
     """Return the explained logits or differences of logits, [1, G]."""
     chosen = logits.gather(2, targets.view(1, -1, 1)).squeeze(2)
     if others is None:
-        return chosen
-    return chosen - logits.gather(2, others.view(1, -1, 1)).squeeze(2)
+        return [chosen]
+    return [chosen - logits.gather(2, others.view(1, -1, 1)).squeeze(2)]
 
 
 def _sorted(

@@ -6,6 +6,7 @@ import shutil
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..views.answer import Cited
 from ..views.attention import Maps
 from ..views.comparison import SideBySide
 from ..views.evaluation import Report
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["figure", "fragment", "page", "terminal"]
 
 _RENDERERS = {
+    Cited: "answer",
     Flow: "layer_flow",
     Maps: "attention",
     Matrix: "generation",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..support.text import decimals, escape, reading_direction, signed
 from ..views.explanation import Account, Example, Picture, Strip, View
 from .colour import LEVELS, class_name, level
 from .document import in_lines, isolated
 from .pictures import data_url, pixels
+from .terms import terms_html
 
 __all__ = ["explanation_html", "strip_html"]
 
@@ -137,7 +136,7 @@ def _account(example: Example) -> str:
         for name, number in sums
     )
     return (
-        f"<table><caption>ledger</caption>{_terms(account.groups, places)}{rows}"
+        f"<table><caption>ledger</caption>{terms_html(account.groups, places)}{rows}"
         f"</table>{_sources(account, places)}"
     )
 
@@ -148,27 +147,7 @@ def _sources(account: Account, places: int) -> str:
         return ""
     return (
         f'<details><summary class="soft">all {len(account.sources)} sources</summary>'
-        f"<table>{_terms(account.sources, places)}</table></details>"
-    )
-
-
-def _terms(terms: Sequence[tuple[str, float]], places: int) -> str:
-    """Return rows of a name, a number and a bar to the left or right of zero."""
-    largest = max((abs(value) for _, value in terms), default=0.0) or 1.0
-    return "".join(
-        f'<tr><th scope="row">{isolated(name)}</th><td>{signed(value, places)}</td>'
-        f'<td><span class="track">{_bar(value / largest)}</span></td></tr>'
-        for name, value in terms
-    )
-
-
-def _bar(share: float) -> str:
-    """Return a bar; ``share`` is from -1 to 1."""
-    width = min(abs(share), 1.0) * 50
-    left = 50 - width if share < 0 else 50
-    step = class_name(LEVELS if share > 0 else -LEVELS)
-    return (
-        f'<span class="bar {step}" style="left:{left:.2f}%;width:{width:.2f}%"></span>'
+        f"<table>{terms_html(account.sources, places)}</table></details>"
     )
 
 

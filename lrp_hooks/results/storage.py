@@ -118,13 +118,16 @@ class _Encoder:
             return self._encode_tensor(value, where)
         if isinstance(value, Mapping):
             return self._encode_mapping(value, where)
+        if isinstance(value, tuple) and hasattr(value, "_asdict"):
+            return self._encode_fields(value, value._asdict(), where)
         if isinstance(value, (list, tuple)):
             entries = [self.encode(v, f"{where}.{i}") for i, v in enumerate(value)]
             return (
                 entries if type(value) is list else {_KIND: "tuple", "items": entries}
             )
         if is_dataclass(value) and not isinstance(value, type):
-            return self._encode_fields(value, where)
+            kept = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
+            return self._encode_fields(value, kept, where)
         if callable(value):
             return getattr(value, "__name__", type(value).__name__)
         raise ArgumentError(
@@ -149,15 +152,14 @@ class _Encoder:
         items = [[_plain(k), self.encode(v, f"{where}.{k}")] for k, v in value.items()]
         return {_KIND: "dict", "items": items}
 
-    def _encode_fields(self, value: Any, where: str) -> object:
+    def _encode_fields(self, value: Any, kept: Mapping[str, Any], where: str) -> object:
         kind = type(value)
         return {
             _KIND: "object",
             "class": f"{_home(kind)}:{kind.__qualname__}",
             "fields": {
-                f.name: self.encode(getattr(value, f.name), f"{where}.{f.name}")
-                for f in fields(value)
-                if f.init
+                name: self.encode(each, f"{where}.{name}")
+                for name, each in kept.items()
             },
         }
 
@@ -231,7 +233,8 @@ def _find_class(name: str, base: type) -> type:
             "defines it, then load again."
         ) from error
     allowed = isinstance(found, type) and (
-        issubclass(found, base) or (ours and is_dataclass(found))
+        issubclass(found, base)
+        or (ours and (is_dataclass(found) or hasattr(found, "_asdict")))
     )
     if not allowed:
         raise ArgumentError(f"the file names {name}, which is no explanation.")

@@ -1,0 +1,185 @@
+"""Which parts of a prompt made a language model give an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..attribution.instrument import instrument
+from ..engine.ruleset import RuleSet
+from ..errors import ArgumentError, TextError
+from ..generation.model import (
+    check_ids,
+    check_length,
+    check_model,
+    check_tokenizer,
+    greedy,
+    vocabulary,
+)
+from ..generation.tokens import Prompt, Text, as_ids, read_prompt
+from .ablation import METHODS, Ablating
+from .explanation import AnswerExplanation
+from .passages import answer_spans, bodies, prompt_sources
+from .reading import Reading, read_answer, read_written
+from .relevance import explained_by_relevance
+from .targets import check_target
+
+__all__ = ["AnswerExplanation", "explain_answer"]
+
+
+def explain_answer(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: str | Sequence[Mapping[str, str]],
+    answer: str | Sequence[int] | Tensor | None = None,
+    *,
+    max_new_tokens: int | None = None,
+    sources: str | Sequence[str] = "sentences",
+    spans: str | Sequence[str] = "sentences",
+    target: str = "log_probability",
+    hops: int = 0,
+    chat: bool = False,
+    rules: str | RuleSet = "attnlrp",
+    low_memory: bool = False,
+    method: str = "lrp",
+    calls: int = 64,
+    seed: int = 0,
+) -> AnswerExplanation:
+    """Find which parts of a prompt made a language model give an answer.
+
+    One forward pass over prompt and answer, and one backward pass for each span of the
+    answer, however long it is. A span's row sums, with what came from the rest of the
+    prompt, from the answer itself and from constants, to what is explained of it.
+
+    Args:
+        model: A decoder with a language-model head; it is left as it was.
+        tokenizer: Its Hugging Face tokenizer.
+        prompt: A text, tokenised as it is; or a chat: messages with ``"role"`` and
+            ``"content"``, written by the tokenizer's chat template.
+        answer: What the model is taken to have answered, as a text, tokenised together
+            with the prompt, or as token ids. Defaults to ``None``: the model writes it,
+            uninstrumented.
+        max_new_tokens: How many tokens the model writes at most; needed where there is
+            no ``answer``.
+        sources: What the prompt is cut into: ``"sentences"``, ``"paragraphs"``,
+            ``"words"``, ``"tokens"``, or a list of texts that stand in it, in their
+            order, such as retrieved passages.
+        spans: What is explained of the answer: ``"sentences"``, ``"all"`` (one span),
+            ``"tokens"``, a text in it, or a list of such texts, in their order.
+        target: ``"log_probability"``: the sum over the span's tokens y of
+            ``z_y - sum_v p_v z_v``, with the probabilities p frozen; its gradient is
+            that of the log-probability. ``"logit"``: the sum of ``z_y``.
+        hops: How often what reached tokens of the answer before the span is sent on to
+            what made these: each gives away exactly what it got, in the proportions of
+            its own relevance, constants included. One backward pass a hop.
+        chat: Whether a text as prompt is the user's message in a chat.
+        rules: A rule set or its name.
+        low_memory: Keep no more than the inputs of the model's blocks, and run each
+            again in the backward pass: the same numbers.
+        method: ``"lrp"``; ``"ablation"``: a sparse linear regression on random
+            ablations of whole sources (ContextCite, Cohen-Wang et al. 2024), or
+            ``"leave_one_out"``: what the target loses without each source. The last
+            two run the model forward only.
+        calls: How many ablations the regression sees.
+        seed: Of the random ablations.
+
+    Returns:
+        The matrix of spans and sources. Refused are a source that does not stand in
+        the prompt, a span that does not stand in the answer, and an answer that is
+        empty, begins inside one of the prompt's tokens, or is too long for the model.
+    """
+    check_model(model)
+    check_tokenizer(model, tokenizer)
+    _check_options(method, target, hops, calls, answer, max_new_tokens)
+    given = read_prompt(tokenizer, prompt, chat)
+    reading = _read(model, tokenizer, given, answer, max_new_tokens, rules)
+    passages = prompt_sources(reading, sources, bodies(reading.prompt, prompt))
+    named, inside = answer_spans(reading, spans)
+    if method == "lrp":
+        found = explained_by_relevance(
+            *(model, reading, passages, inside),
+            target=target,
+            hops=hops,
+            rules=rules,
+            low_memory=low_memory,
+        )
+    else:
+        ablating = Ablating(model, tokenizer, given, reading, passages, inside, target)
+        found = ablating.explained(method, calls, seed)
+    return AnswerExplanation(
+        scores=found.scores,
+        output=found.output,
+        sources=passages,
+        spans=named,
+        prompt=reading.prompt,
+        answer=reading.answer,
+        target=target,
+        method=method,
+        tokens=reading.tokens,
+        token_scores=found.token_scores,
+        ledger=found.ledger,
+        meta={"model": type(model).__name__, **found.meta},
+    )
+
+
+def _read(
+    model: nn.Module,
+    tokenizer: Any,
+    given: Prompt,
+    answer: Any,
+    max_new_tokens: int | None,
+    rules: str | RuleSet,
+) -> Reading:
+    """Read the answer, or let the model write it."""
+    check_ids(given.ids, vocabulary(model))
+    if answer is None:
+        assert max_new_tokens is not None
+        check_length(model, len(given.ids), max_new_tokens)
+        with instrument(model, rules):
+            pass  # what cannot be explained is refused before the model writes
+        ids = as_ids(given.ids, next(model.parameters()).device)
+        written = greedy(model, ids, max_new_tokens)
+        text = Text(given, [*given.ids, *written], len(given.ids))
+        return read_written(tokenizer, text)
+    if not isinstance(answer, str) and len(answer) == 0:
+        raise TextError(
+            "answer has no token id in it. Pass at least one, or answer=None with "
+            "max_new_tokens=, so that the model writes."
+        )
+    reading = read_answer(tokenizer, given, answer)
+    check_ids(reading.ids, vocabulary(model))
+    check_length(model, reading.start, reading.count)
+    return reading
+
+
+def _check_options(
+    method: Any, target: Any, hops: Any, calls: Any, answer: Any, max_new_tokens: Any
+) -> None:
+    """Refuse options that do not go together, or are none."""
+    check_target(target)
+    if method not in METHODS:
+        raise ArgumentError(
+            f"method={method!r} must be one of {', '.join(map(repr, METHODS))}."
+        )
+    if (answer is None) == (max_new_tokens is None):
+        came = "neither" if answer is None else "both"
+        raise ArgumentError(
+            f"answer and max_new_tokens: {came} of them came; pass either answer=..., "
+            "what the model said, or max_new_tokens=200, so that it writes."
+        )
+    numbers = {"hops": (hops, 0), "calls": (calls, 2)}
+    if max_new_tokens is not None:
+        numbers["max_new_tokens"] = (max_new_tokens, 1)
+    for name, (value, least) in numbers.items():
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not whole or value < least:
+            raise ArgumentError(
+                f"{name}={value!r} must be a whole number from {least} on."
+            )
+    if hops and method != "lrp":
+        raise ArgumentError(
+            f"hops={hops} sends relevance on, and method={method!r} has none. Leave "
+            "hops= out, or use method='lrp'."
+        )

@@ -1,0 +1,177 @@
+"""The relevance of every span: one forward pass, a backward pass a span and a hop.
+
+All tokens of a span start one backward pass together. In a hop, what has reached the
+tokens of the answer that stand before the span starts another one: each hands on what
+it got, in the proportions of its own relevance, and nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..attribution.backward import relevance_of
+from ..attribution.instrument import Instrumentation
+from ..generation.batched import Noting, gradients_of_each
+from ..generation.head import Start
+from ..generation.passes import started
+from .targets import Leads
+
+__all__ = ["SpanRows", "relevance_of_spans"]
+
+WILD = 1e4
+"""How much more than a token got it may hand on, in parts that cancel."""
+
+
+@dataclass(frozen=True, eq=False)
+class SpanRows:
+    """The relevance of A spans over the N tokens before the last one.
+
+    Attributes:
+        scores: ``[A, N]`` in float64, on the CPU like all of these.
+        sources: ``{constant: [A]}`` in float64.
+        output: ``[A]``.
+        meta: How it was done.
+    """
+
+    scores: Tensor
+    sources: dict[str, Tensor]
+    output: Tensor
+    meta: dict[str, Any]
+
+
+def relevance_of_spans(
+    model: nn.Module,
+    lrp: Instrumentation,
+    ids: Tensor,
+    targets: Tensor,
+    spans: Tensor,
+    leads: Callable[[Tensor, Tensor], Leads],
+    hops: int,
+) -> SpanRows:
+    """Explain the spans of an answer.
+
+    Args:
+        model: The instrumented model.
+        lrp: Its instrumentation.
+        ids: The tokens but the last one, ``[1, N]``.
+        targets: The answer's tokens, ``[G]``; the first one follows that at N - G.
+        spans: Boolean ``[A, G]``: the tokens of each span.
+        leads: What is explained of a token, one of `TARGETS`.
+        hops: How often relevance of earlier answer tokens is sent on.
+
+    Returns:
+        One row a span.
+    """
+    made: list[Leads] = []
+
+    def explained(logits: Tensor) -> list[Tensor]:
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        made.append(leads(logits.to(dtype), targets))
+        return made[-1].parts
+
+    with started(model, lrp, ids, len(targets), explained) as begun:
+        outputs = made[-1].outputs
+        wanted = spans * made[-1].weights
+        output = (wanted * outputs).sum(1)
+        found = _Found(torch.zeros(len(spans), ids.shape[1], dtype=torch.float64))
+        if begun.start is not None:
+            runs = _Runs(begun.start, begun.read, begun.collector, outputs)
+            for a, row in enumerate(wanted):
+                found.enter(a, runs.span(row, spans[a], hops))
+            found.meta |= {"kept": runs.kept, "backward_passes": runs.passes}
+        else:
+            found.sources["constant output"] = output
+            found.meta["backward_passes"] = 0
+    dtype = begun.values.dtype
+    return SpanRows(found.scores, found.sources, output.to(dtype), found.meta)
+
+
+@dataclass
+class _Found:
+    """What has been found for each span."""
+
+    scores: Tensor
+    sources: dict[str, Tensor] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def enter(self, a: int, reached: _Reached) -> None:
+        """Enter a row."""
+        self.scores[a] = reached.tokens
+        for name, value in reached.sources.items():
+            zero = torch.zeros(len(self.scores), dtype=torch.float64)
+            self.sources.setdefault(name, zero)[a] = value
+
+
+@dataclass
+class _Reached:
+    """What reached the tokens, [N], and the constants, in float64."""
+
+    tokens: Tensor
+    sources: dict[str, float]
+
+    def add(self, other: _Reached) -> None:
+        """Take in what a hop brought."""
+        self.tokens += other.tokens
+        for name, value in other.sources.items():
+            self.sources[name] = self.sources.get(name, 0.0) + value
+
+
+class _Runs:
+    """Backward passes through one graph."""
+
+    def __init__(
+        self, start: Start, read: Tensor, collector: Noting, outputs: Tensor
+    ) -> None:
+        self.start, self.read, self.collector = start, read, collector
+        self.outputs = outputs
+        self.passes = self.kept = 0
+
+    def span(self, weights: Tensor, inside: Tensor, hops: int) -> _Reached:
+        """Explain one span, [G] weights of its tokens."""
+        reached = self._reached(weights)
+        first = int(inside.nonzero()[0])
+        if not first:
+            return reached
+        begin = self.read.shape[1] + 1 - len(weights)
+        earlier = slice(begin, begin + first)
+        for _ in range(hops):
+            given = self._handed_on(reached.tokens[earlier])
+            if not given.any():
+                break
+            reached.tokens[earlier] -= given * self.outputs[:first]
+            sent = torch.zeros_like(weights)
+            sent[:first] = given
+            reached.add(self._reached(sent))
+        return reached
+
+    def _handed_on(self, got: Tensor) -> Tensor:
+        """Return the weights of the tokens that hand on what they got."""
+        outputs = self.outputs[: len(got)]
+        sound = outputs.abs() * WILD > self.outputs.abs().max()
+        self.kept += int((~sound & (got != 0)).sum())
+        return torch.where(sound, got / outputs, 0.0)
+
+    def _reached(self, weights: Tensor) -> _Reached:
+        """Run backward from all tokens at once, each with its weight."""
+        start, count = self.start, len(weights)
+        factor = start.weights.new_zeros(start.weights.shape[1])
+        factor[-count:] = weights.to(factor)
+        shape = [1, -1, *[1] * (start.weights.ndim - 2)]
+        seed = start.weights * factor.view(shape)
+        grads, noted = gradients_of_each(
+            start.output, self.read, seed[None], self.collector
+        )
+        self.passes += 1
+        tokens = relevance_of(self.read, grads[0])[0].double().sum(-1).cpu()
+        sources = {
+            name: float((terms.double().cpu() * weights).sum())
+            for name, terms in start.sources.items()
+        }
+        for name, terms in noted:
+            sources[name] = sources.get(name, 0.0) + float(terms.double().sum())
+        return _Reached(tokens, sources)
