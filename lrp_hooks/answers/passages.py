@@ -60,11 +60,7 @@ def prompt_sources(
             texts that stand in the prompt, in their order.
 
     Returns:
-        Where they stand.
-
-    Raises:
-        ArgumentError: If there is no such unit.
-        TextError: If a text does not stand in the prompt, or none is given.
+        Where they stand; a text that does not is refused.
     """
     if not isinstance(sources, str):
         return _given("sources", sources, reading.prompt, "prompt")
@@ -93,8 +89,7 @@ def answer_spans(
         Where the A spans stand, and boolean ``[A, G]``: the tokens of each.
 
     Raises:
-        ArgumentError: If spans are no texts.
-        TextError: If a text does not stand in the answer, or has no token of its own.
+        TextError: If a span has no token of its own.
     """
     own, answer = reading.places[reading.start :], reading.answer
     if isinstance(spans, str) and spans == "all":
@@ -111,14 +106,12 @@ def answer_spans(
         found = _given("spans", several, answer, "answer")
     inside = members(answer, own, found)
     table = inside == torch.arange(len(found))[:, None]
-    empty = next(
-        (p for p, row in zip(found, table, strict=True) if not row.any()), None
-    )
-    if empty is not None:
-        raise TextError(
-            f"spans: no token begins in {_brief(empty.text)}, since a token of the "
-            "answer reaches over it. Name a longer part of the answer."
-        )
+    for span, row in zip(found, table, strict=True):
+        if not row.any():
+            raise TextError(
+                f"spans: no token begins in {_brief(span.text)}, since a token of the "
+                "answer reaches over it. Name a longer part of the answer."
+            )
     return found, table
 
 
@@ -162,8 +155,8 @@ def _given(argument: str, texts: Any, whole: str, where: str) -> list[Passage]:
     """Find texts, one behind the other."""
     if not isinstance(texts, Sequence) or not all(isinstance(t, str) for t in texts):
         raise ArgumentError(
-            f"{argument} is {_brief(repr(texts))}; it must be a unit or a list of texts "
-            f"that stand in the {where}."
+            f"{argument} is {_brief(repr(texts))}; it must be a unit or a list of "
+            f"texts that stand in the {where}."
         )
     if not texts:
         raise TextError(f"{argument} is empty; name at least one text of the {where}.")

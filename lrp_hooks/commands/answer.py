@@ -54,7 +54,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
 
 
 def _text(option: str, path: str) -> str:
-    """Read a file, or standard input, without the line break that ends it.
+    """Return a file's text, or standard input, without the line break that ends it.
 
     Raises:
         ArgumentError: If it cannot be read.

@@ -118,13 +118,8 @@ class _Encoder:
             return self._encode_tensor(value, where)
         if isinstance(value, Mapping):
             return self._encode_mapping(value, where)
-        if isinstance(value, tuple) and hasattr(value, "_asdict"):
-            return self._encode_fields(value, value._asdict(), where)
         if isinstance(value, (list, tuple)):
-            entries = [self.encode(v, f"{where}.{i}") for i, v in enumerate(value)]
-            return (
-                entries if type(value) is list else {_KIND: "tuple", "items": entries}
-            )
+            return self._encode_entries(value, where)
         if is_dataclass(value) and not isinstance(value, type):
             kept = {f.name: getattr(value, f.name) for f in fields(value) if f.init}
             return self._encode_fields(value, kept, where)
@@ -134,6 +129,12 @@ class _Encoder:
             f"{where} is a {type(value).__name__}, which cannot be saved. Use tensors, "
             "numbers, strings, lists and dictionaries."
         )
+
+    def _encode_entries(self, value: Any, where: str) -> object:
+        if hasattr(value, "_asdict"):  # a named tuple
+            return self._encode_fields(value, value._asdict(), where)
+        entries = [self.encode(v, f"{where}.{i}") for i, v in enumerate(value)]
+        return entries if type(value) is list else {_KIND: "tuple", "items": entries}
 
     def _encode_tensor(self, value: Tensor, name: str) -> object:
         while name in self.tensors:  # a key with a dot may read like a nested one
