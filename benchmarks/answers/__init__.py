@@ -1,0 +1,1 @@
+"""What an answer drew on: which method finds the source, at what cost."""
