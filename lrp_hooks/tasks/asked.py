@@ -30,12 +30,14 @@ class Posed:
         encoded: The same with its tokens, where they are known.
         target: What is explained.
         task: What the model's output means; None where nothing says so.
+        read: The inputs that are read, where these are several.
     """
 
     batch: Any
     encoded: Encoded | None
     target: Any
     task: Task | None
+    read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
