@@ -97,13 +97,13 @@ def _encoded(posed: Posed) -> Encoded:
 
 def _joint(pair: Sequence[Encoded], mark: str | None) -> Joint:
     tokens, others = (side.tokens[0] for side in pair)
-    pieces, (head, *tail) = (pieces_of_each(side, mark)[0] for side in pair)
+    (*pieces, last), own = (pieces_of_each(side, mark)[0] for side in pair)
     length = len(tokens)
     return Joint(
         tokens=[*tokens, *others],
         special=[flag for side in pair for flag in side.special[0]],
         segments=[n for side in pair for n in (side.segments or [[]])[0]],
-        pieces=[*pieces, f"\n{head}", *tail],  # the second begins a line of its own
+        pieces=[*pieces, f"{last}\n", *own],  # the second begins a line of its own
         places=[list(range(length)), list(range(length, length + len(others)))],
         said={"tokens": [[0, length], [length, length + len(others)]]},
     )

@@ -20,6 +20,8 @@ from .kinds import Task
 
 __all__ = ["Asked", "Posed"]
 
+_REFUSALS = (ValueError, RuntimeError, TypeError, LookupError, AttributeError)
+
 
 @dataclass(frozen=True)
 class Posed:
@@ -66,7 +68,7 @@ class Asked:
                 given = call.fresh()
                 try:
                     return self.model(*given.args, **given.kwargs)
-                except (ValueError, RuntimeError, TypeError, LookupError) as error:
+                except _REFUSALS as error:
                     raise ArgumentError(
                         f"{type(self.model).__name__} cannot be run on these inputs: "
                         f"{error}. Pass what it was made for."

@@ -95,7 +95,7 @@ def _by_output(asked: Asked) -> Task | None:
     if is_compared(asked):
         return Task.SIMILARITY
     if asked.field("sentence_embedding") is not None:
-        raise _without_other(asked)
+        raise _without_other()
     logits = asked.field("logits") if says else find_logits(asked.output)
     if logits is None and isinstance(asked.output, Tensor):
         logits = asked.output
@@ -127,10 +127,10 @@ def _unknown(asked: Asked, logits: Tensor | None) -> TargetError:
     )
 
 
-def _without_other(asked: Asked) -> TargetError:
+def _without_other() -> TargetError:
     return TargetError(
-        f"{type(asked.model).__name__} makes a vector of a text, and nothing says what "
-        "of it is to be explained. Pass a pair (text, other text) for their "
+        "the model makes a vector of a text, and nothing says what of it is to be "
+        "explained. Pass a pair (text, other text) for their "
         "similarity, or a function as target=, such as the product with a vector: "
         'lambda output: output["sentence_embedding"] @ vector.'
     )
