@@ -14,10 +14,10 @@ from ..errors import ArgumentError
 from ..results.explanation import Explanation
 from ..tasks import Posed, Task, pose
 from ..tasks.bi_encoders import sentence_encoder
-from ..texts.choices import as_choices, check_chooses, encode_choices
+from ..texts.choices import Choices, as_choices, check_chooses, encode_choices
 from ..texts.encoding import Encoded, encode, is_language_model, read_tokens
-from ..texts.given import as_texts
-from ..texts.illustrated import as_illustrated, encode_illustrated
+from ..texts.given import Text, as_texts
+from ..texts.illustrated import Illustrated, as_illustrated, encode_illustrated
 from ..texts.spans import pieces_of_each, vocabulary_mark
 from ..texts.windows import check_stride, documents
 from .base import check_reads
@@ -40,11 +40,12 @@ def explain(
     """Explain one output of a model for each example.
 
     Args:
-        model: Any module, or a ``transformers.pipeline``, which brings its tokenizer;
-            it is left as it was.
+        model: Any module; or a ``transformers.pipeline`` or ``SentenceTransformer``,
+            which bring their tokenizer; it is left as it was.
         inputs_or_text: A text, a pair of texts ``(text, text_pair)`` or ``{"text":
-            ..., "text_pair": ...}``, or a list of such, which need a tokenizer; or a
-            tensor, a tuple of tensors, or a mapping of keyword arguments.
+            ..., "text_pair": ...}``, an image with its text ``(pixel values, text)``,
+            or a list of such, which need a tokenizer; or a tensor, a tuple of tensors,
+            or a mapping of keyword arguments.
         method: An explainer's class name in snake case. Defaults to ``"lrp"``.
         tokenizer: A Hugging Face tokenizer, which also names the tokens of a batch.
         target: What to explain: a class or token id, one for each example, a label,
@@ -105,28 +106,17 @@ def asked(
 
     Returns:
         The question.
-
-    Raises:
-        ArgumentError: If a text comes without a tokenizer.
     """
     model, tokenizer = unpacked(model, tokenizer)
-    pictured = as_illustrated(inputs_or_text)
-    prompts = as_choices(inputs_or_text)
-    read = pictured is not None or prompts is not None
-    texts = None if read else as_texts(inputs_or_text)
-    if (texts is not None or read) and tokenizer is None:
-        raise ArgumentError(
-            "inputs_or_text is a text, and tokenizer is None. Pass the model's "
-            "tokenizer, or token ids as a tensor."
-        )
+    pictured, prompts, texts = _texts(inputs_or_text, tokenizer)
     if stride is not None:
         _check_cuttable(stride, texts, prompts, inputs_or_text)
     encoder = sentence_encoder(model)
     if encoder is not None and (texts is not None or prompts is not None):
         check_encodes(prompts, stride)
         model = encoder
-        if any(isinstance(text, tuple) for text in texts or ()):
-            both = sides(encoder, tokenizer, texts, target)
+        if any(isinstance(text, tuple) for text in texts or []):
+            both = sides(encoder, tokenizer, texts or [], target)
             return Question(encoder, tokenizer, both.posed, both)
     encoded: Encoded | None
     if prompts is not None:
@@ -145,6 +135,28 @@ def asked(
         encoded = read_tokens(tokenizer, inputs_or_text) if tokenizer else None
     batch = inputs_or_text if encoded is None else encoded.batch
     return Question(model, tokenizer, [pose(model, tokenizer, batch, encoded, target)])
+
+
+def _texts(
+    inputs: Any, tokenizer: Any
+) -> tuple[Illustrated | None, list[Choices] | None, list[Text] | None]:
+    """Tell images with texts, prompts with choices, and texts.
+
+    Returns:
+        One of each; at most one of them is not None.
+
+    Raises:
+        ArgumentError: If a text comes without a tokenizer.
+    """
+    pictured, prompts = as_illustrated(inputs), as_choices(inputs)
+    told = pictured is not None or prompts is not None
+    texts = None if told else as_texts(inputs)
+    if (told or texts is not None) and tokenizer is None:
+        raise ArgumentError(
+            "inputs_or_text is a text, and tokenizer is None. Pass the model's "
+            "tokenizer, or token ids as a tensor."
+        )
+    return pictured, prompts, texts
 
 
 def _check_cuttable(stride: object, texts: Any, prompts: Any, inputs: Any) -> None:
