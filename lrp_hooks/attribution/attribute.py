@@ -159,7 +159,7 @@ def _placed(
 ) -> tuple[Pass, Ledger]:
     """Run, again if need be, until each term is its own example's."""
     # A ledger that is open cannot show by its sums that examples mix.
-    key = (request.wrt, getattr(request.target, "__code__", None))
+    key = (repr(request.wrt), getattr(request.target, "__code__", None))
     probe = (
         probes and call.batch > 1 and not rules.complete and key not in subject.apart
     )

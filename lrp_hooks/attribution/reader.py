@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..engine.subject import Subject
 from ..engine.undo import undoing
 from ..errors import ArgumentError
 from .inputs import Call, same_storage
+from .readable import is_plain
 
 __all__ = ["InputOf", "Reader"]
 
@@ -50,9 +52,10 @@ class Reader:
         self.main = call.main
         self.layers = {name: subject.module("layers", name) for name in layers}
         names = [wrt] if isinstance(wrt, str) else wrt
-        self.modules = (
-            None if names is None else {n: subject.module("wrt", n) for n in names}
-        )
+        self.ids: str | None = None
+        self.modules = None
+        if names is not None and not self._reads_inputs(names):
+            self.modules = {n: subject.module("wrt", n) for n in names}
 
     def forward(self) -> Any:
         """Run the model with the leaves in place.
@@ -62,15 +65,38 @@ class Reader:
         """
         if self.modules is not None:
             return self._after_modules(self.modules)
-        if self.call.floats:
-            for name, value in self.call.floats.items():
-                self.reads[name] = self._leaf(value)
-            given = {
-                name: self._handed(self.reads[name], value)
-                for name, value in self.call.floats.items()
-            }
-            return self._with_hooks({}, None, given)
+        for name, value in self.call.floats.items():
+            self.reads[name] = self._leaf(value)
+        if self.call.floats and self.ids is None:
+            return self._with_hooks({}, None, self._given())
         return self._embedded()
+
+    def _given(self) -> dict[str, Tensor]:
+        """Return what float inputs are replaced by."""
+        return {
+            name: self._handed(self.reads[name], value)
+            for name, value in self.call.floats.items()
+        }
+
+    def _reads_inputs(self, names: Sequence[str]) -> bool:
+        """Tell whether inputs are to be read, not modules, and note which."""
+        inputs = self.call.kwargs
+        alone = [n for n in names if n in inputs and n not in self.subject.modules]
+        if not alone or len(alone) < len(names):
+            return False
+        ids = [n for n in names if inputs[n] is self.call.main]
+        floats = {n: inputs[n] for n in names}
+        if not self.call.main.is_floating_point() and ids:
+            self.ids = ids[0]
+            del floats[self.ids]
+        wrong = [n for n, value in floats.items() if not is_plain(value)]
+        if wrong:
+            raise ArgumentError(
+                f"wrt={wrong[0]!r} names an input that is no float tensor and not the "
+                "token ids; name one of these, or a module."
+            )
+        self.call = replace(self.call, floats=floats)
+        return True
 
     def check_layers(self) -> None:
         """Refuse layers that did not run."""
@@ -90,8 +116,8 @@ class Reader:
         """Read the first embedding that looks up the ids themselves."""
         tables = self.subject.embeddings
         for accept in (self._reads_ids, self._reads_as_many, self._reads_first):
-            output = self._with_hooks(tables, accept)
-            if self.reads:
+            output = self._with_hooks(tables, accept, self._given())
+            if not self._awaits_ids:
                 return output
         raise ArgumentError(
             f"inputs are {self.call.main.dtype}, but no embedding module of the model "
@@ -108,7 +134,7 @@ class Reader:
         """Run the model on copies of its inputs, once more if need be."""
         call = self.call.fresh()
         self.main = call.main
-        if given is not None:
+        if given:
             call = call.with_floats(given)
         with undoing() as undo:
             for name, module in modules.items():
@@ -159,9 +185,17 @@ class Reader:
         ours = ids is not None and (
             same_storage(ids, self.main) or self._are_the_same(ids)
         )
-        return (
-            self._reads_module(name, given, value) if ours and not self.reads else None
-        )
+        return self._reads_table(name, given, value) if ours else None
+
+    @property
+    def _awaits_ids(self) -> bool:
+        """Whether no table was read yet, beside float inputs."""
+        return len(self.reads) == len(self.call.floats)
+
+    def _reads_table(self, name: str, given: Any, value: Tensor) -> Tensor | None:
+        if not self._awaits_ids:
+            return None
+        return self._reads_module(self.ids or name, given, value)
 
     def _are_the_same(self, ids: Tensor) -> bool:
         """Tell a copy of the ids from what counts positions or types."""
@@ -179,15 +213,11 @@ class Reader:
     def _reads_as_many(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ids = first_tensor(given)
         ours = ids is not None and ids.numel() == self.call.main.numel()
-        return (
-            self._reads_module(name, given, value) if ours and not self.reads else None
-        )
+        return self._reads_table(name, given, value) if ours else None
 
     def _reads_first(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ours = self.subject.modules[name] is self.subject.input_embedding
-        return (
-            self._reads_module(name, given, value) if ours and not self.reads else None
-        )
+        return self._reads_table(name, given, value) if ours else None
 
     def _leaf(self, value: Tensor) -> Tensor:
         first = value.detach().movedim(self.call.axis(value), 0)

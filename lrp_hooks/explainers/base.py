@@ -13,7 +13,7 @@ from ..errors import ArgumentError
 from ..results.explanation import Explanation
 from ..support.suggest import did_you_mean
 
-__all__ = ["Explainer", "check_option"]
+__all__ = ["Explainer", "check_option", "check_reads"]
 
 
 class Explainer(ABC):
@@ -104,4 +104,23 @@ def check_option(
             f"{option}={_short(value)} is no choice of {type(explainer).__name__}; it "
             f"must be one of {', '.join(map(repr, allowed))}."
             f"{did_you_mean(value, allowed)}"
+        )
+
+
+def check_reads(explainer: type[Explainer], inputs: Iterable[str]) -> None:
+    """Refuse a method that reads one input where several are to have scores.
+
+    Args:
+        explainer: The method.
+        inputs: What is to be read.
+
+    Raises:
+        ArgumentError: If it has no ``wrt``.
+    """
+    if "wrt" not in explainer.options():
+        raise ArgumentError(
+            f"{explainer.__name__} gives scores to one input, and what is explained "
+            f"has several: {', '.join(map(repr, inputs))}. Take a method that reads "
+            "all of them: 'lrp', 'gradient_x_input', 'saliency', "
+            "'integrated_gradients' or 'smooth_grad'."
         )

@@ -13,11 +13,16 @@ from ..attribution.readout import Contrast
 from ..errors import ArgumentError
 from ..results.explanation import Explanation
 from ..tasks import Posed, Task, pose
-from ..texts.choices import as_choices, check_chooses, encode_choices
+from ..tasks.bi_encoders import sentence_encoder
+from ..texts.choices import Choices, as_choices, check_chooses, encode_choices
 from ..texts.encoding import Encoded, encode, is_language_model, read_tokens
-from ..texts.given import as_texts
+from ..texts.given import Text, as_texts
+from ..texts.illustrated import Illustrated, as_illustrated, encode_illustrated
 from ..texts.spans import pieces_of_each, vocabulary_mark
 from ..texts.windows import check_stride, documents
+from .base import check_reads
+from .pipelines import unpacked
+from .sides import Sides, check_encodes, sides
 from .windows import Windowed, windowed
 
 __all__ = ["Question", "answer", "asked", "explain"]
@@ -35,11 +40,12 @@ def explain(
     """Explain one output of a model for each example.
 
     Args:
-        model: Any module, or a ``transformers.pipeline``, which brings its tokenizer;
-            it is left as it was.
+        model: Any module; or a ``transformers.pipeline`` or ``SentenceTransformer``,
+            which bring their tokenizer; it is left as it was.
         inputs_or_text: A text, a pair of texts ``(text, text_pair)`` or ``{"text":
-            ..., "text_pair": ...}``, or a list of such, which need a tokenizer; or a
-            tensor, a tuple of tensors, or a mapping of keyword arguments.
+            ..., "text_pair": ...}``, an image with its text ``(pixel values, text)``,
+            or a list of such, which need a tokenizer; or a tensor, a tuple of tensors,
+            or a mapping of keyword arguments.
         method: An explainer's class name in snake case. Defaults to ``"lrp"``.
         tokenizer: A Hugging Face tokenizer, which also names the tokens of a batch.
         target: What to explain: a class or token id, one for each example, a label,
@@ -71,14 +77,15 @@ class Question:
     Attributes:
         model: The model.
         tokenizer: Its tokenizer, or None.
-        posed: The batch, the target and the task; of several windows, those of each.
-        windows: How the answers for windows are joined; None where nothing is cut.
+        posed: The batch, the target and the task; of several parts, those of each.
+        parts: How the answers for windows, or for both sides of a similarity, are
+            joined; None where each question is about a whole.
     """
 
     model: nn.Module
     tokenizer: Any
     posed: list[Posed]
-    windows: Windowed | None = None
+    parts: Windowed | Sides | None = None
 
 
 def asked(
@@ -99,24 +106,24 @@ def asked(
 
     Returns:
         The question.
-
-    Raises:
-        ArgumentError: If a text comes without a tokenizer.
     """
-    model, tokenizer = _unpacked(model, tokenizer)
-    prompts = as_choices(inputs_or_text)
-    texts = None if prompts is not None else as_texts(inputs_or_text)
-    if (texts is not None or prompts is not None) and tokenizer is None:
-        raise ArgumentError(
-            "inputs_or_text is a text, and tokenizer is None. Pass the model's "
-            "tokenizer, or token ids as a tensor."
-        )
+    model, tokenizer = unpacked(model, tokenizer)
+    pictured, prompts, texts = _texts(inputs_or_text, tokenizer)
     if stride is not None:
         _check_cuttable(stride, texts, prompts, inputs_or_text)
+    encoder = sentence_encoder(model)
+    if encoder is not None and (texts is not None or prompts is not None):
+        check_encodes(prompts, stride)
+        model = encoder
+        if any(isinstance(text, tuple) for text in texts or []):
+            both = sides(encoder, tokenizer, texts or [], target)
+            return Question(encoder, tokenizer, both.posed, both)
     encoded: Encoded | None
     if prompts is not None:
         check_chooses(model)
         encoded = encode_choices(model, tokenizer, prompts)
+    elif pictured is not None:
+        encoded = encode_illustrated(model, tokenizer, pictured)
     elif texts is not None and stride is not None:
         encoded, parts = documents(model, tokenizer, texts, stride)
         if any(len(each.windows) > 1 for each in parts):
@@ -130,31 +137,26 @@ def asked(
     return Question(model, tokenizer, [pose(model, tokenizer, batch, encoded, target)])
 
 
-def _unpacked(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
-    """Take the model, and the tokenizer where none is given, out of a pipeline.
+def _texts(
+    inputs: Any, tokenizer: Any
+) -> tuple[Illustrated | None, list[Choices] | None, list[Text] | None]:
+    """Tell images with texts, prompts with choices, and texts.
 
     Returns:
-        Both.
+        One of each; at most one of them is not None.
 
     Raises:
-        ArgumentError: If there is no model.
+        ArgumentError: If a text comes without a tokenizer.
     """
-    inner = getattr(model, "model", None)
-    if not isinstance(model, nn.Module) and isinstance(inner, nn.Module):
-        if getattr(model, "task", None) == "zero-shot-classification":
-            raise ArgumentError(
-                "model is a pipeline for zero-shot classification, which asks its "
-                "model about pairs of a text and a hypothesis; explain pipe.model on "
-                "one of them: (text, 'This example is about ...')."
-            )
-        tokenizer = model.tokenizer if tokenizer is None else tokenizer
-        model = inner
-    if not isinstance(model, nn.Module):
+    pictured, prompts = as_illustrated(inputs), as_choices(inputs)
+    told = pictured is not None or prompts is not None
+    texts = None if told else as_texts(inputs)
+    if (told or texts is not None) and tokenizer is None:
         raise ArgumentError(
-            f"model is a {type(model).__name__}; it must be a torch.nn.Module, or a "
-            "transformers.pipeline."
+            "inputs_or_text is a text, and tokenizer is None. Pass the model's "
+            "tokenizer, or token ids as a tensor."
         )
-    return model, tokenizer
+    return pictured, prompts, texts
 
 
 def _check_cuttable(stride: object, texts: Any, prompts: Any, inputs: Any) -> None:
@@ -189,7 +191,7 @@ def answer(question: Question, method: str, options: Mapping[str, Any]) -> Expla
         The explanation.
     """
     found = [_answered(question, posed, method, options) for posed in question.posed]
-    return found[0] if question.windows is None else question.windows.joined(found)
+    return found[0] if question.parts is None else question.parts.joined(found)
 
 
 def _answered(
@@ -198,19 +200,23 @@ def _answered(
     """Explain one batch."""
     explainer_class = explainers.named(method)
     chosen = dict(options)
+    if posed.read:
+        check_reads(explainer_class, posed.read)
+        chosen.setdefault("wrt", list(posed.read))
     if question.tokenizer is not None and "tokenizer" in explainer_class.options():
         chosen.setdefault("tokenizer", question.tokenizer)
     found = explainer_class(question.model, **chosen)(posed.batch, target=posed.target)
-    if found.images is None and isinstance(found.scores, Tensor):
+    if found.images is None:
         found.images = _images(posed.batch, found.scores)
     if posed.task is not None:
         found.meta["task"] = str(posed.task)
     return _annotate(found, question.model, question.tokenizer, posed.encoded)
 
 
-def _images(batch: Any, scores: Tensor) -> Tensor | None:
+def _images(batch: Any, scores: Tensor | dict[str, Tensor]) -> Tensor | None:
     """Return the only pictures in a batch, if its scores are images."""
-    if scores.dim() != 3:
+    parts = [scores] if isinstance(scores, Tensor) else list(scores.values())
+    if [part.dim() for part in parts].count(3) != 1:
         return None
     several = batch.values() if isinstance(batch, Mapping) else batch
     tensors = [batch] if isinstance(batch, Tensor) else list(several)

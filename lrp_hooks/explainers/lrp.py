@@ -36,8 +36,9 @@ class LRP(Explainer):
             overrides: Rules laid over the rule set, by module, name glob or type.
             strict: Whether a module without a rule is an error. Defaults to ``False``:
                 one warning names them all.
-            wrt: Where relevance is read: a module name or several. Defaults to the
-                input embeddings, or the input itself where it is no token ids.
+            wrt: Where relevance is read: a module name or several, or names of inputs.
+                Defaults to the input embeddings, or the input itself where it is no
+                token ids; of what compares two inputs, to both.
             layers: Where relevance is returned as well, as for
                 ``Instrumentation.attribute``: module names, ``"heads"`` or
                 ``"blocks"``. Defaults to none.

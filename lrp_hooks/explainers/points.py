@@ -145,7 +145,9 @@ class Points:
         ]
 
     def _has_places(self, value: Tensor) -> bool:
-        return self.attended is not None and value.shape[:2] == self.attended.shape
+        if self.attended is None or value.ndim == 4:  # images have channels there
+            return False
+        return value.shape[:2] == self.attended.shape
 
 
 class _Placer(Reader):
@@ -163,10 +165,15 @@ class _Placer(Reader):
 
     def forward(self) -> Any:
         """Run the model with the values in place."""
-        if self.modules is None and self.call.floats:
-            given = {name: value.clone() for name, value in self.values.items()}
-            return self._with_hooks({}, None, given)
-        return super().forward()
+        if self.modules is not None:
+            return super().forward()
+        self.reads |= {name: self.values[name] for name in self.call.floats}
+        if self.ids is not None or not self.call.floats:
+            return self._embedded()
+        return self._with_hooks({}, None, self._given())
+
+    def _given(self) -> dict[str, Tensor]:
+        return {name: self.values[name].clone() for name in self.call.floats}
 
     def _reads_module(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         if name in self.reads:

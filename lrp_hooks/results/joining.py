@@ -1,5 +1,7 @@
 """Explanations of windows joined to one of the text that the windows were cut from.
 
+The two texts of a similarity are joined like windows that have no token in common.
+
 All is a mean over the windows of an example, so that what adds up in each window adds
 up in the whole: a token has the sum of its scores divided by the number of windows.
 """
@@ -35,7 +37,7 @@ class Joint:
         segments: Which text of a pair each token is of; None where there is one text.
         pieces: The text that each token stands for.
         places: For each explained window the position of each of its tokens.
-        said: What ``.meta["windows"]`` says of the windows.
+        said: What ``.meta["windows"]``, or what takes its place, says of the windows.
     """
 
     tokens: list[str]
@@ -47,7 +49,10 @@ class Joint:
 
 
 def join(
-    found: Sequence[Explanation], joints: Sequence[Joint], target: Any
+    found: Sequence[Explanation],
+    joints: Sequence[Joint],
+    target: Any,
+    parts: str = "windows",
 ) -> Explanation:
     """Join explanations of windows.
 
@@ -55,6 +60,7 @@ def join(
         found: Of one window each, those of an example together.
         joints: How the windows of each example make a whole.
         target: What was explained, by the positions of the whole.
+        parts: What ``.meta`` calls the windows. Defaults to ``"windows"``.
 
     Returns:
         One explanation with a row for each joint: `Relevance` where all are, so that
@@ -80,7 +86,7 @@ def join(
         "method": found[0].method,
         "tokens": [joint.tokens for joint in joints] if known else None,
         "attended": (torch.arange(fold.width) < lengths[:, None]).to(output.device),
-        "meta": _meta(found, joints),
+        "meta": _meta(found, joints, parts),
     }
     relevances = [each for each in found if isinstance(each, Relevance)]
     if len(relevances) < len(found):
@@ -175,8 +181,10 @@ def _ledger(fold: _Fold, ledgers: Sequence[Ledger]) -> Ledger:
     )
 
 
-def _meta(found: Sequence[Explanation], joints: Sequence[Joint]) -> dict[str, Any]:
-    """Return what holds of all windows, and under ``"windows"`` what is of each."""
+def _meta(
+    found: Sequence[Explanation], joints: Sequence[Joint], parts: str
+) -> dict[str, Any]:
+    """Return what holds of all windows, and under their name what is of each."""
     first = found[0].meta
     meta = {k: v for k, v in first.items() if all(_has(e.meta, k, v) for e in found)}
     if _COUNTED in first:
@@ -185,7 +193,7 @@ def _meta(found: Sequence[Explanation], joints: Sequence[Joint]) -> dict[str, An
     for key in _OF_TOKENS:
         if key in first:
             meta[key] = [getattr(joint, key) for joint in joints]
-    meta["windows"] = [
+    meta[parts] = [
         {
             **joint.said,
             "outputs": [each.output.item() for each in windows],

@@ -20,6 +20,8 @@ from .kinds import Task
 
 __all__ = ["Asked", "Posed"]
 
+_REFUSALS = (ValueError, RuntimeError, TypeError, LookupError, AttributeError)
+
 
 @dataclass(frozen=True)
 class Posed:
@@ -30,12 +32,14 @@ class Posed:
         encoded: The same with its tokens, where they are known.
         target: What is explained.
         task: What the model's output means; None where nothing says so.
+        read: The inputs that are read, where these are several.
     """
 
     batch: Any
     encoded: Encoded | None
     target: Any
     task: Task | None
+    read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Asked:
                 given = call.fresh()
                 try:
                     return self.model(*given.args, **given.kwargs)
-                except (ValueError, RuntimeError, TypeError, LookupError) as error:
+                except _REFUSALS as error:
                     raise ArgumentError(
                         f"{type(self.model).__name__} cannot be run on these inputs: "
                         f"{error}. Pass what it was made for."

@@ -24,6 +24,7 @@ class Task(str, Enum):
     TOKENS = "token classification"
     ANSWER = "question answering"
     CHOICE = "multiple choice"
+    SIMILARITY = "similarity"
     CHOSEN = "a target of the caller's"
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ from .answers import answered
 from .asked import Asked, Posed
 from .kinds import Task, of_classes, task_of
 from .masks import masked
+from .similarity import compared, is_compared
 from .tokens import tagged
 
 __all__ = ["pose", "posed_as", "task_asked"]
@@ -58,6 +59,8 @@ def posed_as(task: Task | None, asked: Asked) -> Posed:
         return masked(asked)
     if task is Task.ANSWER:
         return answered(asked)
+    if task is Task.SIMILARITY:
+        return compared(asked)
     if task is Task.TOKENS:
         return tagged(asked, find_logits(asked.output))
     return asked.posed(asked.target, task)
@@ -89,6 +92,10 @@ def _by_output(asked: Asked) -> Task | None:
         return None  # images, vectors: no look is needed
     if None not in {asked.field("start_logits"), asked.field("end_logits")}:
         return Task.ANSWER
+    if is_compared(asked):
+        return Task.SIMILARITY
+    if asked.field("sentence_embedding") is not None:
+        raise _without_other()
     logits = asked.field("logits") if says else find_logits(asked.output)
     if logits is None and isinstance(asked.output, Tensor):
         logits = asked.output
@@ -117,4 +124,13 @@ def _unknown(asked: Asked, logits: Tensor | None) -> TargetError:
         f"{type(asked.model).__name__} returns {came}, and nothing says which of its "
         "outputs are to be explained; pass target=a function from its output to a "
         "tensor [B], such as lambda output: output[:, -1, 7]."
+    )
+
+
+def _without_other() -> TargetError:
+    return TargetError(
+        "the model makes a vector of a text, and nothing says what of it is to be "
+        "explained. Pass a pair (text, other text) for their "
+        "similarity, or a function as target=, such as the product with a vector: "
+        'lambda output: output["sentence_embedding"] @ vector.'
     )

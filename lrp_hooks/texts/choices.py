@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import TextError
 from .encoding import Encoded, encode
 
-__all__ = ["as_choices", "check_chooses", "encode_choices"]
+__all__ = ["Choices", "as_choices", "check_chooses", "encode_choices"]
 
 Choices = tuple[str, list[str]]
 """A prompt and the texts to choose among."""

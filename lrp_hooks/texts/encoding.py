@@ -19,6 +19,7 @@ __all__ = [
     "Encoded",
     "encode",
     "is_language_model",
+    "padding_id",
     "position_limit",
     "read_tokens",
 ]
@@ -152,19 +153,27 @@ def position_limit(model: nn.Module) -> int | None:
     """Find the longest text that a model has positions for.
 
     Args:
-        model: Any module; only a Hugging Face model says how many it has.
+        model: Any module; only a Hugging Face model says how many it has, and a
+            sentence encoder how many of them it reads.
 
     Returns:
         The number of tokens, or ``None`` where nothing bounds it.
     """
+    read, limit = getattr(model, "max_seq_length", None), _positions(model)
+    known = [each for each in (read, limit) if isinstance(each, int) and each > 0]
+    return min(known, default=None)
+
+
+def _positions(model: nn.Module) -> int | None:
     for name, module in model.named_modules():
         leaf = name.rpartition(".")[2]
         if leaf == "position_embeddings" and isinstance(module, nn.Embedding):
             # The positions of RoBERTa's family start behind the padding index.
             offset = 0 if module.padding_idx is None else module.padding_idx + 1
             return module.num_embeddings - offset
-    limit = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    return limit if isinstance(limit, int) and limit > 0 else None
+    config = getattr(model, "config", None)
+    config = getattr(config, "text_config", config)  # of a tower
+    return getattr(config, "max_position_embeddings", None)
 
 
 def is_language_model(model: nn.Module) -> bool:
@@ -291,7 +300,7 @@ def _batch(
             f"the texts differ in length, and {type(model).__name__}.forward takes no "
             "attention_mask. Explain them one by one."
         )
-    filler = {"input_ids": _padding_id(model, tokenizer)}
+    filler = {"input_ids": padding_id(model, tokenizer)}
     device = next(model.parameters(), torch.zeros(())).device
     batch = {
         name: pad_sequence(
@@ -310,8 +319,16 @@ def _batch(
     return batch
 
 
-def _padding_id(model: nn.Module, tokenizer: Any) -> int:
-    """Return the padding id: some models tell padding by it, not by the mask."""
+def padding_id(model: nn.Module, tokenizer: Any) -> int:
+    """Find the padding id: some models tell padding by it, not by the mask.
+
+    Args:
+        model: The model that is to take it.
+        tokenizer: Its tokenizer.
+
+    Returns:
+        The id; 0 where neither names one.
+    """
     config = getattr(model, "config", None)
     for owner in (tokenizer, config):
         found = getattr(owner, "pad_token_id", None)
