@@ -31,6 +31,7 @@ _STYLE = """
   border-radius: .25em }
 .lrp-hooks .answer input:focus-visible + label { outline: 3px solid var(--fg) }
 .lrp-hooks .whole { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.8 }
+.lrp-hooks .of, .lrp-hooks .answer label { unicode-bidi: isolate }
 .lrp-hooks .of { border-radius: .25em; padding: .1em .15em }
 .lrp-hooks .drawn { display: none }
 .lrp-hooks .drawn blockquote { margin: .2em 0 .2em 1em; overflow-wrap: anywhere }
@@ -122,9 +123,15 @@ def _interleaved(text: str, passages: Sequence[Passage], marked: list[str]) -> s
     """Put what stands for passages in the place of these."""
     parts, at = [], 0
     for passage, mark in zip(passages, marked, strict=True):
-        parts += [_lines(text[at : passage.start]), mark]
+        parts += [_between(text[at : passage.start]), mark]
         at = passage.end
-    return "".join([*parts, _lines(text[at:])])
+    return "".join([*parts, _between(text[at:])])
+
+
+def _between(text: str) -> str:
+    """Return what stands between passages, isolated where it is more than space."""
+    lines = _lines(text)
+    return f'<span class="of">{lines}</span>' if text.strip() else lines
 
 
 def _lines(text: str) -> str:

@@ -139,8 +139,10 @@ class _Encoder:
     def _encode_tensor(self, value: Tensor, name: str) -> object:
         while name in self.tensors:  # a key with a dot may read like a nested one
             name += "'"
-        # A copy: safetensors refuses tensors that share memory.
-        self.tensors[name] = value.detach().cpu().clone().contiguous()
+        # A copy: safetensors refuses tensors that share memory. A tensor of one number
+        # counts as contiguous whatever its strides.
+        held = value.detach().cpu()
+        self.tensors[name] = held.clone(memory_format=torch.contiguous_format)
         return {_KIND: "tensor", "name": name}
 
     def _encode_mapping(self, value: Mapping[Any, Any], where: str) -> object:
