@@ -69,8 +69,11 @@ def _example(example: Example, scale: float, places: int) -> str:
         if name or term == "target"
     )
     output = signed(example.output, example.places)
+    told = f'<span class="soft">output</span> {output}'
+    if example.delta is not None:
+        told += f' <span class="soft">convergence delta</span> {example.delta:+.1e}'
     return (
-        f'<section><p>{head}<span class="soft">output</span> {output}</p>'
+        f"<section><p>{head}{told}</p>"
         f"{parts}{_account(example) if example.account else ''}</section>"
     )
 

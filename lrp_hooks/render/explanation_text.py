@@ -25,7 +25,8 @@ def explanation_text(shown: View, colour: bool, width: int) -> str:
     for example in shown.examples:
         target = f"target  {visible(example.target)}" if example.target else ""
         output = f"output  {signed(example.output, example.places)}"
-        lines += [*filter(None, [target]), output, ""]
+        delta = "" if example.delta is None else f"delta   {example.delta:+.1e}"
+        lines += [*filter(None, [target, output, delta]), ""]
         for part in example.parts:
             lines += _part(part, shown, width if colour else None)
         lines += [*_account(example), ""]
