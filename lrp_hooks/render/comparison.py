@@ -1,4 +1,4 @@
-"""Several methods, or classes, over the same tokens: heat map, agreement, costs.
+"""Several methods, or classes, over the same input: heat maps, agreement, costs.
 
 Tokens are rows and methods are columns, so that a long text only grows downwards; or
 each method has the text for itself. Each method has its own scale: methods measure in
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from ..errors import ArgumentError
 from ..support.text import cell_width, decimals, escape, signed, visible
 from ..views.comparison import SideBySide
-from ..views.explanation import Strip, View
+from ..views.explanation import Picture, Strip, View
 from .colour import ansi, class_name, level
+from .comparison_maps import Maps, maps_figure, maps_html, maps_text
 from .document import isolated, styled
 from .explanation_figure import explanation_figure
 from .explanation_html import strip_html
@@ -32,7 +33,9 @@ _STYLE = (
     ".lrp-hooks .wide { overflow-x: auto } "
     ".lrp-hooks .wide td { padding: .1em .5em } "
     ".lrp-hooks .wide th { padding: 0 .5em; vertical-align: bottom } "
-    ".lrp-hooks .wide th, .lrp-hooks .wide th * { overflow-wrap: normal }"
+    ".lrp-hooks .wide th, .lrp-hooks .wide th * { overflow-wrap: normal } "
+    ".lrp-hooks .maps { display: flex; flex-wrap: wrap; gap: 1em } "
+    ".lrp-hooks .maps figure { margin: 0 }"
 )
 
 
@@ -65,16 +68,17 @@ def terminal(shown: SideBySide, colour: bool, width: int) -> str:
     Args:
         shown: What there is to show.
         colour: True for a heat map, false for numbers alone.
-        width: Not used: rows are tokens.
+        width: Columns of an image; of a text, rows are tokens.
 
     Returns:
         Lines of text, without a newline at the end.
     """
     lines: list[str] = []
     for b in range(_batch(shown)):
-        targets = dict.fromkeys(v.examples[b].target for v in shown.views.values())
-        lines += [f"target  {', '.join(map(visible, targets))}", ""]
-        lines += [*_grid(shown.views, b, colour), ""]
+        lines += [f"target  {visible(_told(shown.views, b))}", ""]
+        maps = _maps(shown.views, b)
+        grid = maps_text(maps, width if colour else None) if maps else None
+        lines += [*(grid or _grid(shown.views, b, colour)), ""]
     lines += ["spearman", *_numbers(shown), "", *_cost_lines(shown)]
     left_out = {f"{label} left out": why for label, why in shown.failures.items()}
     said = {**shown.notes, **left_out}
@@ -83,7 +87,7 @@ def terminal(shown: SideBySide, colour: bool, width: int) -> str:
 
 
 def figure(shown: SideBySide) -> Figure:
-    """Draw each method's scores as a heat map of the text, on the page's scales.
+    """Draw each method's scores as a heat map of the input, on the page's scales.
 
     Args:
         shown: What there is to show.
@@ -91,6 +95,11 @@ def figure(shown: SideBySide) -> Figure:
     Returns:
         A figure that belongs to no window.
     """
+    maps = [
+        (_told(shown.views, b), _maps(shown.views, b)) for b in range(_batch(shown))
+    ]
+    if all(own for _, own in maps):
+        return maps_figure(maps)
     drawn = []
     for b in range(_batch(shown)):
         scales = _scales(shown.views, _strips(shown.views, b))
@@ -105,6 +114,11 @@ def _batch(shown: SideBySide) -> int:
     return len(next(iter(shown.views.values())).examples)
 
 
+def _told(views: Views, b: int) -> str:
+    """Return what is explained of one example, each target once."""
+    return ", ".join(dict.fromkeys(each.examples[b].target for each in views.values()))
+
+
 def _strips(views: Views, b: int) -> Strips:
     """Return each method's scores of one example."""
     strips = {}
@@ -115,20 +129,32 @@ def _strips(views: Views, b: int) -> Strips:
     return strips
 
 
-def _scales(views: Views, strips: Strips) -> dict[str, float]:
+def _maps(views: Views, b: int) -> Maps:
+    """Return each method's map of one example, with its scale; none of a text."""
+    parts = {label: each.examples[b].parts[0] for label, each in views.items()}
+    maps = {label: part for label, part in parts.items() if isinstance(part, Picture)}
+    scales = _scales(views, maps)
+    return {label: (maps[label], scales[label]) for label in maps}
+
+
+def _scales(
+    views: Views, parts: Mapping[str, Strip] | Mapping[str, Picture]
+) -> dict[str, float]:
     """Return each method's scale; what one method says of several classes has one."""
     scales: dict[str, float] = {}
-    for label, strip in strips.items():
+    for label, part in parts.items():
         method = views[label].method
-        scales[method] = max(scales.get(method, 0.0), _largest(strip))
-    return {label: scales[views[label].method] for label in strips}
+        scales[method] = max(scales.get(method, 0.0), _largest(part))
+    return {label: scales[views[label].method] for label in parts}
 
 
-def _largest(strip: Strip) -> float:
-    """Return the largest score of a token that is not special."""
-    pairs = zip(strip.scores, strip.special, strict=True)
+def _largest(part: Strip | Picture) -> float:
+    """Return the largest score of a pixel, or of a token that is not special."""
+    if isinstance(part, Picture):
+        return float(part.scores.abs().max())
+    pairs = zip(part.scores, part.special, strict=True)
     plain = [abs(score) for score, special in pairs if not special]
-    return max(plain or map(abs, strip.scores), default=0.0)
+    return max(plain or map(abs, part.scores), default=0.0)
 
 
 def _grid(views: Views, b: int, colour: bool) -> list[str]:
@@ -186,7 +212,7 @@ def _cost_lines(shown: SideBySide) -> list[str]:
 
 
 def _example(views: Views, b: int, rows: Rows) -> str:
-    strips = _strips(views, b)
+    maps = _maps(views, b)
     targets = {label: each.examples[b].target for label, each in views.items()}
     told = "".join(
         f' <span class="soft">{isolated(label)}</span> {isolated(target)}'
@@ -194,13 +220,17 @@ def _example(views: Views, b: int, rows: Rows) -> str:
     )
     if len(set(targets.values())) == 1:
         told = isolated(next(iter(targets.values())))
-    scales = _scales(views, strips)
     methods = len({each.method for each in views.values()})
     scale = "each method has its own scale" if methods > 1 else "all have one scale"
+    if maps:
+        shown = maps_html(maps)
+    else:
+        strips = _strips(views, b)
+        scale += ", that of ordinary tokens"
+        shown = rows(strips, _scales(views, strips))
     return (
         f'<section><p><span class="soft">target</span> {told}</p>'
-        f'<p class="soft">{scale}, that of ordinary tokens</p>'
-        f"{rows(strips, scales)}</section>"
+        f'<p class="soft">{scale}</p>{shown}</section>'
     )
 
 
