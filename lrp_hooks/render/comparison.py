@@ -8,15 +8,15 @@ different units.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError
 from ..support.text import cell_width, decimals, escape, signed, visible
 from ..views.comparison import SideBySide
-from ..views.explanation import Picture, Strip, View
+from ..views.explanation import Strip, View
 from .colour import ansi, class_name, level
-from .comparison_maps import Maps, maps_figure, maps_html, maps_text
+from .comparison_maps import maps_figure, maps_html, maps_text
 from .document import isolated, styled
 from .explanation_figure import explanation_figure
 from .explanation_html import strip_html
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["figure", "fragment", "terminal"]
 
-Views = Mapping[str, View]
 Strips = dict[str, Strip]
 
 _STYLE = (
@@ -56,7 +55,7 @@ def fragment(shown: SideBySide) -> str:
             f"rows={shown.rows!r} must be one of {', '.join(map(repr, _ROWS))}."
         )
     examples = "".join(
-        _example(shown.views, b, _ROWS[shown.rows]) for b in range(_batch(shown))
+        _example(shown, b, _ROWS[shown.rows]) for b in range(shown.batch)
     )
     parts = [examples, _agreement(shown), _costs(shown), _failures(shown)]
     return styled(f"<style>{_STYLE}</style>{''.join(parts)}")
@@ -74,11 +73,11 @@ def terminal(shown: SideBySide, colour: bool, width: int) -> str:
         Lines of text, without a newline at the end.
     """
     lines: list[str] = []
-    for b in range(_batch(shown)):
-        lines += [f"target  {visible(_told(shown.views, b))}", ""]
-        maps = _maps(shown.views, b)
+    for b in range(shown.batch):
+        lines += [f"target  {visible(shown.told(b))}", ""]
+        maps = shown.maps(b)
         grid = maps_text(maps, width if colour else None) if maps else None
-        lines += [*(grid or _grid(shown.views, b, colour)), ""]
+        lines += [*(grid or _grid(shown, b, colour)), ""]
     lines += ["spearman", *_numbers(shown), "", *_cost_lines(shown)]
     left_out = {f"{label} left out": why for label, why in shown.failures.items()}
     said = {**shown.notes, **left_out}
@@ -95,14 +94,12 @@ def figure(shown: SideBySide) -> Figure:
     Returns:
         A figure that belongs to no window.
     """
-    maps = [
-        (_told(shown.views, b), _maps(shown.views, b)) for b in range(_batch(shown))
-    ]
+    maps = [(shown.told(b), shown.maps(b)) for b in range(shown.batch)]
     if all(own for _, own in maps):
         return maps_figure(maps)
     drawn = []
-    for b in range(_batch(shown)):
-        scales = _scales(shown.views, _strips(shown.views, b))
+    for b in range(shown.batch):
+        scales = shown.scales(shown.strips(b))
         drawn += [
             View(label, scales[label], [each.examples[b]])
             for label, each in shown.views.items()
@@ -110,57 +107,10 @@ def figure(shown: SideBySide) -> Figure:
     return explanation_figure(drawn)
 
 
-def _batch(shown: SideBySide) -> int:
-    return len(next(iter(shown.views.values())).examples)
-
-
-def _told(views: Views, b: int) -> str:
-    """Return what is explained of one example, each target once."""
-    return ", ".join(dict.fromkeys(each.examples[b].target for each in views.values()))
-
-
-def _strips(views: Views, b: int) -> Strips:
-    """Return each method's scores of one example."""
-    strips = {}
-    for label, each in views.items():
-        part = each.examples[b].parts[0]
-        assert isinstance(part, Strip)
-        strips[label] = part
-    return strips
-
-
-def _maps(views: Views, b: int) -> Maps:
-    """Return each method's map of one example, with its scale; none of a text."""
-    parts = {label: each.examples[b].parts[0] for label, each in views.items()}
-    maps = {label: part for label, part in parts.items() if isinstance(part, Picture)}
-    scales = _scales(views, maps)
-    return {label: (maps[label], scales[label]) for label in maps}
-
-
-def _scales(
-    views: Views, parts: Mapping[str, Strip] | Mapping[str, Picture]
-) -> dict[str, float]:
-    """Return each method's scale; what one method says of several classes has one."""
-    scales: dict[str, float] = {}
-    for label, part in parts.items():
-        method = views[label].method
-        scales[method] = max(scales.get(method, 0.0), _largest(part))
-    return {label: scales[views[label].method] for label in parts}
-
-
-def _largest(part: Strip | Picture) -> float:
-    """Return the largest score of a pixel, or of a token that is not special."""
-    if isinstance(part, Picture):
-        return float(part.scores.abs().max())
-    pairs = zip(part.scores, part.special, strict=True)
-    plain = [abs(score) for score, special in pairs if not special]
-    return max(plain or map(abs, part.scores), default=0.0)
-
-
-def _grid(views: Views, b: int, colour: bool) -> list[str]:
+def _grid(shown: SideBySide, b: int, colour: bool) -> list[str]:
     """Return a head line, and a line for each token."""
-    strips = _strips(views, b)
-    scales = _scales(views, strips)
+    strips = shown.strips(b)
+    scales = shown.scales(strips)
     names = [visible(label) for label in strips]
     tokens = [visible(token) for token in next(iter(strips.values())).tokens]
     column = min(max(map(cell_width, tokens), default=0), 24)
@@ -211,26 +161,26 @@ def _cost_lines(shown: SideBySide) -> list[str]:
     ]
 
 
-def _example(views: Views, b: int, rows: Rows) -> str:
-    maps = _maps(views, b)
-    targets = {label: each.examples[b].target for label, each in views.items()}
+def _example(shown: SideBySide, b: int, rows: Rows) -> str:
+    maps = shown.maps(b)
+    targets = {label: each.examples[b].target for label, each in shown.views.items()}
     told = "".join(
         f' <span class="soft">{isolated(label)}</span> {isolated(target)}'
         for label, target in targets.items()
     )
     if len(set(targets.values())) == 1:
         told = isolated(next(iter(targets.values())))
-    methods = len({each.method for each in views.values()})
+    methods = len({each.method for each in shown.views.values()})
     scale = "each method has its own scale" if methods > 1 else "all have one scale"
     if maps:
-        shown = maps_html(maps)
+        body = maps_html(maps)
     else:
-        strips = _strips(views, b)
+        strips = shown.strips(b)
         scale += ", that of ordinary tokens"
-        shown = rows(strips, _scales(views, strips))
+        body = rows(strips, shown.scales(strips))
     return (
         f'<section><p><span class="soft">target</span> {told}</p>'
-        f'<p class="soft">{scale}</p>{shown}</section>'
+        f'<p class="soft">{scale}</p>{body}</section>'
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..support.text import decimals, signed, visible
-from ..views.explanation import Picture
+from ..views.comparison import Maps
 from .canvas import canvas
 from .document import isolated
 from .explanation_html import heat_html, seen_html
@@ -17,10 +17,7 @@ from .pictures import pixels
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Maps", "maps_figure", "maps_html", "maps_text"]
-
-Maps = Mapping[str, tuple[Picture, float]]
-"""``{label: (map, scale)}``."""
+__all__ = ["maps_figure", "maps_html", "maps_text"]
 
 SIDE = 2.2  # inches of a map in a figure
 

@@ -82,6 +82,7 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], float]] = {
 
 def _ranks(scores: Tensor) -> Tensor:
     """Return ranks from 0, [T] in float64."""
-    _, place, ties = scores.unique(return_inverse=True, return_counts=True)
-    last = ties.cumsum(0) - 1
-    return (last - (ties - 1) / 2).double()[place]
+    ordered = scores.sort().values
+    first = torch.searchsorted(ordered, scores).double()
+    last = torch.searchsorted(ordered, scores, right=True).double() - 1
+    return (first + last) / 2
