@@ -11,6 +11,7 @@ from ..errors import TargetError
 from ..texts.encoding import Encoded
 from .answers import answered
 from .asked import Asked, Posed
+from .choices import chosen
 from .kinds import Task, of_classes, task_of
 from .masks import masked
 from .tokens import tagged
@@ -58,6 +59,8 @@ def posed_as(task: Task | None, asked: Asked) -> Posed:
         return masked(asked)
     if task is Task.ANSWER:
         return answered(asked)
+    if task is Task.CHOICE:
+        return chosen(asked)
     if task is Task.TOKENS:
         return tagged(asked, find_logits(asked.output))
     return asked.posed(asked.target, task)
