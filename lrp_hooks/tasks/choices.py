@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..attribution.readout import Contrast
 from ..errors import TargetError
 from ..support.suggest import whatever_case
-from .asked import Asked, Posed
+from .asked import Asked, Posed, by_name
 from .kinds import Task
 
 __all__ = ["choice_names", "chosen"]
@@ -33,29 +30,18 @@ def chosen(asked: Asked) -> Posed:
             for each example, a contrast of two, or None for the model's own choice.
 
     Returns:
-        The question about the logit of a number.
+        The question about the logit of a number; a name of no choice is refused.
     """
     assert asked.ids is not None
     names = choice_names(asked.ids.shape[1])
-    return asked.posed(_numbered(asked.target, names), Task.CHOICE)
 
+    def number(name: str) -> int:
+        found = whatever_case(name, names)
+        if found is None:
+            raise TargetError(
+                f"target={name!r} is none of the choices, which are "
+                f"{', '.join(map(repr, names))}; pass one of them, or its number."
+            )
+        return names.index(found)
 
-def _numbered(target: Any, names: list[str]) -> Any:
-    """Return a target with numbers in place of names.
-
-    Raises:
-        TargetError: If there is no choice of a name.
-    """
-    if isinstance(target, Contrast):
-        return Contrast(_numbered(target.a, names), _numbered(target.b, names))
-    if isinstance(target, list | tuple):
-        return [_numbered(each, names) for each in target]
-    if not isinstance(target, str):
-        return target
-    name = whatever_case(target, names)
-    if name is None:
-        raise TargetError(
-            f"target={target!r} is none of the choices, which are "
-            f"{', '.join(map(repr, names))}; pass one of them, or its number."
-        )
-    return names.index(name)
+    return asked.posed(by_name(asked.target, number), Task.CHOICE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,11 +11,12 @@ from ..attribution.readout import Contrast, find_logits
 from ..errors import TargetError
 from ..texts.encoding import Encoded
 from .answers import answered
-from .asked import Asked, Posed
+from .asked import Asked, Posed, by_name
 from .choices import chosen
 from .kinds import Task, of_classes, task_of
 from .masks import masked
 from .tokens import tagged
+from .vocabulary import token_named
 
 __all__ = ["pose", "posed_as", "task_asked"]
 
@@ -63,6 +65,9 @@ def posed_as(task: Task | None, asked: Asked) -> Posed:
         return chosen(asked)
     if task is Task.TOKENS:
         return tagged(asked, find_logits(asked.output))
+    if task is Task.NEXT_TOKEN and asked.tokenizer is not None:
+        named = by_name(asked.target, partial(token_named, asked.tokenizer))
+        return asked.posed(named, task)
     return asked.posed(asked.target, task)
 
 
