@@ -12,6 +12,7 @@ __all__ = [
     "AlreadyInstrumentedError",
     "ArgumentError",
     "CompiledModelError",
+    "ConvergenceWarning",
     "InferenceModeError",
     "LrpHooksError",
     "LrpHooksWarning",
@@ -110,6 +111,10 @@ class UnruledError(LrpHooksError, RuntimeError):
 
 class LrpHooksWarning(UserWarning):
     """Base class of what this library warns of."""
+
+
+class ConvergenceWarning(LrpHooksWarning):
+    """Scores do not sum to what they should: the integral was taken too coarsely."""
 
 
 class UnruledWarning(LrpHooksWarning):

@@ -13,8 +13,8 @@ from ..attribution.readout import label_id, label_ids
 from ..errors import LrpHooksWarning, TargetError, TextError
 from ..sentiment import sentiment_model
 from ..support.suggest import did_you_mean
-from ..tasks import Task, task_of
-from ..texts.encoding import Encoded, encode, is_language_model
+from ..tasks import Task, task_of, token_named
+from ..texts.encoding import Encoded, encode
 from ..texts.given import Text
 from ..texts.loading import load_folder
 from ..texts.prediction import run
@@ -143,28 +143,25 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> Any:
     Raises:
         TargetError: If the model knows no such thing.
     """
-    if name is None:
-        return None
     task = task_of(model)
-    if task is Task.MASKED_TOKEN:
+    if name is None or task is Task.MASKED_TOKEN:
         return name
+    if task is Task.NEXT_TOKEN:
+        return token_named(tokenizer, name)
     if task is None:
         place, colon, label = name.rpartition(":")
         if colon and label_id(model, label) is not None:
             return (int(place) if place.isdecimal() else place), label
         if not name.isdecimal():
             return name
-    speaks = is_language_model(model)
-    known = tokenizer.get_vocab() if speaks else label_ids(model)
-    found = known.get(name) if speaks else label_id(model, name)
+    known, found = label_ids(model), label_id(model, name)
     if found is not None:
-        return int(found)
+        return found
     if name.isdecimal() and len(name) < MOST_DIGITS:
         return int(name)
-    kind = "token" if speaks else "label"
     some = ", ".join(map(repr, list(known)[:12]))
     raise TargetError(
-        f"--target {name!r} is no {kind} of this model, which has {some}"
+        f"--target {name!r} is no label of this model, which has {some}"
         f"{' and others' * (len(known) > 12)}. Its number, a whole one from 0 on, will "
         f"do, too.{did_you_mean(name, known)}"
     )

@@ -18,6 +18,7 @@ from ..attribution.inputs import is_encoder_decoder
 from ..attribution.readout import select
 from ..errors import UnsupportedModelError
 from .base import Explainer, check_option
+from .calls import check_one_text
 from .rollout import RolloutExplanation, normalised, rollout
 
 __all__ = ["AttentionLast", "AttentionMethod", "AttentionRollout", "identity", "taken"]
@@ -82,6 +83,7 @@ class AttentionMethod(Explainer):
         Returns:
             Scores [B, T], 0 at padding, and the matrices.
         """
+        check_one_text(self.model, inputs, type(self).__name__)
         recorded = record_maps(self.model, inputs, live=True)
         call = recorded.call
         mask = call.output_mask

@@ -11,14 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.finite import check_output
-from ..attribution.inputs import Call, advising
+from ..attribution.inputs import Call, advising, bind
 from ..attribution.readout import Contrast, Selected, select
 from ..attribution.spots import Spots
 from ..engine.subject import Subject
-from ..errors import ArgumentError
+from ..errors import ArgumentError, UnsupportedModelError
 from ..support.numbers import is_whole
 
-__all__ = ["attended", "changed", "check_number", "run", "seeded", "target_of"]
+__all__ = [
+    "attended",
+    "changed",
+    "check_number",
+    "check_one_text",
+    "real_tokens",
+    "run",
+    "seeded",
+    "target_of",
+]
 
 
 def attended(model: nn.Module, call: Call) -> Tensor | None:
@@ -32,12 +41,49 @@ def attended(model: nn.Module, call: Call) -> Tensor | None:
         Boolean ``[B, T]`` from the attention mask, named or positional, or ``None``
         where there is none of that shape.
     """
+    return _mask(model, call, call.main.shape[:2])
+
+
+def real_tokens(model: nn.Module, call: Call) -> Tensor | None:
+    """Find the tokens that are no padding, those of several choices as well.
+
+    Args:
+        model: The model that is called.
+        call: Its call.
+
+    Returns:
+        As `attended`, but ``[B, C, T]`` of choices.
+    """
+    return _mask(model, call, call.main.shape[: 3 if call.has_choices else 2])
+
+
+def _mask(model: nn.Module, call: Call, shape: torch.Size) -> Tensor | None:
     mask = call.mask
     if mask is None:
         mask = dict(_named(model, call)).get("attention_mask")
-    if not isinstance(mask, Tensor) or mask.shape != call.main.shape[:2]:
+    if not isinstance(mask, Tensor) or mask.shape != shape:
         return None
     return mask.detach() != 0
+
+
+def check_one_text(model: nn.Module, inputs: Any, who: str) -> None:
+    """Refuse several texts an example, for methods that follow the tokens of one.
+
+    Args:
+        model: The model that is called.
+        inputs: What it is called with.
+        who: The method.
+
+    Raises:
+        UnsupportedModelError: If the model chooses among texts.
+    """
+    call = bind(Subject(model), inputs)
+    if call.has_choices:
+        raise UnsupportedModelError(
+            f"{who} explains one text an example, but {type(model).__name__} chooses "
+            f"among several: its inputs have the shape {tuple(call.main.shape)}. Use "
+            "'lrp', or a method of gradients or of perturbed inputs."
+        )
 
 
 def changed(

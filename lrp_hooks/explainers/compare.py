@@ -14,6 +14,7 @@ from .. import explainers
 from ..errors import ArgumentError, LrpHooksError
 from ..results.comparison import Comparison, Cost
 from ..results.explanation import Explanation
+from ..tasks import Task
 from .explain import Question, answer, asked
 
 __all__ = ["compare"]
@@ -86,7 +87,8 @@ def compare(
                 else shared
             )
             with _counted(question.model) as cost:
-                explanations[label] = _checked(answer(question, method, chosen))
+                found = answer(question, method, chosen)
+            explanations[label] = _checked(found, explanations)
             costs[label] = cost
         except LrpHooksError as error:
             failures[label] = str(error)
@@ -143,17 +145,31 @@ def _by_name(methods: object) -> dict[str, dict[str, Any]]:
     return {name: {} for name in names} if whole else {}
 
 
-def _checked(explanation: Explanation) -> Explanation:
+def _checked(
+    explanation: Explanation, others: Mapping[str, Explanation]
+) -> Explanation:
     """Refuse scores that cannot stand beside others.
 
     Returns:
         The explanation.
 
     Raises:
-        ArgumentError: If they are not one number a token.
+        ArgumentError: If they are not one number a token or a pixel, or of others.
     """
-    if not isinstance(explanation.scores, Tensor) or explanation.scores.ndim != 2:
-        raise ArgumentError("its scores are not [B, T]; compare() shows tokens.")
+    scores, choice = explanation.scores, explanation.meta.get("task") == Task.CHOICE
+    if not isinstance(scores, Tensor) or scores.ndim not in {2, 3} or choice:
+        raise ArgumentError(
+            "its scores are neither [B, T] nor [B, H, W]; compare() shows the tokens "
+            "of one text, or the pixels of one image."
+        )
+    for label, other in list(others.items())[:1]:
+        shape = other.scores.shape  # type: ignore[union-attr]
+        if 3 in {scores.ndim, len(shape)} and scores.shape != shape:
+            raise ArgumentError(
+                f"its scores are {list(scores.shape)} and those of {label!r} are "
+                f"{list(shape)}: compare methods that score pixels, or methods that "
+                "score tokens."
+            )
     return explanation
 
 

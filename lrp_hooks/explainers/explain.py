@@ -12,7 +12,7 @@ from .. import explainers
 from ..attribution.readout import Contrast
 from ..errors import ArgumentError
 from ..results.explanation import Explanation
-from ..tasks import Posed, Task, pose
+from ..tasks import Posed, Task, choice_names, pose
 from ..tasks.bi_encoders import sentence_encoder
 from ..texts.choices import Choices, as_choices, check_chooses, encode_choices
 from ..texts.encoding import Encoded, encode, is_language_model, read_tokens
@@ -271,7 +271,7 @@ def _labels(
     """Return names of the targets: tokens for a language model, else its labels."""
     scores = explanation.scores
     if explanation.meta.get("task") == Task.CHOICE and isinstance(scores, Tensor):
-        return {n: f"choice {n}" for n in range(scores.shape[1])}
+        return dict(enumerate(choice_names(scores.shape[1])))
     if not is_language_model(model):
         labels = getattr(getattr(model, "config", None), "id2label", None) or {}
         return {int(i): str(name) for i, name in labels.items()}

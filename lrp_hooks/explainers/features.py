@@ -12,7 +12,7 @@ from ..attribution.inputs import Call
 from ..engine.subject import Subject
 from ..errors import ArgumentError, TextError
 from ..support.numbers import is_whole
-from .calls import attended, changed
+from .calls import attended, changed, real_tokens
 
 __all__ = ["DELETE", "Features", "filler_of", "find_features", "keep_rows"]
 
@@ -28,8 +28,8 @@ class Features:
 
     Attributes:
         labels: The feature that a place belongs to, counted from 0 in each example, -1
-            where nothing is perturbed: [B, T] for tokens and embeddings, [B, H, W] for
-            images, else in the shape of the input.
+            where nothing is perturbed: [B, T] for tokens and embeddings, [B, C, T] for
+            those of choices, [B, H, W] for images, else in the shape of the input.
         attended: False at padding, [B, T], or None where there is no mask.
     """
 
@@ -81,7 +81,7 @@ def find_features(
         ArgumentError: If the inputs have another shape.
         TextError: If an example has no feature.
     """
-    main, mask = call.main, attended(model, call)
+    main, mask = call.main, real_tokens(model, call)
     if len(call.floats) > 1:
         raise ArgumentError(
             f"inputs holds {len(call.floats)} float tensors, {', '.join(call.floats)}; "
@@ -90,12 +90,14 @@ def find_features(
     if main.is_floating_point() and main.ndim == 4:
         return Features(_patches(main, patch), None)
     ids = not main.is_floating_point()
-    if main.ndim not in ((2,) if ids else (1, 2, 3)):
+    if main.ndim not in ((2, 3) if ids else (1, 2, 3)):
         raise ArgumentError(
             f"inputs is {main.dtype} of shape {tuple(main.shape)}; token ids [B, T], "
-            "vectors [B, N], embeddings [B, T, D] or images [B, C, H, W] are perturbed."
+            "or [B, C, T] of choices, vectors [B, N], embeddings [B, T, D] or images "
+            "[B, C, H, W] are perturbed."
         )
-    free = torch.ones(main.shape[:2], dtype=torch.bool)
+    places = main.shape if ids else main.shape[:2]
+    free = torch.ones(places, dtype=torch.bool)
     if mask is not None:
         free &= mask.cpu()
     if ids:
@@ -108,7 +110,7 @@ def find_features(
                 "padding or a special token. Pass a text of at least one word."
             )
     labels = torch.where(free, free.long().cumsum(1) - 1, -1)
-    return Features(labels.reshape(main.shape[:2]), mask)
+    return Features(labels.reshape(places), attended(model, call))
 
 
 def filler_of(
@@ -173,7 +175,8 @@ def keep_rows(
         return _cut(model, call, row, torch.stack(columns))
 
     def change(_: str, value: Tensor) -> Tensor:
-        copies = value[row].expand(len(keep), *value.shape[1:])
+        # Models that fold the choices of an example view them as they lie in memory.
+        copies = value[row].expand(len(keep), *value.shape[1:]).contiguous()
         if value is not call.main:
             return copies
         kept = keep.to(value.device)

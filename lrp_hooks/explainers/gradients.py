@@ -22,6 +22,7 @@ from ..results.explanation import Explanation
 from .base import Explainer, check_option
 from .baselines import start_values
 from .calls import check_number, seeded
+from .convergence import warn_of_divergence
 from .points import Group, Points
 
 __all__ = ["IntegratedGradients", "Saliency", "SmoothGrad"]
@@ -219,8 +220,8 @@ class IntegratedGradients(_Gradients):
     """Gradients along the way from a baseline, times that way; they add up.
 
     Scores sum to the output less that of the baseline, but for the error of the
-    quadrature, ``meta["convergence_delta"]``, one for each example. Padding stays as it
-    is on the way.
+    quadrature, ``meta["convergence_delta"]``, one for each example, which is shown, and
+    warned of where it is large. Padding stays as it is on the way.
 
     Sundararajan et al. 2017, https://arxiv.org/abs/1703.01365.
     """
@@ -283,7 +284,10 @@ class IntegratedGradients(_Gradients):
                 deltas[row] = error
             return found
 
-        return points.map(run), {"convergence_delta": deltas}
+        values = points.map(run)
+        output = points.selected.scalar
+        warn_of_divergence(values, deltas, output, self.n_steps)
+        return values, {"convergence_delta": deltas}
 
 
 def _range(point: Tensor) -> float:

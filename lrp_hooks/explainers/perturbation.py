@@ -1,4 +1,4 @@
-"""Explanations by what the output does when features are taken away, with Captum."""
+"""Explanations by what the output does when features are taken away."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .calls import check_number, seeded
 from .game import Game
 from .perturbing import Perturbing
 from .ridge import Ridge
+from .shapley import coalitions, shapley_values
 
 __all__ = ["KernelShap", "LeaveOneOut", "Lime", "ShapleyValueSampling"]
 
@@ -112,18 +113,6 @@ class _Sampled(Perturbing):
             )
         return self.n_samples
 
-    def _fitted(self, surrogate: captum.attr.Lime, game: Game) -> Tensor:
-        """Return the coefficients of a fitted surrogate, [d]."""
-        number = self._number(game)
-        with seeded(self.seed):
-            found: Tensor = surrogate.attribute(
-                torch.ones(1, game.size),
-                n_samples=number,
-                perturbations_per_eval=number,
-                return_input_shape=False,
-            )
-        return found
-
 
 class Lime(_Sampled):
     """The slopes of a linear model fitted to the output around the input.
@@ -203,14 +192,23 @@ class Lime(_Sampled):
             similarity_func=get_exp_kernel_similarity_function("cosine", width),
             perturb_func=_removals,
         )
-        return self._fitted(surrogate, game)
+        number = self._number(game)
+        with seeded(self.seed):
+            found: Tensor = surrogate.attribute(
+                torch.ones(1, game.size),
+                n_samples=number,
+                perturbations_per_eval=number,
+                return_input_shape=False,
+            )
+        return found
 
 
 class KernelShap(_Sampled):
     """Shapley values as the solution of one weighted regression.
 
-    They sum to f(all) - f(none). Coalitions are drawn with probabilities in proportion
-    to the Shapley kernel, the full and the empty one always.
+    They sum to f(all) - f(none). Besides the full and the empty coalition,
+    ``n_samples`` are drawn with probabilities in proportion to the Shapley kernel;
+    where no more than these exist, each is taken once, and the values are exact.
 
     Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874.
     """
@@ -224,11 +222,12 @@ class KernelShap(_Sampled):
             game: The output for every coalition of them.
 
         Returns:
-            Estimates of the Shapley values, [d].
+            The Shapley values, or estimates of them, [d].
         """
-        surrogate = captum.attr.KernelShap(game)
-        surrogate.interpretable_model = Ridge(0.0)
-        return self._fitted(surrogate, game)
+        with seeded(self.seed):
+            kept, weights = coalitions(game.size, self._number(game))
+        (none,) = game(torch.zeros(1, game.size))
+        return shapley_values(kept, game(kept) - none, weights, -none)
 
 
 class ShapleyValueSampling(_Sampled):

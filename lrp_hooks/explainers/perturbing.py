@@ -79,9 +79,9 @@ class Perturbing(Explainer):
         """Explain one output of each example.
 
         Args:
-            inputs: Token ids [B, T], vectors [B, N], embeddings [B, T, D] or images
-                [B, C, H, W]; a tensor, a tuple of tensors or a mapping of keyword
-                arguments.
+            inputs: Token ids [B, T], or [B, C, T] of choices, vectors [B, N],
+                embeddings [B, T, D] or images [B, C, H, W]; a tensor, a tuple of
+                tensors or a mapping of keyword arguments.
             target: As ``Instrumentation.attribute`` takes it; the arg-max is that of
                 the unperturbed input.
 
@@ -128,6 +128,11 @@ class Perturbing(Explainer):
             and isinstance(self.replace_with, str)
             and self.replace_with == DELETE
         ):
+            if call.has_choices:
+                raise ArgumentError(
+                    "replace_with='delete' shortens one of several choices, which have "
+                    "one length; replace tokens by an id instead."
+                )
             return None
         return filler_of(
             subject, call, self.tokenizer, "replace_with", self.replace_with

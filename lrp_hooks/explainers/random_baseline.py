@@ -12,7 +12,7 @@ from ..attribution.passes import prepared
 from ..engine.subject import Subject
 from ..results.explanation import Explanation
 from .base import Explainer
-from .calls import attended, check_number, run
+from .calls import attended, check_number, real_tokens, run
 
 __all__ = ["RandomBaseline"]
 
@@ -49,8 +49,9 @@ class RandomBaseline(Explainer):
         subject = Subject(self.model)
         with prepared(subject, inputs) as call:
             selected = run(subject, call, target)
-        main, mask = call.main.detach().cpu(), attended(self.model, call)
+        main, mask = call.main.detach().cpu(), real_tokens(self.model, call)
         shape = {3: main.shape[:2], 4: (len(main), *main.shape[2:])}.get(main.ndim)
+        shape = main.shape if call.has_choices else shape
         full = torch.ones(shape or main.shape, dtype=torch.bool)
         kept = full if mask is None else mask.cpu()
         scores = torch.zeros(kept.shape)
@@ -62,7 +63,7 @@ class RandomBaseline(Explainer):
             output=selected.scalar,
             target=selected.target,
             method="random_baseline",
-            attended=mask,
+            attended=attended(self.model, call),
             meta={"model": type(self.model).__name__, "model_calls": call.batch},
         )
 

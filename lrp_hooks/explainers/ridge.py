@@ -1,8 +1,8 @@
-"""The linear surrogate that LIME and Kernel SHAP fit, for Captum to fit it."""
+"""The linear surrogate that LIME fits, for Captum to fit it, and least squares."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,31 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 
-__all__ = ["Ridge"]
+__all__ = ["Ridge", "least_squares"]
+
+
+def least_squares(design: Tensor, aims: Tensor, samples: Sequence[int]) -> Tensor:
+    """Solve least squares that determine each unknown.
+
+    Args:
+        design: [M, k] in float64.
+        aims: [M].
+        samples: How many coalitions were drawn, of how many features.
+
+    Returns:
+        [k].
+
+    Raises:
+        ArgumentError: If they do not determine them.
+    """
+    number, d = samples
+    if int(torch.linalg.matrix_rank(design)) < design.shape[1]:
+        raise ArgumentError(
+            f"n_samples={number} drew subsets that do not determine the scores of "
+            f"{d} features; draw more, for example n_samples={10 * (d + 2)}."
+        )
+    found: Tensor = torch.linalg.lstsq(design, aims[:, None]).solution[:, 0]
+    return found
 
 
 class Ridge:
@@ -33,9 +57,6 @@ class Ridge:
 
         Args:
             data: One batch of coalitions z [N, d], values y [N] and weights w [N].
-
-        Raises:
-            ArgumentError: If the samples do not determine them.
         """
         z, y, w = (tensor.double() for tensor in next(iter(data)))
         d, w = z.shape[1], w[:, None]
@@ -46,13 +67,8 @@ class Ridge:
 
         penalty = self.alpha**0.5 * torch.eye(d, dtype=torch.float64)
         design = torch.cat([centred(z), penalty])
-        aims = torch.cat([centred(y[:, None]), penalty.new_zeros(d, 1)])
-        if int(torch.linalg.matrix_rank(design)) < d:
-            raise ArgumentError(
-                f"n_samples={len(z)} drew subsets that do not determine the scores of "
-                f"{d} features; draw more, for example n_samples={10 * (d + 2)}."
-            )
-        self.coefficients = torch.linalg.lstsq(design, aims).solution[:, 0]
+        aims = torch.cat([centred(y[:, None])[:, 0], penalty.new_zeros(d)])
+        self.coefficients = least_squares(design, aims, z.shape)
 
     def representation(self) -> Tensor:
         """Return the coefficients.

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from ..attribution.readout import select
 from .base import Explainer, check_option
+from .calls import check_one_text
 from .decompx.decomposition import RestOfBlock, Settings, normalise
 from .decompx.encoder import Block, Mean, Select
 from .decompx.forward import Recording, record_encoder
@@ -68,6 +69,7 @@ class LayerVectors(Explainer):
         Returns:
             Scores [B, T], 0 at padding, and the matrices.
         """
+        check_one_text(self.model, inputs, type(self).__name__)
         recording = record_encoder(self.model, inputs, find_place(self.model, inputs))
         n_layers, shape = len(recording.encoder.blocks), recording.attended.shape
         layers = recording.encoder.x.new_zeros(n_layers, *shape, shape[1])

@@ -1,4 +1,4 @@
-"""Several methods, or classes, over the same tokens: heat map, agreement, costs.
+"""Several methods, or classes, over the same input: heat maps, agreement, costs.
 
 Tokens are rows and methods are columns, so that a long text only grows downwards; or
 each method has the text for itself. Each method has its own scale: methods measure in
@@ -8,7 +8,7 @@ different units.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError
@@ -16,6 +16,7 @@ from ..support.text import cell_width, decimals, escape, signed, visible
 from ..views.comparison import SideBySide
 from ..views.explanation import Strip, View
 from .colour import ansi, class_name, level
+from .comparison_maps import maps_figure, maps_html, maps_text
 from .document import isolated, styled
 from .explanation_figure import explanation_figure
 from .explanation_html import strip_html
@@ -25,14 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["figure", "fragment", "terminal"]
 
-Views = Mapping[str, View]
 Strips = dict[str, Strip]
 
 _STYLE = (
     ".lrp-hooks .wide { overflow-x: auto } "
     ".lrp-hooks .wide td { padding: .1em .5em } "
     ".lrp-hooks .wide th { padding: 0 .5em; vertical-align: bottom } "
-    ".lrp-hooks .wide th, .lrp-hooks .wide th * { overflow-wrap: normal }"
+    ".lrp-hooks .wide th, .lrp-hooks .wide th * { overflow-wrap: normal } "
+    ".lrp-hooks .maps { display: flex; flex-wrap: wrap; gap: 1em } "
+    ".lrp-hooks .maps figure { margin: 0 }"
 )
 
 
@@ -53,7 +55,7 @@ def fragment(shown: SideBySide) -> str:
             f"rows={shown.rows!r} must be one of {', '.join(map(repr, _ROWS))}."
         )
     examples = "".join(
-        _example(shown.views, b, _ROWS[shown.rows]) for b in range(_batch(shown))
+        _example(shown, b, _ROWS[shown.rows]) for b in range(shown.batch)
     )
     parts = [examples, _agreement(shown), _costs(shown), _failures(shown)]
     return styled(f"<style>{_STYLE}</style>{''.join(parts)}")
@@ -65,16 +67,17 @@ def terminal(shown: SideBySide, colour: bool, width: int) -> str:
     Args:
         shown: What there is to show.
         colour: True for a heat map, false for numbers alone.
-        width: Not used: rows are tokens.
+        width: Columns of an image; of a text, rows are tokens.
 
     Returns:
         Lines of text, without a newline at the end.
     """
     lines: list[str] = []
-    for b in range(_batch(shown)):
-        targets = dict.fromkeys(v.examples[b].target for v in shown.views.values())
-        lines += [f"target  {', '.join(map(visible, targets))}", ""]
-        lines += [*_grid(shown.views, b, colour), ""]
+    for b in range(shown.batch):
+        lines += [f"target  {visible(shown.told(b))}", ""]
+        maps = shown.maps(b)
+        grid = maps_text(maps, width if colour else None) if maps else None
+        lines += [*(grid or _grid(shown, b, colour)), ""]
     lines += ["spearman", *_numbers(shown), "", *_cost_lines(shown)]
     left_out = {f"{label} left out": why for label, why in shown.failures.items()}
     said = {**shown.notes, **left_out}
@@ -83,7 +86,7 @@ def terminal(shown: SideBySide, colour: bool, width: int) -> str:
 
 
 def figure(shown: SideBySide) -> Figure:
-    """Draw each method's scores as a heat map of the text, on the page's scales.
+    """Draw each method's scores as a heat map of the input, on the page's scales.
 
     Args:
         shown: What there is to show.
@@ -91,9 +94,12 @@ def figure(shown: SideBySide) -> Figure:
     Returns:
         A figure that belongs to no window.
     """
+    maps = [(shown.told(b), shown.maps(b)) for b in range(shown.batch)]
+    if all(own for _, own in maps):
+        return maps_figure(maps)
     drawn = []
-    for b in range(_batch(shown)):
-        scales = _scales(shown.views, _strips(shown.views, b))
+    for b in range(shown.batch):
+        scales = shown.scales(shown.strips(b))
         drawn += [
             View(label, scales[label], [each.examples[b]])
             for label, each in shown.views.items()
@@ -101,40 +107,10 @@ def figure(shown: SideBySide) -> Figure:
     return explanation_figure(drawn)
 
 
-def _batch(shown: SideBySide) -> int:
-    return len(next(iter(shown.views.values())).examples)
-
-
-def _strips(views: Views, b: int) -> Strips:
-    """Return each method's scores of one example."""
-    strips = {}
-    for label, each in views.items():
-        part = each.examples[b].parts[0]
-        assert isinstance(part, Strip)
-        strips[label] = part
-    return strips
-
-
-def _scales(views: Views, strips: Strips) -> dict[str, float]:
-    """Return each method's scale; what one method says of several classes has one."""
-    scales: dict[str, float] = {}
-    for label, strip in strips.items():
-        method = views[label].method
-        scales[method] = max(scales.get(method, 0.0), _largest(strip))
-    return {label: scales[views[label].method] for label in strips}
-
-
-def _largest(strip: Strip) -> float:
-    """Return the largest score of a token that is not special."""
-    pairs = zip(strip.scores, strip.special, strict=True)
-    plain = [abs(score) for score, special in pairs if not special]
-    return max(plain or map(abs, strip.scores), default=0.0)
-
-
-def _grid(views: Views, b: int, colour: bool) -> list[str]:
+def _grid(shown: SideBySide, b: int, colour: bool) -> list[str]:
     """Return a head line, and a line for each token."""
-    strips = _strips(views, b)
-    scales = _scales(views, strips)
+    strips = shown.strips(b)
+    scales = shown.scales(strips)
     names = [visible(label) for label in strips]
     tokens = [visible(token) for token in next(iter(strips.values())).tokens]
     column = min(max(map(cell_width, tokens), default=0), 24)
@@ -185,22 +161,26 @@ def _cost_lines(shown: SideBySide) -> list[str]:
     ]
 
 
-def _example(views: Views, b: int, rows: Rows) -> str:
-    strips = _strips(views, b)
-    targets = {label: each.examples[b].target for label, each in views.items()}
+def _example(shown: SideBySide, b: int, rows: Rows) -> str:
+    maps = shown.maps(b)
+    targets = {label: each.examples[b].target for label, each in shown.views.items()}
     told = "".join(
         f' <span class="soft">{isolated(label)}</span> {isolated(target)}'
         for label, target in targets.items()
     )
     if len(set(targets.values())) == 1:
         told = isolated(next(iter(targets.values())))
-    scales = _scales(views, strips)
-    methods = len({each.method for each in views.values()})
+    methods = len({each.method for each in shown.views.values()})
     scale = "each method has its own scale" if methods > 1 else "all have one scale"
+    if maps:
+        body = maps_html(maps)
+    else:
+        strips = shown.strips(b)
+        scale += ", that of ordinary tokens"
+        body = rows(strips, shown.scales(strips))
     return (
         f'<section><p><span class="soft">target</span> {told}</p>'
-        f'<p class="soft">{scale}, that of ordinary tokens</p>'
-        f"{rows(strips, scales)}</section>"
+        f'<p class="soft">{scale}</p>{body}</section>'
     )
 
 

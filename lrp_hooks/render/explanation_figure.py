@@ -130,6 +130,7 @@ def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> Non
         example.target,
         signed(example.output, example.places),
         shown.method,
+        "" if example.delta is None else f"convergence delta {example.delta:+.1e}",
     ]
     title = "   ".join(written(word) for word in words if word)
     axes.set_title(

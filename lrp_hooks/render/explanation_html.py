@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from ..support.text import decimals, escape, reading_direction, signed
 from ..views.explanation import Account, Example, Picture, Strip, View
 from .colour import LEVELS, class_name, level
@@ -9,7 +11,7 @@ from .document import in_lines, isolated
 from .pictures import data_url, pixels
 from .terms import terms_html
 
-__all__ = ["explanation_html", "strip_html"]
+__all__ = ["explanation_html", "heat_html", "seen_html", "strip_html"]
 
 MOST_CELLS = 1024
 """Scores of an image that can be pointed at, so that a page stays small."""
@@ -68,8 +70,11 @@ def _example(example: Example, scale: float, places: int) -> str:
         if name or term == "target"
     )
     output = signed(example.output, example.places)
+    told = f'<span class="soft">output</span> {output}'
+    if example.delta is not None:
+        told += f' <span class="soft">convergence delta</span> {example.delta:+.1e}'
     return (
-        f'<section><p>{head}<span class="soft">output</span> {output}</p>'
+        f"<section><p>{head}{told}</p>"
         f"{parts}{_account(example) if example.account else ''}</section>"
     )
 
@@ -99,14 +104,40 @@ def strip_html(strip: Strip, scale: float, places: int) -> str:
 
 def _picture(picture: Picture, scale: float, places: int) -> str:
     """Return an image of scores, beside the picture that it explains."""
+    shown = heat_html(picture, scale, places)
+    if picture.image is not None:
+        shown = f"{seen_html(picture.image)} {shown}"
+    return f"{_heading(picture.name)}<p>{shown}</p>"
+
+
+def heat_html(picture: Picture, scale: float, places: int) -> str:
+    """Write an image of scores, over the picture that it explains.
+
+    Args:
+        picture: The scores.
+        scale: The score of full colour.
+        places: Decimals of the numbers.
+
+    Returns:
+        A ``span`` of a `styled` fragment.
+    """
     label = f"heat map from {signed(-scale, places)} to {signed(scale, places)}"
     heat = data_url(pixels(picture.scores, scale, picture.image))
     parts = f'<img alt="{label}" src="{heat}">{_cells(picture, places)}'
-    shown = f'<span class="picture">{parts}</span>'
-    if picture.image is not None:
-        seen = f'<img alt="what was explained" src="{data_url(picture.image)}">'
-        shown = f'<span class="picture">{seen}</span> {shown}'
-    return f"{_heading(picture.name)}<p>{shown}</p>"
+    return f'<span class="picture">{parts}</span>'
+
+
+def seen_html(image: Tensor) -> str:
+    """Write the picture that is explained.
+
+    Args:
+        image: Bytes ``[H, W, 3]``.
+
+    Returns:
+        A ``span`` of a `styled` fragment.
+    """
+    seen = f'<img alt="what was explained" src="{data_url(image)}">'
+    return f'<span class="picture">{seen}</span>'
 
 
 def _cells(picture: Picture, places: int) -> str:

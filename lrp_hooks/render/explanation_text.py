@@ -7,7 +7,7 @@ from ..views.explanation import Example, Picture, Strip, View
 from .colour import LEVELS, ansi, level
 from .layout import flow
 
-__all__ = ["explanation_text"]
+__all__ = ["explanation_text", "picture_lines"]
 
 
 def explanation_text(shown: View, colour: bool, width: int) -> str:
@@ -25,7 +25,8 @@ def explanation_text(shown: View, colour: bool, width: int) -> str:
     for example in shown.examples:
         target = f"target  {visible(example.target)}" if example.target else ""
         output = f"output  {signed(example.output, example.places)}"
-        lines += [*filter(None, [target]), output, ""]
+        delta = "" if example.delta is None else f"delta   {example.delta:+.1e}"
+        lines += [*filter(None, [target, output, delta]), ""]
         for part in example.parts:
             lines += _part(part, shown, width if colour else None)
         lines += [*_account(example), ""]
@@ -38,7 +39,7 @@ def _part(part: Strip | Picture, shown: View, width: int | None) -> list[str]:
     """Return the scores of one tensor: a heat map where there is a width."""
     heading = [visible(part.name)] if part.name else []
     if isinstance(part, Picture):
-        body = [_summary(part)] if width is None else _mosaic(part, shown.scale, width)
+        body = picture_lines(part, shown.scale, width)
     elif width is None:
         body = _list(part, decimals(shown.scale))
     else:
@@ -66,6 +67,20 @@ def _heat(strip: Strip, scale: float, width: int) -> list[str]:
         )
         for line in flow(tokens, width, strip.breaks)
     ]
+
+
+def picture_lines(picture: Picture, scale: float, width: int | None) -> list[str]:
+    """Write an image of scores.
+
+    Args:
+        picture: The scores.
+        scale: The score of full colour.
+        width: Columns of the coloured map; None for numbers in one line.
+
+    Returns:
+        Lines.
+    """
+    return [_summary(picture)] if width is None else _mosaic(picture, scale, width)
 
 
 def _mosaic(picture: Picture, scale: float, width: int) -> list[str]:

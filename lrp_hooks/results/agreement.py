@@ -36,9 +36,11 @@ def kendall(a: Tensor, b: Tensor) -> float:
     Returns:
         From -1 to 1; NaN where all scores of one are equal.
     """
-    orders = [torch.sign(x[:, None] - x[None, :]).double() for x in (a, b)]
-    lengths = [order.norm() for order in orders]
-    return float((orders[0] * orders[1]).sum() / (lengths[0] * lengths[1]))
+    sums = torch.zeros(3, dtype=torch.float64)
+    for x, y in zip(a, b, strict=True):  # a row of pairs: all of an image are too many
+        one, two = torch.sign(a - x), torch.sign(b - y)
+        sums += torch.stack([(one * two).sum(), one.abs().sum(), two.abs().sum()])
+    return float(sums[0] / sums[1:].prod().sqrt())
 
 
 def sign(a: Tensor, b: Tensor) -> float:
@@ -80,6 +82,7 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], float]] = {
 
 def _ranks(scores: Tensor) -> Tensor:
     """Return ranks from 0, [T] in float64."""
-    below = (scores[:, None] > scores[None, :]).double().sum(1)
-    ties = (scores[:, None] == scores[None, :]).double().sum(1)
-    return below + (ties - 1) / 2
+    ordered = scores.sort().values
+    first = torch.searchsorted(ordered, scores).double()
+    last = torch.searchsorted(ordered, scores, right=True).double() - 1
+    return (first + last) / 2

@@ -61,7 +61,9 @@ class Comparison(Page, Printed, Drawn):
         return next(iter(self.explanations.values())).tokens
 
     def agreement(self, measure: str = "spearman", k: int = 5) -> Tensor:
-        """Compare each method with each, on attended tokens that are not special.
+        """Compare each method with each, on pixels or tokens.
+
+        Tokens are those that are attended and not special.
 
         Args:
             measure: ``"spearman"`` or ``"kendall"`` (rank correlation), ``"sign"``
@@ -98,20 +100,18 @@ class Comparison(Page, Printed, Drawn):
             method: A key of ``explanations``.
 
         Returns:
-            ``B`` tensors ``[T]``: attended tokens that are not special.
+            ``B`` tensors ``[T]``: attended tokens that are not special, or all pixels.
         """
-        found = self.explanations[method]
-        assert isinstance(found.scores, Tensor)
-        return [
-            found.scores[b, kept].detach().cpu().double()
-            for b, kept in enumerate(self.kept())
-        ]
+        scores = self.explanations[method].scores
+        assert isinstance(scores, Tensor)
+        rows = scores.detach().cpu().double().flatten(1)
+        return [rows[b, kept] for b, kept in enumerate(self.kept())]
 
     def kept(self) -> list[list[int]]:
         """Return the positions that are compared, a list for each example."""
         first = next(iter(self.explanations.values()))
         special = first.meta.get("special")
-        widths = [e.scores.shape[1] for e in self.explanations.values()]  # type: ignore[union-attr]
+        widths = [e.scores[0].numel() for e in self.explanations.values()]  # type: ignore[index]
         open_to = [list(range(min(widths)))] * len(first.output)
         if first.attended is not None:
             open_to = [row.nonzero().flatten().tolist() for row in first.attended]

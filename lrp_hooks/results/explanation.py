@@ -187,9 +187,11 @@ class Explanation(Page, Printed, Drawn):
         Args:
             distinct: Whether each distinct token is one feature of all texts, with the
                 sum of its scores in each and how often it comes there as data, as
-                ``beeswarm`` and ``heatmap`` need it. Defaults to false: each text has
-                its own tokens, in their order, as ``text``, ``waterfall`` and ``bar``
-                show them.
+                ``beeswarm``, ``heatmap``, ``violin`` and ``scatter`` need it: of
+                several texts they otherwise fail, on operands that cannot be
+                broadcast or indices out of range. Defaults to false: each text has its
+                own tokens, in their order, as ``text``, ``waterfall`` and ``bar`` show
+                them.
 
         Returns:
             A ``shap.Explanation`` with one row of values for each example, tokens as

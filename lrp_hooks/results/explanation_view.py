@@ -49,6 +49,7 @@ def view(explanation: Explained) -> View:
     accounts = _accounts(explanation)
     pieces = _pieces(explanation)
     predictions = explanation.meta.get("prediction")
+    deltas = explanation.meta.get("convergence_delta")
     examples = [
         Example(
             target=target,
@@ -60,6 +61,7 @@ def view(explanation: Explained) -> View:
             ],
             account=accounts[b] if accounts else None,
             prediction=predictions[b] if predictions else "",
+            delta=deltas[b] if deltas else None,
         )
         for b, target in enumerate(explanation.targets)
     ]

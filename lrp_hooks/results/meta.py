@@ -23,6 +23,8 @@ class Meta(TypedDict, total=False):
         extra: Names of columns behind the tokens.
         rules: The rule set.
         prediction: What the model says of each example.
+        convergence_delta: The sum of each example's scores less what it should be,
+            where methods integrate.
     """
 
     special: list[list[bool]] | list[list[list[bool]]] | None
@@ -35,3 +37,4 @@ class Meta(TypedDict, total=False):
     extra: list[str]
     rules: str
     prediction: list[str]
+    convergence_delta: list[float]

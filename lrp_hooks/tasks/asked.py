@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,13 +12,14 @@ from torch import Tensor, nn
 
 from ..attribution.inputs import advising
 from ..attribution.passes import prepared
+from ..attribution.readout import Contrast
 from ..engine.nested import first_tensor
 from ..engine.subject import Subject
 from ..errors import ArgumentError, TargetError
 from ..texts.encoding import Encoded
 from .kinds import Task
 
-__all__ = ["Asked", "Posed"]
+__all__ = ["Asked", "Posed", "by_name"]
 
 _REFUSALS = (ValueError, RuntimeError, TypeError, LookupError, AttributeError)
 
@@ -40,6 +41,23 @@ class Posed:
     target: Any
     task: Task | None
     read: tuple[str, ...] = ()
+
+
+def by_name(target: Any, read: Callable[[str], int]) -> Any:
+    """Put numbers in place of names.
+
+    Args:
+        target: A target; of its parts, those that are strings are names.
+        read: Finds the number of a name.
+
+    Returns:
+        The target as explainers take it.
+    """
+    if isinstance(target, Contrast):
+        return Contrast(by_name(target.a, read), by_name(target.b, read))
+    if isinstance(target, list | tuple):
+        return [by_name(each, read) for each in target]
+    return read(target) if isinstance(target, str) else target
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ..texts.encoding import is_language_model
+from ..texts.encoding import is_language_model, writes_text
 
 __all__ = ["Task", "task_of"]
 
@@ -47,8 +47,7 @@ def task_of(model: nn.Module) -> Task | None:
         The task; None where only the output can tell, or nothing can.
     """
     if is_language_model(model):
-        writes = getattr(model, "can_generate", lambda: True)()
-        return Task.NEXT_TOKEN if writes else Task.MASKED_TOKEN
+        return Task.NEXT_TOKEN if writes_text(model) else Task.MASKED_TOKEN
     names = [kind.__name__ for kind in type(model).__mro__]
     if any(ending in name for name in names for ending in _OF_WHOLE_EXAMPLES):
         return of_classes(getattr(model, "config", None))

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from ..attribution.readout import Contrast, find_logits
 from ..attribution.spots import Spot, Spots
 from ..errors import TargetError, TextError
-from ..support.marks import BYTE_LEVEL, SENTENCEPIECE
 from ..support.numbers import is_whole
-from ..support.suggest import did_you_mean
-from ..texts.spans import vocabulary_mark
 from .asked import Asked, Posed
 from .kinds import Task
 from .places import place_of
+from .vocabulary import token_named
 
-__all__ = ["logits_field", "masked"]
-
-SPACED = (BYTE_LEVEL, SENTENCEPIECE)
-"""Marks that stand for the space before a word."""
+__all__ = ["logits_field", "mask_places", "masked"]
 
 
 def masked(asked: Asked) -> Posed:
@@ -40,7 +37,7 @@ def masked(asked: Asked) -> Posed:
         token = (
             int(logits[row, place].argmax())
             if wanted is None
-            else token_id(asked.tokenizer, wanted, logits.shape[2])
+            else _token(asked.tokenizer, wanted, logits.shape[2])
         )
         spots.append((Spot(field, (place, token)),))
         names.append(_said(asked, token, place))
@@ -77,14 +74,9 @@ def _place(asked: Asked, target: Any, row: int, length: int) -> tuple[int, Any]:
             "the target is what stands in a mask's place, but without a tokenizer that "
             "has a mask it cannot be found. Pass tokenizer=, or (position, token)."
         )
-    places = (asked.ids[row] == mask).nonzero().flatten().tolist()
-    name = asked.tokenizer.mask_token
-    if not places:
-        raise TextError(
-            f"the text has no {name}: this model says what stands in its place. Write "
-            f"{name} where it is to guess, or pass target=(position, token)."
-        )
+    places = mask_places(asked.tokenizer, asked.ids[row])
     if len(places) > 1:
+        name = asked.tokenizer.mask_token
         raise TargetError(
             f"the text has {len(places)} {name}, at the positions {places}; pass "
             "target=(position, token) to say which."
@@ -92,37 +84,37 @@ def _place(asked: Asked, target: Any, row: int, length: int) -> tuple[int, Any]:
     return places[0], target
 
 
-def token_id(tokenizer: Any, wanted: Any, size: int) -> int:
-    """Find a token of the vocabulary.
+def mask_places(tokenizer: Any, ids: Tensor) -> list[int]:
+    """List the masks of a text.
 
     Args:
-        tokenizer: The tokenizer.
-        wanted: A token, the text of one, or its id.
-        size: How many tokens the model knows.
+        tokenizer: A tokenizer that has a mask.
+        ids: The tokens of the text, [T].
 
     Returns:
-        The id.
+        Their positions.
 
     Raises:
-        TargetError: If there is no such token, or the text is several.
+        TextError: If there is none.
+    """
+    places: list[int] = (ids == tokenizer.mask_token_id).nonzero().flatten().tolist()
+    name = tokenizer.mask_token
+    if not places:
+        raise TextError(
+            f"the text has no {name}: this model says what stands in its place. Write "
+            f"{name} where it is to guess, or pass target=(position, token)."
+        )
+    return places
+
+
+def _token(tokenizer: Any, wanted: Any, size: int) -> int:
+    """Return the id of a token of the vocabulary.
+
+    Raises:
+        TargetError: If it is no id below ``size``.
     """
     if isinstance(wanted, str):
-        vocabulary = tokenizer.get_vocab()
-        mark = vocabulary_mark(tokenizer)
-        # A word is written with the space before it, where the tokenizer tells spaces.
-        spaced = f"{mark}{wanted}" if mark in SPACED else wanted
-        for spelling in (spaced, wanted):
-            if spelling in vocabulary:
-                return int(vocabulary[spelling])
-        ids = tokenizer(wanted, add_special_tokens=False)["input_ids"]
-        if len(ids) == 1 and ids[0] not in tokenizer.all_special_ids:
-            return int(ids[0])
-        pieces = tokenizer.convert_ids_to_tokens(ids[:8])
-        raise TargetError(
-            f"target={wanted!r} is no single known token of this model, but "
-            f"{', '.join(map(repr, pieces)) or 'none'}. Take one token."
-            f"{did_you_mean(wanted, vocabulary)}"
-        )
+        return token_named(tokenizer, wanted)
     if not is_whole(wanted) or not 0 <= int(wanted) < size:
         raise TargetError(
             f"target={wanted!r} must be a token or an id from 0 to {size - 1}."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,11 +12,13 @@ from ..attribution.readout import Contrast, find_logits
 from ..errors import TargetError
 from ..texts.encoding import Encoded
 from .answers import answered
-from .asked import Asked, Posed
+from .asked import Asked, Posed, by_name
+from .choices import chosen
 from .kinds import Task, of_classes, task_of
 from .masks import masked
 from .similarity import compared, is_compared
 from .tokens import tagged
+from .vocabulary import token_named
 
 __all__ = ["pose", "posed_as", "task_asked"]
 
@@ -55,15 +59,22 @@ def posed_as(task: Task | None, asked: Asked) -> Posed:
     Returns:
         The question, posed so that any explainer takes it.
     """
-    if task is Task.MASKED_TOKEN:
-        return masked(asked)
-    if task is Task.ANSWER:
-        return answered(asked)
-    if task is Task.SIMILARITY:
-        return compared(asked)
+    if task in _POSED_BY:
+        return _POSED_BY[task](asked)
     if task is Task.TOKENS:
         return tagged(asked, find_logits(asked.output))
+    if task is Task.NEXT_TOKEN and asked.tokenizer is not None:
+        named = by_name(asked.target, partial(token_named, asked.tokenizer))
+        return asked.posed(named, task)
     return asked.posed(asked.target, task)
+
+
+_POSED_BY: dict[Task | None, Callable[[Asked], Posed]] = {
+    Task.MASKED_TOKEN: masked,
+    Task.ANSWER: answered,
+    Task.SIMILARITY: compared,
+    Task.CHOICE: chosen,
+}
 
 
 def task_asked(asked: Asked) -> Task | None:

@@ -22,6 +22,7 @@ __all__ = [
     "padding_id",
     "position_limit",
     "read_tokens",
+    "writes_text",
 ]
 
 
@@ -187,6 +188,18 @@ def is_language_model(model: nn.Module) -> bool:
     """
     head = getattr(model, "get_output_embeddings", None)
     return head is not None and head() is not None
+
+
+def writes_text(model: nn.Module) -> bool:
+    """Tell whether a model's outputs are the tokens that come next.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        Whether it is a language model, and none that fills masks alone.
+    """
+    return is_language_model(model) and getattr(model, "can_generate", lambda: True)()
 
 
 def _row(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
 from ..support.text import one_line
-from .encoding import is_language_model
+from .encoding import writes_text
 
 __all__ = ["Prediction", "predict", "run"]
 
@@ -75,12 +75,11 @@ def predict(
         some for each token.
     """
     given = [getattr(run(model, batch), "logits", None) for batch in batches]
-    writes = getattr(model, "can_generate", lambda: True)()
-    speaks = is_language_model(model) and writes
+    writes = writes_text(model)
     known = [logits for logits in given if logits is not None]
     if len(known) < len(given) or known[0].shape[-1] == 1:
         return None
-    if known[0].ndim > 2 and not speaks:
+    if known[0].ndim > 2 and not writes:
         return None
     # Of [1, T, V] the last position counts; of [1, C] there is just one.
     rows = [logits.reshape(-1, logits.shape[-1])[-1].double() for logits in known]
@@ -89,7 +88,7 @@ def predict(
     many = getattr(config, "problem_type", None) == "multi_label_classification"
     chances = row.sigmoid() if many else row.softmax(-1)
     best = int(chances.argmax())
-    if speaks:
+    if writes:
         label = tokenizer.convert_ids_to_tokens(best)
     else:
         label = (getattr(config, "id2label", None) or {}).get(best, best)

@@ -73,6 +73,7 @@ class Example:
         parts: The scores, one part for each tensor that was read.
         account: The ledger, if there is one.
         prediction: What the model says, if that is known.
+        delta: The sum of scores less what it should be, where a method integrates.
     """
 
     target: str
@@ -80,6 +81,7 @@ class Example:
     parts: list[Strip | Picture]
     account: Account | None
     prediction: str = ""
+    delta: float | None = None
 
     @property
     def places(self) -> int:

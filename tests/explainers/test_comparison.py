@@ -127,12 +127,6 @@ def test_where_no_method_works():
     assert "no attention was found" in message
 
 
-def test_scores_of_images_cannot_stand_beside_others():
-    model = convolution(torch.float64).eval()
-    with pytest.raises(ArgumentError, match=r"lrp: its scores are not \[B, T\]"):
-        compare(model, noise(2, 2, 4, 4), ["lrp"])
-
-
 def test_an_unknown_method_raises_at_once():
     model = fresh("Bert")
     with Counted(model) as seen:

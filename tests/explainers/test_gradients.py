@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from lrp_hooks import (
     ArgumentError,
     Contrast,
+    ConvergenceWarning,
     InferenceModeError,
     TargetError,
     TextError,
@@ -104,6 +105,49 @@ def test_few_steps_report_their_error():
     delta = torch.tensor(few.meta["convergence_delta"], dtype=torch.float64)
     assert delta.abs().min() > 1e-3
     assert_close(few.scores.sum(1) - away, delta, rtol=0, atol=1e-6)
+
+
+class Steep(nn.Module):
+    """tanh of a sum that passes 0 halfway: a step that few points do not see."""
+
+    def __init__(self, slope):
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x):
+        return torch.tanh(self.slope * (x.sum(1, keepdim=True) - 1.5))
+
+
+def test_a_large_error_is_warned_of_and_shown():
+    x = torch.tensor([[1.0, 2.0, 0.1]]).double()
+    with pytest.warns(ConvergenceWarning, match=r"sum to .* n_steps=10 .*n_steps=80"):
+        found = IntegratedGradients(Steep(5000.0), n_steps=10)(x)
+    (delta,) = found.meta["convergence_delta"]
+    change = Steep(5000.0)(x) - Steep(5000.0)(x * 0)
+    assert float(found.scores.sum() - change) == pytest.approx(delta)
+    assert abs(delta) > 0.1
+    shown = f"{delta:+.1e}"
+    assert f"delta   {shown}" in found.to_terminal(colour=False).splitlines()
+    assert f"convergence delta</span> {shown}" in found.to_html()
+    (title, *_) = [axes.get_title(loc="left") for axes in found.plot().axes]
+    assert title.endswith(f"convergence delta {shown}")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("slope", [0.0, 1e-9, 0.1, 2.0])
+def test_a_small_error_is_not_warned_of(slope):
+    x = torch.tensor([[1.0, 2.0, 0.1], [1.5, 0.0, 0.0], [-7.0, 7.0, 0.0]])
+    IntegratedGradients(Steep(slope))(x)
+    # From tanh(-3) to tanh(-3): terms of some size cancel to nothing.
+    IntegratedGradients(Steep(2.0))(torch.tensor([[5.0, -5.0, 0.0]]), target=0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("baseline", ["zero", "mask", "pad"])
+def test_a_trained_classifier_raises_no_alarm(baseline):
+    model, tokenizer = sentiment()
+    texts = ["a gripping film with a weak ending", "bad", "not good . not bad . fine"]
+    explain(model, texts, "integrated_gradients", tokenizer, baseline=baseline)
 
 
 def test_special_tokens_stay_in_a_baseline_of_tokens():

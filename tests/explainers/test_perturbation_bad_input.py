@@ -136,9 +136,9 @@ def test_inputs_of_other_shapes():
     video = nn.Sequential(nn.Flatten(), nn.Linear(8, 2))
     with pytest.raises(ArgumentError, match=r"\(1, 2, 2, 2, 1\).*images"):
         LeaveOneOut(video)(torch.randn(1, 2, 2, 2, 1))
-    with pytest.raises(ArgumentError, match=r"torch.int64 of shape \(1, 2, 2\)"):
+    with pytest.raises(ArgumentError, match=r"torch.int64 of shape \(1, 2, 2, 2\)"):
         LeaveOneOut(nn.Sequential(nn.Embedding(5, 1), nn.Flatten()), replace_with=1)(
-            torch.ones(1, 2, 2).long()
+            torch.ones(1, 2, 2, 2).long()
         )
 
 

@@ -115,7 +115,10 @@ def test_shap_draws_bars_and_swarms(explained, named):
         plt.close("all")
     axes = shap.plots.beeswarm(explained.to_shap(distinct=True), show=False)
     assert "bad" in {text.get_text() for text in axes.get_yticklabels()}
-    shap.plots.heatmap(explained.to_shap(distinct=True), show=False)
+    distinct = explained.to_shap(distinct=True)
+    for plot in (shap.plots.heatmap, shap.plots.violin):
+        plot(distinct, show=False)
+    shap.plots.scatter(distinct[:, "film"], show=False)
     shap.plots.waterfall(named[0], show=False)
     plt.close("all")
 

@@ -4,7 +4,14 @@ import pytest
 import torch
 from transformers import BertForMultipleChoice, pipeline
 
-from lrp_hooks import ArgumentError, TextError, explain
+from lrp_hooks import (
+    ArgumentError,
+    Contrast,
+    TargetError,
+    TextError,
+    UnsupportedModelError,
+    explain,
+)
 from lrp_hooks.sentiment import sentiment_model
 from tiny_bert import tiny_bert
 
@@ -142,3 +149,86 @@ def test_the_texts_of_a_pair_are_shown_apart():
         ["[CLS]", "is", "it", "unbelievable", "?", "[SEP]", "it", "is", "[SEP]"]
     ]
     assert words.meta["segments"] == [[0, 0, 0, 0, 0, 0, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("target", ["choice 1", "Choice 1", ["choice 1"], 1])
+def test_a_choice_has_a_number_and_a_name(chooser, target):
+    found = explain(chooser, PROMPT, "gradient_x_input", TOKENIZER, target)
+    assert found.targets == ["choice 1"]
+    wanted = explain(chooser, PROMPT, "gradient_x_input", TOKENIZER, 1)
+    assert torch.equal(found.scores, wanted.scores)
+
+
+def test_a_contrast_of_named_choices(chooser):
+    named = Contrast("choice 0", "choice 2")
+    found = explain(chooser, PROMPT, tokenizer=TOKENIZER, target=named)
+    assert found.targets == ["choice 0 rather than choice 2"]
+    logits = [
+        explain(chooser, PROMPT, "lrp", TOKENIZER, target).output for target in (0, 2)
+    ]
+    assert found.output.item() == pytest.approx((logits[0] - logits[1]).item())
+
+
+@pytest.mark.parametrize("target", ["choice 3", "LABEL_0", "a bore"])
+def test_no_other_name_is_a_choice(chooser, target):
+    says = f"target={target!r} is none of the choices, .*'choice 0', 'choice 1', 'choi"
+    with pytest.raises(TargetError, match=says):
+        explain(chooser, PROMPT, tokenizer=TOKENIZER, target=target)
+
+
+def test_a_token_of_a_choice_is_left_out_in_a_loop(chooser):
+    prompts = [PROMPT, ("bad", ["film", "a delight", "it"])]
+    targets, mask = [1, 0], TOKENIZER.mask_token_id
+    found = explain(chooser, prompts, "leave_one_out", TOKENIZER, targets)
+    special = {TOKENIZER.cls_token_id, TOKENIZER.sep_token_id}
+    for row, (prompt, choices) in enumerate(prompts):
+        chosen = choices[targets[row]]
+        batch = TOKENIZER(prompt, chosen, return_tensors="pt")
+        batch = {name: value[:, None] for name, value in batch.items()}
+        for place, i in enumerate(batch["input_ids"][0, 0].tolist()):
+            ids = batch["input_ids"].clone()
+            ids[0, 0, place] = i if i in special else mask
+            with torch.no_grad():
+                whole = chooser(**batch).logits
+                loss = whole - chooser(**{**batch, "input_ids": ids}).logits
+            assert found.scores[row, targets[row], place].item() == pytest.approx(
+                loss.item(), abs=1e-9
+            )
+    others = found.scores[[0, 0, 1, 1], [0, 2, 1, 2]]
+    assert others.abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("method", ["lime", "kernel_shap", "shapley_value_sampling"])
+def test_choices_are_perturbed_but_for_padding(chooser, method):
+    prompt = ("bad", ["it", "a delight it is"])
+    found = explain(chooser, prompt, method, TOKENIZER, 0, n_samples=40)
+    (tokens,), (special,) = found.meta["choices"], found.meta["special"]
+    for number, row in enumerate(found.scores[0]):
+        own = torch.tensor(special[number])
+        assert not row[: len(own)][own].any() and not row[len(own) :].any()
+    assert found.scores.shape == (1, 2, max(map(len, tokens)))
+
+
+def test_choices_start_from_a_baseline_of_tokens(chooser):
+    found = explain(
+        *(chooser, PROMPT, "integrated_gradients", TOKENIZER, 1),
+        baseline="mask",
+        n_steps=200,
+    )
+    batch = TOKENIZER(PROMPT[0], PROMPT[1][1], return_tensors="pt")
+    plain = ~torch.isin(batch["input_ids"], torch.tensor(TOKENIZER.all_special_ids))
+    masked = torch.where(plain, TOKENIZER.mask_token_id, batch["input_ids"])
+    with torch.no_grad():
+        whole, none = (
+            chooser(ids[:, None], batch["attention_mask"][:, None]).logits.item()
+            for ids in (batch["input_ids"], masked)
+        )
+    assert found.scores.sum().item() == pytest.approx(whole - none, abs=1e-3)
+
+
+def test_what_cannot_follow_several_texts_says_so(chooser):
+    for method in ("decompx", "attention_rollout", "globenc", "slalom"):
+        with pytest.raises(UnsupportedModelError, match="chooses among several"):
+            explain(chooser, PROMPT, method, TOKENIZER)
+    with pytest.raises(ArgumentError, match="'delete' shortens one of several"):
+        explain(chooser, PROMPT, "lime", TOKENIZER, replace_with="delete")

@@ -12,6 +12,7 @@ from ...attribution.readout import Contrast, select
 from ...errors import ArgumentError, TargetError, UnsupportedModelError
 from ...support.numbers import is_whole
 from ..base import Explainer, check_option
+from ..calls import check_one_text
 from .backward import explain_backward, extra_column
 from .biases import LINEAR, RULES
 from .decomposition import Settings
@@ -101,6 +102,7 @@ class DecompX(Explainer):
         Returns:
             The attributions, 0 at padding.
         """
+        check_one_text(self.model, inputs, "DecompX")
         if self._place is None:
             self._place = find_place(self.model, inputs)
         if self._needs_vectors():

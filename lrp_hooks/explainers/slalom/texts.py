@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...attribution.inputs import Call, bind
 from ...engine.subject import Subject
 from ...errors import ArgumentError, TextError
+from ..calls import check_one_text
 from .sampling import Text
 
 __all__ = ["Batch", "read_batch", "special_ids"]
@@ -52,6 +53,7 @@ def read_batch(model: nn.Module, tokenizer: Any, inputs: Any) -> Batch:
             ways than by padding.
         TextError: If an example has no ordinary token.
     """
+    check_one_text(model, inputs, "SLALOM")
     call = bind(Subject(model), inputs)
     ids = call.main
     if ids.is_floating_point() or ids.dim() != 2:

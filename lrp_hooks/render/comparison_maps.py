@@ -1,0 +1,99 @@
+"""What several methods say of one picture: their maps beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..support.text import decimals, signed, visible
+from ..views.comparison import Maps
+from .canvas import canvas
+from .document import isolated
+from .explanation_html import heat_html, seen_html
+from .explanation_text import picture_lines
+from .glyphs import fonts, written
+from .pictures import pixels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["maps_figure", "maps_html", "maps_text"]
+
+SIDE = 2.2  # inches of a map in a figure
+
+
+def maps_html(maps: Maps) -> str:
+    """Write maps beside each other, behind the picture where it is known.
+
+    Args:
+        maps: What each method says of it, and its scale.
+
+    Returns:
+        A part of a `styled` fragment.
+    """
+    image = _image(maps)
+    shown = "" if image is None else _captioned("explained", seen_html(image))
+    for label, (picture, scale) in maps.items():
+        places = decimals(scale)
+        name = f"{isolated(label)} up to {signed(scale, places)}"
+        shown += _captioned(name, heat_html(picture, scale, places))
+    return f'<div class="maps">{shown}</div>'
+
+
+def maps_text(maps: Maps, width: int | None) -> list[str]:
+    """Write maps below each other for a terminal.
+
+    Args:
+        maps: What each method says of the picture, and its scale.
+        width: Columns of a coloured map; None for one line of numbers for each.
+
+    Returns:
+        Lines.
+    """
+    lines: list[str] = []
+    for label, (picture, scale) in maps.items():
+        name = f"{visible(label)}  up to {signed(scale, decimals(scale))}"
+        lines += [name, *picture_lines(picture, scale, width), ""]
+    return lines[:-1]
+
+
+def maps_figure(examples: Sequence[tuple[str, Maps]]) -> Figure:
+    """Draw maps beside each other, a row for each example.
+
+    Args:
+        examples: What is explained of each, and what each method says of it.
+
+    Returns:
+        A figure that belongs to no window.
+    """
+    rows = [(target, _image(maps), maps) for target, maps in examples]
+    seen = any(image is not None for _, image, _ in rows)
+    columns = len(rows[0][2]) + seen
+    drawn = canvas(SIDE * columns, (SIDE + 0.5) * len(rows))
+    grid: Any = drawn.subplots(len(rows), columns, squeeze=False)
+    for (target, image, maps), axes in zip(rows, grid, strict=True):
+        if image is not None:
+            _draw(axes[0], image.numpy(), target)
+        for at, (label, (picture, scale)) in zip(
+            axes[seen:], maps.items(), strict=True
+        ):
+            heat = pixels(picture.scores, scale, picture.image).numpy()
+            _draw(at, heat, f"{label}\nup to {signed(scale, decimals(scale))}")
+    return drawn
+
+
+def _draw(axes: Any, image: Any, title: str) -> None:
+    axes.imshow(image)
+    axes.axis("off")
+    lines = "\n".join(map(written, title.split("\n")))
+    font = fonts("sans-serif")
+    axes.set_title(lines, family=font, fontsize=8, parse_math=False)
+
+
+def _image(maps: Maps) -> Any:
+    """Return the picture that all of them explain, if it is known."""
+    return next(iter(maps.values()))[0].image
+
+
+def _captioned(caption: str, shown: str) -> str:
+    return f'<figure><figcaption class="soft">{caption}</figcaption>{shown}</figure>'

@@ -1,0 +1,51 @@
+"""Tokens by name: as a vocabulary writes them, or as a text does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import TargetError
+from ..support.marks import BYTE_LEVEL, SENTENCEPIECE
+from ..support.suggest import did_you_mean
+from ..texts.spans import vocabulary_mark
+
+__all__ = ["token_named"]
+
+SPACED = (BYTE_LEVEL, SENTENCEPIECE)
+"""Marks that stand for the space before a word."""
+
+MOST_DIGITS = 19  # of an id; Python refuses to read some thousands
+
+
+def token_named(tokenizer: Any, name: str) -> int:
+    """Find a token of the vocabulary.
+
+    Args:
+        tokenizer: The tokenizer.
+        name: A token, the text of one, or the digits of its id.
+
+    Returns:
+        The id.
+
+    Raises:
+        TargetError: If there is no such token, or the text is several.
+    """
+    vocabulary = tokenizer.get_vocab()
+    mark = vocabulary_mark(tokenizer)
+    # A word is written with the space before it, where the tokenizer tells spaces.
+    spaced = f"{mark}{name}" if mark in SPACED else name
+    for spelling in (spaced, name):
+        if spelling in vocabulary:
+            return int(vocabulary[spelling])
+    ids = tokenizer(name, add_special_tokens=False)["input_ids"]
+    if len(ids) == 1 and ids[0] not in tokenizer.all_special_ids:
+        return int(ids[0])
+    digits = name.isascii() and name.isdecimal() and len(name) < MOST_DIGITS
+    if digits and int(name) in vocabulary.values():
+        return int(name)
+    pieces = tokenizer.convert_ids_to_tokens(ids[:8])
+    raise TargetError(
+        f"target={name!r} is no single known token of this model, but "
+        f"{', '.join(map(repr, pieces)) or 'none'}. Take one token, or its id."
+        f"{did_you_mean(name, vocabulary)}"
+    )
