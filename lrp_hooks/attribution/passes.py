@@ -191,7 +191,9 @@ def forward_pass(
         return forward_pass(subject, runtime, call, request, collect)
     reader.check_layers()
     check_repeats(reader.outputs, request.complain)
-    if collector.length is None:
+    if any(value is not call.main for value in reader.inputs.values()):
+        collector.length = None  # positions of two inputs are no positions of either
+    elif collector.length is None:
         collector.length = _length_read(reader.reads)
     seen = {**reader.seen, **found}
     forward = Forward(call, output, reader.reads, seen, collector)
