@@ -39,7 +39,7 @@ from .passes import (
     prepared,
     select_target,
 )
-from .places import by_place
+from .places import by_place, has_bands_first
 from .readout import class_logits
 
 __all__ = ["Request", "attribute", "attribute_each"]
@@ -182,6 +182,11 @@ def _placed(
     return done, ledger
 
 
+def _scores(name: str, values: Tensor, subject: Subject, call: Call) -> Tensor:
+    given = name in call.floats and has_bands_first(subject.model, values)
+    return by_place(values, bands_first=given, choices=call.has_choices)
+
+
 def _ledger(done: Pass) -> Ledger:
     output = done.selected.scalar.detach()
     found = done.collector.sources.items()
@@ -237,7 +242,7 @@ def _result(
         {name: relevance_of(t, done.grads.get(name)) for name, t in tensors.items()}
         for tensors in (done.forward.reads, done.forward.seen)
     )
-    scores = {n: by_place(subject.model, call, n, v) for n, v in values.items()}
+    scores = {name: _scores(name, v, subject, call) for name, v in values.items()}
     _check_sums(scores, ledger)
     single = len(values) == 1
     gate = done.forward.gate

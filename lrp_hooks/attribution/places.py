@@ -4,32 +4,41 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from .inputs import Call
-
-__all__ = ["by_place"]
+__all__ = ["by_place", "has_bands_first"]
 
 
-def by_place(model: nn.Module, call: Call, name: str, values: Tensor) -> Tensor:
+def by_place(
+    values: Tensor, bands_first: bool = False, choices: bool = False
+) -> Tensor:
     """Sum the relevance of what was read over the features of each place.
 
     Args:
-        model: The model.
-        call: How it was called.
-        name: What was read.
-        values: Its relevance: [B, T, D], [B, C, T, D] of choices, a spectrogram of an
-            input [B, F, T], an image [B, C, H, W], or what has one number a place.
+        values: The relevance: [B, T, D], an image [B, C, H, W], or what has one number
+            a place.
+        bands_first: Whether it is that of a spectrogram, [B, F, T].
+        choices: Whether it is that of several texts an example, [B, C, T, D].
 
     Returns:
-        [B, T], [B, C, T], [B, H, W], or the values as they are.
+        [B, T], [B, H, W], [B, C, T], or the values as they are.
     """
-    if values.ndim == 3 and name in call.floats and _has_bands_first(model, values):
-        return values.sum(1)
-    if values.ndim == 3 or (values.ndim == 4 and call.has_choices):
-        return values.sum(-1)
-    return values.sum(1) if values.ndim == 4 else values
+    if values.ndim == 3:
+        return values.sum(1 if bands_first else 2)
+    if values.ndim == 4:
+        return values.sum(3 if choices else 1)
+    return values
 
 
-def _has_bands_first(model: nn.Module, values: Tensor) -> bool:
-    """Tell a spectrogram [B, F, T] from one [B, T, F]."""
+def has_bands_first(model: nn.Module, given: Tensor) -> bool:
+    """Tell a spectrogram [B, F, T] from one [B, T, F].
+
+    Args:
+        model: The model, whose configuration may say how many bands there are.
+        given: A float input of it.
+
+    Returns:
+        True for the former.
+    """
+    if given.ndim != 3:
+        return False
     bands = getattr(getattr(model, "config", None), "num_mel_bins", None)
-    return bands == values.shape[1] != values.shape[2]
+    return bool(bands == given.shape[1] != given.shape[2])

@@ -13,25 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.inputs import is_encoder_decoder
 from ..attribution.instrument import instrument
 from ..attribution.readout import Contrast
 from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError
-from ..support import marks
 from ..texts.encoding import read_tokens
-from ..texts.spans import pieces, vocabulary_mark
+from ..texts.spans import vocabulary_mark
+from .across import by_encoder_decoder, seconds_of_frame
 from .explanation import GenerationExplanation
-from .model import (
-    check_causal,
-    check_ids,
-    check_length,
-    check_model,
-    check_tokenizer,
-    greedy,
-    vocabulary,
-)
+from .model import check_causal, check_model, check_tokenizer
 from .passes import Rows, relevance_of_each
-from .tokens import Text, as_ids, contrast_ids, forced, read_prompt
+from .tokens import contrast_ids
+from .written import Written, by_decoder
 
 __all__ = ["GenerationExplanation", "explain_generation"]
 
@@ -81,30 +75,26 @@ def explain_generation(
         The matrix of generated tokens and all tokens.
     """
     check_model(model)
+    seconds = seconds_of_frame(tokenizer)
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # out of a processor
     check_tokenizer(model, tokenizer)
-    given = read_prompt(tokenizer, prompt, chat)
     _check_numbers(max_new_tokens, continuation, chunk)
-    rows = vocabulary(model)
-    device = next(model.parameters()).device
-    check_ids(given.ids, rows)
-    if max_new_tokens is None:
-        text = forced(tokenizer, given, continuation)
-        check_ids(text.ids, rows)
-        check_length(model, text.start, len(text.generated))
-    else:
-        check_length(model, len(given.ids), max_new_tokens)
+    if max_new_tokens is not None:
         with instrument(model, rules):
             pass  # what cannot be explained is refused before the model writes
-        written = greedy(model, as_ids(given.ids, device), max_new_tokens)
-        text = Text(given, [*given.ids, *written], len(given.ids))
-    others = None
+    given = (model, tokenizer, prompt, chat, max_new_tokens, continuation)
+    across = is_encoder_decoder(model)
+    text = by_encoder_decoder(*given, seconds) if across else by_decoder(*given)
+    device = next(model.parameters()).device
+    targets, others = torch.tensor(text.generated, device=device), None
     if contrast is not None:
-        found = contrast_ids(tokenizer, contrast, len(text.generated), rows)
+        count = len(text.generated)
+        found = contrast_ids(tokenizer, contrast, count, text.vocabulary, across)
         others = torch.tensor(found, device=device)
-    targets = torch.tensor(text.generated, device=device)
     with instrument(model, rules) as lrp:
-        ids = as_ids(text.ids[:-1], device)
-        explained = relevance_of_each(model, lrp, ids, targets, others, chunk)
+        explained = relevance_of_each(
+            model, lrp, text.inputs, targets, others, chunk, text.wrt
+        )
         explained.meta["rules"] = lrp.rules.name
     return _explanation(model, tokenizer, text, targets, others, explained)
 
@@ -112,28 +102,25 @@ def explain_generation(
 def _explanation(
     model: nn.Module,
     tokenizer: Any,
-    text: Text,
+    text: Written,
     targets: Tensor,
     others: Tensor | None,
     rows: Rows,
 ) -> GenerationExplanation:
-    encoded = read_tokens(tokenizer, torch.tensor([text.ids]))
-    assert encoded is not None
     count, device = len(targets), rows.scores.device
-    places = torch.arange(len(text.ids), device=device)
+    places = torch.arange(len(text.columns), device=device)
     attended = places < text.start + torch.arange(count, device=device)[:, None]
     check_causal(rows.scores, attended[:, :-1])
     named = targets if others is None else torch.cat([targets, others])
-    mark = vocabulary_mark(tokenizer)
     names = read_tokens(tokenizer, named[None])
     assert names is not None
     meta = {
         "model": type(model).__name__,
         "labels": dict(zip(named.tolist(), names.tokens[0], strict=True)),
-        "special": encoded.special * count,
-        "subwords": mark,
-        "pieces": [_pieces(text, encoded.tokens[0], encoded.special[0], mark)] * count,
-        "merged": text.merged,
+        "special": [[column.special for column in text.columns]] * count,
+        "subwords": vocabulary_mark(tokenizer),
+        "pieces": [[column.piece for column in text.columns]] * count,
+        **text.meta,
         **rows.meta,
     }
     positions = {name: _widen(part) for name, part in rows.ledger.positions.items()}
@@ -142,21 +129,12 @@ def _explanation(
         output=rows.ledger.output,
         target=targets if others is None else Contrast(targets, others),
         method="lrp",
-        tokens=encoded.tokens * count,
+        tokens=[[column.token for column in text.columns]] * count,
         attended=attended,
         prompt=text.start,
         ledger=replace(rows.ledger, positions=positions),
         meta=meta,
     )
-
-
-def _pieces(
-    text: Text, tokens: list[str], special: list[bool], mark: str | None
-) -> list[str]:
-    """Return what each token stands for: a part of what is known, or what it spells."""
-    known, count = text.known, len(text.known.ids)
-    found = pieces(known.encoding, [known.text], tokens[:count], special[:count], mark)
-    return [*found, *marks.pieces(tokens, special, mark)[count:]]
 
 
 def _widen(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Generator
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from ..engine import autograd
 from ..engine.sources import SourceCollector
 
 __all__ = ["Noting", "batch_rules", "gradients_of_each"]
+
+Noted = list[tuple[str, Tensor]]
+"""Names and terms of sources."""
 
 
 class Noting(SourceCollector):
@@ -112,35 +115,62 @@ def _batched(
     return result  # type: ignore[no-any-return]
 
 
+@overload
 def gradients_of_each(
     output: Tensor, read: Tensor, seeds: Tensor, collector: Noting
-) -> tuple[Tensor, list[tuple[str, Tensor]]]:
+) -> tuple[Tensor, Noted]: ...
+
+
+@overload
+def gradients_of_each(
+    output: Tensor, read: tuple[Tensor, ...], seeds: Tensor, collector: Noting
+) -> tuple[tuple[Tensor, ...], Noted]: ...
+
+
+def gradients_of_each(
+    output: Tensor,
+    read: Tensor | tuple[Tensor, ...],
+    seeds: Tensor,
+    collector: Noting,
+) -> tuple[Tensor | tuple[Tensor, ...], Noted]:
     """Run one backward pass for each seed, all at once; the graph stays.
 
     Args:
         output: What is explained, of any shape.
-        read: The leaf whose gradients are asked for.
+        read: The leaf whose gradients are asked for, or several.
         seeds: [C, ...], gradients of ``output``.
         collector: Where the graph's rules enter sources.
 
     Returns:
-        The gradients of ``read``, [C, ...], and the names and terms that were noted,
-        each [C, ...].
+        The gradients of ``read``, [C, ...], or those of each, and the names and terms
+        that were noted, each [C, ...].
     """
     names: list[str] = []
+    leaves = (read,) if isinstance(read, Tensor) else read
 
-    def run(seed: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def run(seed: Tensor) -> tuple[tuple[Tensor, ...], list[Tensor]]:
         collector.clear()
-        (grad,) = torch.autograd.grad(output, read, seed, retain_graph=True)
+        found = torch.autograd.grad(
+            output,
+            leaves,
+            seed,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
         noted = collector.take()
         names[:] = [name for name, _ in noted]
-        return grad, [terms for _, terms in noted]
+        return found, [terms for _, terms in noted]
 
     if len(seeds) == 1:
-        grad, terms = run(seeds[0])
-        return grad[None], [(n, t[None]) for n, t in zip(names, terms, strict=True)]
-    with warnings.catch_warnings():
-        # Where autograd has no batched form of a kernel, torch calls it for each too.
-        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-        grads, terms = torch.vmap(run)(seeds)
-    return grads, list(zip(names, terms, strict=True))
+        grads, terms = run(seeds[0])
+        grads, terms = tuple(g[None] for g in grads), [t[None] for t in terms]
+    else:
+        with warnings.catch_warnings():
+            # Where autograd has no batched form of a kernel, torch calls it for each.
+            warnings.filterwarnings(
+                "ignore", "There is a performance drop", UserWarning
+            )
+            grads, terms = torch.vmap(run)(seeds)
+    noted = list(zip(names, terms, strict=True))
+    return (grads[0] if isinstance(read, Tensor) else grads), noted

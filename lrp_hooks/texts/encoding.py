@@ -17,6 +17,7 @@ from .given import Text
 
 __all__ = [
     "Encoded",
+    "check_text",
     "encode",
     "is_language_model",
     "position_limit",
@@ -190,7 +191,7 @@ def _row(
     """
     pieces = (text,) if isinstance(text, str) else text
     for name, piece in zip(("", " (its second part)"), pieces, strict=False):
-        _check_text(piece, which + name)
+        check_text(piece, which + name)
     row: Mapping[str, list[int]] = tokenizer(
         *pieces,
         truncation=False,
@@ -247,8 +248,12 @@ def _warn_of_unknown(tokenizer: Any, row: Mapping[str, list[int]], which: str) -
         )
 
 
-def _check_text(text: str, which: str) -> None:
+def check_text(text: str, which: str) -> None:
     """Refuse what no tokenizer can make sense of.
+
+    Args:
+        text: A text.
+        which: What it is called in the message.
 
     Raises:
         TextError: If the text is blank or no valid Unicode.
