@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -117,16 +117,12 @@ def _features(
     """Read features of frames, [1, F, T] or [1, T, F]."""
     named = dict(prompt) if isinstance(prompt, Mapping) else {main: prompt}
     found = named.get(main)
-    shaped = isinstance(found, Tensor) and found.ndim == 3 and len(found) == 1
-    if not shaped or not found.is_floating_point():
-        came = (
-            f"shape {tuple(found.shape)}"
-            if isinstance(found, Tensor)
-            else (f"a {type(prompt).__name__}")
-        )
+    if not _are_features(found):
+        shape = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else ""
         raise TextError(
-            f"prompt is {came}, but {type(model).__name__} reads {main!r}: pass the "
-            "features of one recording, floats [1, F, T], such as processor(audio, "
+            f"prompt is a {type(prompt).__name__} {shape}".rstrip()
+            + f", but {type(model).__name__} reads {main!r}: pass the features of one "
+            "recording, floats [1, F, T], such as processor(audio, "
             'return_tensors="pt"). For another input explain token by token: '
             f"instrument(model).attribute(inputs, wrt=[{main!r}, {DECODER!r}])."
         )
@@ -145,6 +141,16 @@ def _features(
         for place in range(count)
     ]
     return tensors, [Column(name, False, f" {name}") for name in names]
+
+
+def _are_features(found: Any) -> TypeGuard[Tensor]:
+    """Tell features of one recording, three-dimensional floats."""
+    return (
+        isinstance(found, Tensor)
+        and found.is_floating_point()
+        and found.ndim == 3
+        and len(found) == 1
+    )
 
 
 def _check_written(count: int, limit: int | None) -> None:

@@ -28,9 +28,10 @@ class GenerationExplanation(Explanation):
     """The relevance of all earlier tokens for each generated token.
 
     ``G`` is the number of generated tokens, ``N`` that of all tokens, the prompt's
-    first. An encoder-decoder's prompt are the encoder's tokens, or frames, and the
-    token that its decoder starts with. Row ``t`` explains the token at ``prompt + t``: ``scores[t]`` sums, with the
-    sources of the ledger, to ``output[t]``; its own column and later ones are 0.
+    first. An encoder-decoder's prompt is what the encoder reads, tokens or frames, and
+    the token that its decoder starts with. Row ``t`` explains the token at ``prompt +
+    t``: ``scores[t]`` sums, with the sources of the ledger, to ``output[t]``; its own
+    column and later ones are 0.
 
     Args:
         scores: ``[G, N]``.

@@ -103,38 +103,30 @@ def test_every_rule_set(rules):
 def test_chunks_agree(shape):
     model = sequence_model(shape)
     prompt = spectrogram() if shape == "Whisper" else PROMPT
-    each = [
-        explain(model, prompt, continuation=[3, 4, 5, 6, 7], chunk=c) for c in (1, 2, 5)
-    ]
+    text = {"continuation": [3, 4, 5, 6, 7]}
+    each = [explain(model, prompt, chunk=chunk, **text) for chunk in (1, 2, 5)]
     for found in each[1:]:
         assert_close(found.scores, each[0].scores, rtol=1e-12, atol=1e-12)
         for name, values in each[0].ledger.sources.items():
             assert_close(found.ledger.sources[name], values, rtol=1e-9, atol=1e-12)
 
 
-def test_a_row_is_gradient_times_embedding_of_a_linear_path():
-    # Under "gradient", brute force: a step along each embedding in turn.
-    model = sequence_model("T5")
+def test_a_row_of_the_gradient_rule_set_by_brute_force():
+    model = sequence_model("Bart")
     found = explain(model, continuation=[5, 6], rules="gradient")
-    ids, decoder = encoded()["input_ids"], torch.tensor([[START, 5]])
     table = model.get_input_embeddings().weight.detach()
-    sides = [table[ids], table[decoder]]
+    places = table[torch.cat([encoded()["input_ids"], torch.tensor([[START, 5]])], 1)]
 
     def logit(scale):
-        one, two = (
-            s * scale[b, :, None]
-            for s, b in zip(sides, (slice(0, 6), slice(6, 8)), strict=True)
-        )
-        out = model(inputs_embeds=one, decoder_inputs_embeds=two, use_cache=False)
+        read, said = (places * scale[:, None]).split([6, 2], 1)
+        out = model(inputs_embeds=read, decoder_inputs_embeds=said, use_cache=False)
         return out.logits[0, 1, 6]
 
-    step, brute = 1e-6, []
+    one, step = torch.ones(8, dtype=torch.float64), 1e-6
+    moves = torch.eye(8, dtype=torch.float64) * step
     with torch.no_grad():
-        for place in range(8):
-            move = torch.zeros(8, dtype=torch.float64)
-            move[place] = step
-            brute.append((logit(1 + move) - logit(1 - move)) / (2 * step))
-    assert_close(found.scores[1, :8], torch.stack(brute), rtol=1e-6, atol=1e-7)
+        slopes = [(logit(one + m) - logit(one - m)) / (2 * step) for m in moves]
+    assert_close(found.scores[1, :8], torch.stack(slopes), rtol=1e-6, atol=1e-7)
 
 
 def test_the_models_own_greedy_text():
@@ -270,16 +262,8 @@ def test_words_of_pieces():
     parts = [["the", " cap", "ital", " of", " France", "", "", " un", "do", " a"]]
     found.meta["pieces"] = parts * 3
     words = found.words()
-    assert words.tokens[0] == [
-        "the",
-        "capital",
-        "of",
-        "France",
-        "</s>",
-        "<s>",
-        "undo",
-        "a",
-    ]
+    before = ["the", "capital", "of", "France", "</s>", "<s>"]
+    assert words.tokens[0] == [*before, "undo", "a"]
     assert words.encoder == 5 and words.prompt == 6
     assert_close(words.output, torch.stack([found.output[:2].sum(), found.output[2]]))
     assert_close(words.ledger.total, words.output)
@@ -294,20 +278,17 @@ def test_files_and_tables(tmp_path):
         assert torch.equal(loaded.scores, found.scores)
         assert (loaded.encoder, loaded.prompt) == (6, 7)
         assert loaded.to_html() == found.to_html()
-    table = found.to_dataframe()
-    assert len(table) == 3 * 10 - 3 or len(table) > 0
+    pytest.importorskip("pandas")
+    assert set(found.to_dataframe()["token"]) == set(found.tokens[0])
 
 
 def test_the_decoder_begins_a_line():
     found = explain(sequence_model(), continuation=[3, 4])
     assert found.view().breaks == [0] * 6 + [1, 0, 0]
     assert found.view().encoder == 6
-    assert "<br" in found.to_html()
-    heat = found.to_terminal(colour=True)
-    assert any(
-        line.lstrip("\x1b[0123456789;m ").startswith("<s>")
-        for line in heat.splitlines()
-    )
+    assert found.to_html().count("&#10;<span") == 1
+    read = found.to_terminal(colour=True).rpartition("</s>")[2].partition("<s>")[0]
+    assert read.count("\n") == 1
     pytest.importorskip("matplotlib")
     lines = found.plot().axes[0].lines
     assert sorted(line.get_xdata()[0] for line in lines) == [5.5, 6.5]

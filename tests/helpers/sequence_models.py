@@ -57,9 +57,9 @@ def sequence_model(shape="T5", dtype=torch.float64, seed=0, **settings):
         model = getattr(transformers, head)(config)
     for parameter in model.parameters():
         parameter.data += 0.2 * torch.randn_like(parameter)
-    for name, value in model.named_buffers():
+    for name, buffer in model.named_buffers():
         if "bias" in name:  # of final logits, an entry of the ledger
-            value += torch.randn_like(value)
+            buffer.add_(torch.randn_like(buffer))
     # Text is written to the end in every test that does not want it to end.
     model.generation_config.eos_token_id = None
     return model.to(dtype).eval()
