@@ -62,10 +62,11 @@ class Reader:
             if name not in self.inputs
         }
         if self.names is not None:
-            self.call = replace(
-                call, floats={n: t for n, t in self.inputs.items() if is_plain(t)}
-            )
-        self.ids = self._ids_of(call)
+            # Each in memory of its own, by which a lookup tells which one it is of.
+            own = {name: value.clone() for name, value in self.inputs.items()}
+            floats = {name: value for name, value in own.items() if is_plain(value)}
+            self.call = replace(call, kwargs={**call.kwargs, **own}, floats=floats)
+        self.ids = self._ids_of(self.call)
 
     def forward(self) -> Any:
         """Run the model with the leaves in place.

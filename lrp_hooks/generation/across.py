@@ -11,14 +11,12 @@ from torch import Tensor, nn
 
 from ..attribution.places import has_bands_first
 from ..errors import ArgumentError, TextError
-from ..texts.decoding import decoder_ids, position_limits
+from ..texts.decoding import DECODER, decoder_ids, position_limits
 from .model import check_ids, generated_ids, vocabulary
 from .tokens import as_ids, read_prompt, whole_numbers
 from .written import Column, Written, columns, columns_of_prompt
 
 __all__ = ["by_encoder_decoder", "seconds_of_frame"]
-
-DECODER = "decoder_input_ids"
 
 
 def by_encoder_decoder(
@@ -71,9 +69,10 @@ def by_encoder_decoder(
             "is no token to explain. Change the prompt, or pass a continuation=."
         )
     first, *others = columns(tokenizer, ids)
+    first = replace(first, special=True, piece=f"\n{first.token}")  # a line of its own
     return Written(
         inputs={**inputs, DECODER: as_ids(ids[:-1], next(model.parameters()).device)},
-        columns=[*given, replace(first, special=True, piece=""), *others],
+        columns=[*given, first, *others],
         generated=ids[1:],
         vocabulary=known,
         wrt=(main, DECODER),

@@ -90,14 +90,6 @@ class GenerationExplanation(Explanation):
         tokens = [self._all_tokens]
         return read_pieces(tokens, [self.special], mark, given and given[:1])[0]
 
-    @property
-    def _breaks(self) -> list[int]:
-        """How many line breaks stand before each token; a decoder begins a line."""
-        breaks = line_breaks(self._pieces)
-        if self.encoder:
-            breaks[self.encoder] = max(1, breaks[self.encoder])
-        return breaks
-
     def words(self) -> Self:
         """Merge sub-word tokens to whole words, in rows and in columns.
 
@@ -160,7 +152,7 @@ class GenerationExplanation(Explanation):
             rivals=list(dict.fromkeys(self.rivals)),
             tokens=self._all_tokens,
             special=self.special,
-            breaks=self._breaks,
+            breaks=line_breaks(self._pieces),
             encoder=self.encoder,
             prompt=self.prompt,
             targets=self.targets,

@@ -13,6 +13,7 @@ from .answers import answered
 from .asked import Asked, Posed
 from .kinds import Task, of_classes, task_of
 from .masks import masked
+from .next import following
 from .tokens import tagged
 
 __all__ = ["pose", "posed_as", "task_asked"]
@@ -56,6 +57,8 @@ def posed_as(task: Task | None, asked: Asked) -> Posed:
     """
     if task is Task.MASKED_TOKEN:
         return masked(asked)
+    if task is Task.NEXT_TOKEN:
+        return following(asked)
     if task is Task.ANSWER:
         return answered(asked)
     if task is Task.TOKENS:

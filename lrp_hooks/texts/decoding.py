@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import TextError
-from .encoding import check_text, position_limit
+from .encoding import Encoded, check_text, position_limit, read_tokens
 
-__all__ = ["decoder_ids", "decoder_start", "position_limits"]
+__all__ = [
+    "DECODER",
+    "decoder_ids",
+    "decoder_start",
+    "position_limits",
+    "with_decoder",
+    "with_decoder_read",
+]
+
+DECODER = "decoder_input_ids"
+"""What models call the ids of what a decoder has said so far."""
+MASK = "decoder_attention_mask"
 
 
 def decoder_start(model: nn.Module) -> int | None:
@@ -100,3 +115,67 @@ def decoder_ids(
         del ids[-1], added[-1]
     # Of some families the tokenizer adds the start itself.
     return ids if added[0] and ids[0] == start else [start, *ids]
+
+
+def with_decoder(
+    model: nn.Module, tokenizer: Any, encoded: Encoded, said: Sequence[str] | None
+) -> Encoded:
+    """Put beside each text what the decoder has said so far, padded on the right.
+
+    Args:
+        model: An encoder-decoder with a language-model head.
+        tokenizer: Its tokenizer.
+        encoded: The texts.
+        said: What it has said of each; None for nothing yet.
+
+    Returns:
+        The batch of both.
+
+    Raises:
+        TextError: If what it said is longer than the decoder has positions, or of
+            several lengths where the model takes no mask of it.
+    """
+    count = len(encoded.tokens)
+    texts = [None] * count if said is None else said
+    rows = []
+    for number, text in enumerate(texts, start=1):
+        which = f"decoder text {number}" if count > 1 else "decoder"
+        rows.append(torch.tensor(decoder_ids(model, tokenizer, text, which)))
+    limit, longest = position_limits(model)[1], max(map(len, rows))
+    if limit is not None and longest > limit:
+        raise TextError(
+            f"decoder has {longest} tokens with the one that it starts with, but the "
+            f"model's decoder has {limit} positions. Shorten it."
+        )
+    batch = {**encoded.batch, DECODER: pad_sequence(rows, True)}
+    if min(map(len, rows)) < longest:
+        if MASK not in inspect.signature(model.forward).parameters:
+            raise TextError(
+                f"the decoder's texts differ in length, and {type(model).__name__}."
+                f"forward takes no {MASK}. Explain them one by one."
+            )
+        batch[MASK] = pad_sequence([torch.ones_like(row) for row in rows], True)
+    device = batch["input_ids"].device
+    batch |= {name: batch[name].to(device) for name in (DECODER, MASK) if name in batch}
+    found = with_decoder_read(tokenizer, replace(encoded, batch=batch))
+    assert found.decoder is not None
+    for flags in found.decoder.special:
+        flags[0] = True
+    return found
+
+
+def with_decoder_read(tokenizer: Any, encoded: Encoded) -> Encoded:
+    """Name the tokens that a decoder has said so far, where a batch has such.
+
+    Args:
+        tokenizer: The tokenizer.
+        encoded: A batch with the encoder's tokens.
+
+    Returns:
+        The same with the decoder's.
+    """
+    batch = encoded.batch
+    if not isinstance(batch, Mapping) or DECODER not in batch:
+        return encoded
+    said = {"input_ids": batch[DECODER], "attention_mask": batch.get(MASK)}
+    return replace(encoded, decoder=read_tokens(tokenizer, said))

@@ -39,6 +39,8 @@ class Encoded:
             None where there is one text.
         choices: C, where each example is C pairs and the batch is ``[B, C, T]``: then
             the lists are those of ``B * C`` pairs. None where it is not.
+        decoder: What a decoder has said so far, with its tokens; None where there is
+            none.
     """
 
     batch: Any
@@ -48,6 +50,7 @@ class Encoded:
     encodings: Sequence[Any] = ()
     segments: list[list[int]] | None = None
     choices: int | None = None
+    decoder: Encoded | None = None
 
     def chosen(self, batch: Any, rows: Sequence[int]) -> Encoded:
         """Choose among the texts.
