@@ -33,7 +33,7 @@ __all__ = ["GenerationExplanation", "explain_generation"]
 def explain_generation(
     model: nn.Module,
     tokenizer: Any,
-    prompt: str | Sequence[Mapping[str, str]],
+    prompt: str | Sequence[Mapping[str, str]] | Tensor | Mapping[str, Tensor],
     *,
     max_new_tokens: int | None = None,
     continuation: str | Sequence[int] | Tensor | None = None,
@@ -42,7 +42,7 @@ def explain_generation(
     chat: bool = False,
     rules: str | RuleSet = "conservative",
 ) -> GenerationExplanation:
-    """Explain every token that a causal language model writes.
+    """Explain every token that a language model writes.
 
     The model writes greedily, uninstrumented, unless what follows the prompt is given.
     Row t of the scores is `Instrumentation.attribute` of the tokens before generated
@@ -50,17 +50,28 @@ def explain_generation(
     logit. All rows come from one forward pass; each takes one backward pass, which
     starts behind the language-model head.
 
+    An encoder-decoder reads the prompt in its encoder, and writes in its decoder: the
+    columns are the encoder's tokens, the token that the decoder starts with, and what
+    it writes. All behind that start has a row, also what the model is made to begin
+    with, such as the token of a language; its ledger has no positions.
+
     Args:
-        model: A decoder with a language-model head; it is left as it was.
-        tokenizer: Its Hugging Face tokenizer.
+        model: A decoder, or an encoder-decoder, with a language-model head; it is left
+            as it was.
+        tokenizer: Its Hugging Face tokenizer, or a processor that has one; a feature
+            extractor in it tells the time of frames.
         prompt: A text, tokenised as it is; or a chat: messages with ``"role"`` and
-            ``"content"``, written by the tokenizer's chat template.
+            ``"content"``, written by the tokenizer's chat template. For an
+            encoder-decoder of audio the features of one recording, [1, F, T] or
+            [1, T, F], or a mapping with them: then frames are columns.
         max_new_tokens: Let the model write so many tokens, fewer if it ends the text;
             the token that ends it is explained as well.
         continuation: What follows instead: token ids, or a text, tokenised together
             with the prompt. A text may change the prompt's last tokens ("un" and "do"
             may be one token "undo"): it begins at the first token that differs from
-            the prompt's own, and ``meta["merged"]`` says how many were replaced.
+            the prompt's own, and ``meta["merged"]`` says how many were replaced. Of an
+            encoder-decoder it is what the decoder wrote behind its start: a text is
+            tokenised as one of the target language, without what would end it.
         contrast: Explain why a token was written *rather than* this one: a token as
             text or id, or one for each generated token. A text is tokenised as it is
             (most vocabularies tell ``" London"`` from ``"London"``); of several tokens
