@@ -7,7 +7,6 @@ from torch.testing import assert_close
 from generation_models import VOCABULARY
 from lrp_hooks import (
     ArgumentError,
-    Contrast,
     Explanation,
     LrpHooksError,
     TargetError,
@@ -15,12 +14,13 @@ from lrp_hooks import (
     UnruledWarning,
     UnsupportedModelError,
     explain_generation,
-    instrument,
 )
 from sequence_models import (
+    CLOSE,
     END,
     START,
     TEXT_SHAPES,
+    assert_rows_are_prefixes,
     sequence_model,
     sequence_tokenizer,
     spectrogram,
@@ -28,38 +28,10 @@ from sequence_models import (
 
 TOKENIZER = sequence_tokenizer()
 PROMPT = "the capital of France is"
-CLOSE = {torch.float64: 1e-10, torch.float32: 2e-5}
 
 
 def explain(model, prompt=PROMPT, tokenizer=TOKENIZER, **options):
     return explain_generation(model, tokenizer, prompt, **options)
-
-
-def assert_rows_are_prefixes(
-    model, found, given, main="input_ids", rules="conservative"
-):
-    """Verify scores, output and every source against one `attribute` a row."""
-    close = CLOSE[found.scores.dtype]
-    close = {"rtol": close, "atol": close, "check_dtype": False}
-    b = found.target.b if isinstance(found.target, Contrast) else None
-    ids = found.target.a if b is not None else found.target
-    decoder = torch.tensor([[START, *ids.tolist()]])
-    width = found.encoder
-    with instrument(model, rules) as lrp:
-        for t, row in enumerate(found.scores):
-            prefix = {**given, "decoder_input_ids": decoder[:, : 1 + t]}
-            target = int(ids[t])
-            target = target if b is None else Contrast(target, int(b[t]))
-            alone = lrp.attribute(prefix, target, wrt=[main, "decoder_input_ids"])
-            assert_close(row[:width], alone.scores[main][0], **close)
-            written = row[width : width + 1 + t]
-            assert_close(written, alone.scores["decoder_input_ids"][0], **close)
-            assert (row[width + 1 + t :] == 0).all()
-            assert_close(found.output[t], alone.output[0], **close)
-            assert set(found.ledger.sources) == set(alone.ledger.sources)
-            for name, value in alone.ledger.sources.items():
-                source = found.ledger.sources[name][t]
-                assert_close(source, value[0], **close, msg=name)
 
 
 def encoded(prompt=PROMPT):
@@ -177,73 +149,6 @@ def test_contrasts():
     assert found.targets == ["Paris rather than London", ". rather than London"]
     assert_close(found.ledger.total, found.output, rtol=0, atol=1e-10)
     assert_rows_are_prefixes(model, found, encoded())
-
-
-class Processor:
-    """A tokenizer, and how long a frame is."""
-
-    tokenizer = TOKENIZER
-
-    class feature_extractor:
-        hop_length, sampling_rate = 160, 16000
-
-
-@pytest.mark.parametrize("processor", [TOKENIZER, Processor()])
-def test_frames_of_audio(processor):
-    model, features = sequence_model("Whisper"), spectrogram()
-    name = "frame {}".format if processor is TOKENIZER else lambda t: f"{t / 100:.2f} s"
-    found = explain(model, features, processor, max_new_tokens=3)
-    assert found.scores.shape == (len(found.generated), 15 + len(found.generated))
-    assert found.encoder == 14 and found.prompt == 15
-    assert found.tokens[0][:15] == [*map(name, range(14)), "<s>"]
-    assert_close(found.ledger.total, found.output, rtol=0, atol=1e-10)
-    assert_rows_are_prefixes(
-        model, found, {"input_features": features}, "input_features"
-    )
-    named = explain(
-        model, {"input_features": features}, processor, continuation=found.target
-    )
-    assert_close(named.scores, found.scores)
-    assert found.words().tokens[0][:15] == [*map(name, range(14)), "<s>"]
-    assert "<span" in found.to_html() and found.to_terminal()
-
-
-def test_what_a_speech_model_is_made_to_begin_with_has_rows():
-    model = sequence_model("Whisper")
-    model.generation_config.forced_decoder_ids = [(1, 5), (2, 6)]
-    found = explain(model, spectrogram(), max_new_tokens=2)
-    assert found.target.tolist()[:2] == [5, 6] and len(found.generated) == 4
-
-
-def test_many_frames_are_shown():
-    model = sequence_model("Whisper", max_source_positions=1500)
-    found = explain(model, spectrogram(frames=3000), continuation=[4, 5])
-    assert found.scores.shape == (2, 3003)
-    assert len(found.to_html()) < 4e6
-    assert "frame 2999" in found.to_terminal(colour=True)
-    assert len(found.to_terminal(colour=False).splitlines()) < 20
-    pytest.importorskip("matplotlib")
-    assert found.plot().axes
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        PROMPT,
-        torch.zeros(5, 14),
-        torch.zeros(2, 5, 14),
-        {"x": torch.zeros(1, 5, 14)},
-        torch.zeros(1, 5, 14).long(),
-    ],
-)
-def test_what_is_no_recording_is_refused(given):
-    with pytest.raises(TextError, match="input_features.*wrt="):
-        explain(sequence_model("Whisper"), given, max_new_tokens=1)
-
-
-def test_features_of_another_type_are_refused():
-    with pytest.raises(ArgumentError, match="float32 and the model torch.float64"):
-        explain(sequence_model("Whisper"), spectrogram().float(), max_new_tokens=1)
 
 
 def test_words():

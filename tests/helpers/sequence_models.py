@@ -3,11 +3,14 @@
 import torch
 import transformers
 from tokenizers import processors
+from torch.testing import assert_close
 
 from generation_models import VOCABULARY, word_tokenizer
+from lrp_hooks import Contrast, instrument
 from strategies import reseed
 
 START, END = 0, 1
+CLOSE = {torch.float64: 1e-10, torch.float32: 2e-5}
 SIZES = {
     "vocab_size": VOCABULARY,
     "d_model": 8,
@@ -106,3 +109,30 @@ def sequence_tokenizer(target="$A </s>"):
 def spectrogram(dtype=torch.float64, frames=14):
     generator = torch.Generator().manual_seed(0)
     return torch.randn(1, 5, frames, generator=generator).to(dtype)
+
+
+def assert_rows_are_prefixes(
+    model, found, given, main="input_ids", rules="conservative"
+):
+    """Verify scores, output and every source against one `attribute` a row."""
+    close = CLOSE[found.scores.dtype]
+    close = {"rtol": close, "atol": close, "check_dtype": False}
+    b = found.target.b if isinstance(found.target, Contrast) else None
+    ids = found.target.a if b is not None else found.target
+    decoder = torch.tensor([[START, *ids.tolist()]])
+    width = found.encoder
+    with instrument(model, rules) as lrp:
+        for t, row in enumerate(found.scores):
+            prefix = {**given, "decoder_input_ids": decoder[:, : 1 + t]}
+            target = int(ids[t])
+            target = target if b is None else Contrast(target, int(b[t]))
+            alone = lrp.attribute(prefix, target, wrt=[main, "decoder_input_ids"])
+            assert_close(row[:width], alone.scores[main][0], **close)
+            written = row[width : width + 1 + t]
+            assert_close(written, alone.scores["decoder_input_ids"][0], **close)
+            assert (row[width + 1 + t :] == 0).all()
+            assert_close(found.output[t], alone.output[0], **close)
+            assert set(found.ledger.sources) == set(alone.ledger.sources)
+            for name, value in alone.ledger.sources.items():
+                source = found.ledger.sources[name][t]
+                assert_close(source, value[0], **close, msg=name)
