@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..attribution.inputs import is_encoder_decoder
 from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
-from ..errors import ArgumentError, TextError
+from ..errors import ArgumentError, TextError, UnsupportedModelError
 from ..generation.model import (
     check_ids,
     check_length,
@@ -91,6 +92,7 @@ def explain_answer(
         empty, begins inside one of the prompt's tokens, or is too long for the model.
     """
     check_model(model)
+    _check_decodes(model)
     check_tokenizer(model, tokenizer)
     _check_options(method, target, hops, calls, answer, max_new_tokens)
     given = read_prompt(tokenizer, prompt, chat)
@@ -122,6 +124,16 @@ def explain_answer(
         ledger=found.ledger,
         meta={"model": type(model).__name__, **found.meta},
     )
+
+
+def _check_decodes(model: nn.Module) -> None:
+    """Refuse a model that reads its prompt apart from what it writes."""
+    if is_encoder_decoder(model):
+        raise UnsupportedModelError(
+            f"{type(model).__name__} is an encoder-decoder model, and explain_answer() "
+            "takes decoders, which answer behind their prompt. Use "
+            "explain_generation(), which explains each token that it writes."
+        )
 
 
 def _read(

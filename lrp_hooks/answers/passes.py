@@ -74,13 +74,13 @@ def relevance_of_spans(
         made.append(leads(logits.to(dtype), targets))
         return made[-1].parts
 
-    with started(model, lrp, ids, len(targets), explained) as begun:
+    with started(model, lrp, {"input_ids": ids}, len(targets), explained) as begun:
         outputs = made[-1].outputs
         wanted = spans * made[-1].weights
         output = (wanted * outputs).sum(1)
         found = _Found(torch.zeros(len(spans), ids.shape[1], dtype=torch.float64))
         if begun.start is not None:
-            runs = _Runs(begun.start, begun.read, begun.collector, outputs)
+            runs = _Runs(begun.start, begun.reads[0].leaf, begun.collector, outputs)
             for a, row in enumerate(wanted):
                 found.enter(a, runs.span(row, spans[a], hops))
             found.meta |= {"kept": runs.kept, "backward_passes": runs.passes}
@@ -164,10 +164,10 @@ class _Runs:
         shape = [1, -1, *[1] * (start.weights.ndim - 2)]
         seed = start.weights * factor.view(shape)
         grads, noted = gradients_of_each(
-            start.output, self.read, seed[None], self.collector
+            start.output, [self.read], seed[None], self.collector
         )
         self.passes += 1
-        tokens = relevance_of(self.read, grads[0])[0].double().sum(-1).cpu()
+        tokens = relevance_of(self.read, grads[0][0])[0].double().sum(-1).cpu()
         sources = {
             name: float((terms.double().cpu() * weights).sum())
             for name, terms in start.sources.items()

@@ -39,6 +39,7 @@ from .passes import (
     prepared,
     select_target,
 )
+from .places import by_place, has_bands_first
 from .readout import class_logits
 
 __all__ = ["Request", "attribute", "attribute_each"]
@@ -159,7 +160,9 @@ def _placed(
 ) -> tuple[Pass, Ledger]:
     """Run, again if need be, until each term is its own example's."""
     # A ledger that is open cannot show by its sums that examples mix.
-    key = (repr(request.wrt), getattr(request.target, "__code__", None))
+    wrt = request.wrt
+    read = wrt if wrt is None or isinstance(wrt, str) else tuple(wrt)
+    key = (read, getattr(request.target, "__code__", None))
     probe = (
         probes and call.batch > 1 and not rules.complete and key not in subject.apart
     )
@@ -179,10 +182,9 @@ def _placed(
     return done, ledger
 
 
-def _scores(values: Tensor, call: Call) -> Tensor:
-    if values.ndim == 3 or (values.ndim == 4 and call.has_choices):
-        return values.sum(-1)
-    return values.sum(1) if values.ndim == 4 else values
+def _scores(name: str, values: Tensor, subject: Subject, call: Call) -> Tensor:
+    given = name in call.floats and has_bands_first(subject.model, values)
+    return by_place(values, bands_first=given, choices=call.has_choices)
 
 
 def _ledger(done: Pass) -> Ledger:
@@ -240,7 +242,7 @@ def _result(
         {name: relevance_of(t, done.grads.get(name)) for name, t in tensors.items()}
         for tensors in (done.forward.reads, done.forward.seen)
     )
-    scores = {name: _scores(v, call) for name, v in values.items()}
+    scores = {name: _scores(name, v, subject, call) for name, v in values.items()}
     _check_sums(scores, ledger)
     single = len(values) == 1
     gate = done.forward.gate

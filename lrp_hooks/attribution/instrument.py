@@ -163,8 +163,9 @@ class Instrumentation:
                 the model's output to [B], linear if its relevance is to add up.
             wrt: Where relevance is read: by default the output of the input embedding
                 for integer inputs, the float input itself otherwise; or the name of a
-                module whose output is read, or several; or of keyword arguments, of
-                token ids their embeddings.
+                module whose output is read, or that of an input of the mapping, such
+                as ``"decoder_input_ids"`` (of token ids, their embeddings); or several.
+                Where inputs are read beside the main one, the ledger has no positions.
             layers: Names of modules whose output's relevance is returned as well, or
                 one name; ``"heads"`` for every attention head, [B, H, T, D] for each
                 attention, ``"<module>.heads"`` for those inside a module, and

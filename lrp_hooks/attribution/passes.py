@@ -191,7 +191,10 @@ def forward_pass(
         return forward_pass(subject, runtime, call, request, collect)
     reader.check_layers()
     check_repeats(reader.outputs, request.complain)
-    if collector.length is None:
+    aside = any(value is not call.main for value in reader.inputs.values())
+    if aside or len(reader.inputs) > 1:
+        collector.length = None  # a term's length does not tell whose places it has
+    elif collector.length is None:
         collector.length = _length_read(reader.reads)
     seen = {**reader.seen, **found}
     forward = Forward(call, output, reader.reads, seen, collector)

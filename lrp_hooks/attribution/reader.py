@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -51,11 +50,23 @@ class Reader:
         self.outputs: list[Tensor | None] = []
         self.main = call.main
         self.layers = {name: subject.module("layers", name) for name in layers}
-        names = [wrt] if isinstance(wrt, str) else wrt
-        self.ids: str | None = None
-        self.modules = None
-        if names is not None and not self._reads_inputs(names):
-            self.modules = {n: subject.module("wrt", n) for n in names}
+        self.names = [wrt] if isinstance(wrt, str) else wrt
+        self.inputs = {
+            name: call.kwargs[name]
+            for name in self.names or ()
+            if name not in subject.modules and isinstance(call.kwargs.get(name), Tensor)
+        }
+        self.modules = {
+            name: subject.module("wrt", name)
+            for name in self.names or ()
+            if name not in self.inputs
+        }
+        if self.names is not None:
+            # Each in memory of its own, by which a lookup tells which one it is of.
+            own = {name: value.clone() for name, value in self.inputs.items()}
+            floats = {name: value for name, value in own.items() if is_plain(value)}
+            self.call = replace(call, kwargs={**call.kwargs, **own}, floats=floats)
+        self.ids = self._ids_of(self.call)
 
     def forward(self) -> Any:
         """Run the model with the leaves in place.
@@ -63,40 +74,17 @@ class Reader:
         Returns:
             Its output.
         """
-        if self.modules is not None:
-            return self._after_modules(self.modules)
+        if self.names is None and not self.call.floats:
+            return self._embedded()
         for name, value in self.call.floats.items():
-            self.reads[name] = self._leaf(value)
-        if self.call.floats and self.ids is None:
-            return self._with_hooks({}, None, self._given())
-        return self._embedded()
-
-    def _given(self) -> dict[str, Tensor]:
-        """Return what float inputs are replaced by."""
-        return {
+            self.reads[name] = self._put(name, value)
+        given = {
             name: self._handed(self.reads[name], value)
             for name, value in self.call.floats.items()
         }
-
-    def _reads_inputs(self, names: Sequence[str]) -> bool:
-        """Tell whether inputs are to be read, not modules, and note which."""
-        inputs = self.call.kwargs
-        alone = [n for n in names if n in inputs and n not in self.subject.modules]
-        if not alone or len(alone) < len(names):
-            return False
-        ids = [n for n in names if inputs[n] is self.call.main]
-        floats = {n: inputs[n] for n in names}
-        if not self.call.main.is_floating_point() and ids:
-            self.ids = ids[0]
-            del floats[self.ids]
-        wrong = [n for n, value in floats.items() if not is_plain(value)]
-        if wrong:
-            raise ArgumentError(
-                f"wrt={wrong[0]!r} names an input that is no float tensor and not the "
-                "token ids; name one of these, or a module."
-            )
-        self.call = replace(self.call, floats=floats)
-        return True
+        if self.names is None:
+            return self._with_hooks({}, None, given)
+        return self._named(self.names, given)
 
     def check_layers(self) -> None:
         """Refuse layers that did not run."""
@@ -104,20 +92,26 @@ class Reader:
             if name not in self.seen:
                 raise _unread("layers", name)
 
-    def _after_modules(self, modules: dict[str, nn.Module]) -> Any:
-        """Read the outputs of named modules."""
-        output = self._with_hooks(modules, self._reads_module)
-        missing = [name for name in modules if name not in self.reads]
-        if missing:
-            raise _unread("wrt", missing[0])
+    def _named(self, names: Sequence[str], given: Mapping[str, Tensor]) -> Any:
+        """Read the outputs of named modules, and named inputs."""
+        tables = self.subject.embeddings if self.ids else {}
+        output = self._with_hooks({**tables, **self.modules}, self._reads_named, given)
+        for name in names:
+            if name not in self.reads:
+                raise _not_looked_up(name) if name in self.ids else _unread("wrt", name)
+        self.reads = {name: self.reads[name] for name in names}
         return output
+
+    def _ids_of(self, call: Call) -> dict[str, Tensor]:
+        """Return the named inputs of a call that embeddings look up."""
+        return {n: call.kwargs[n] for n in self.inputs if n not in self.call.floats}
 
     def _embedded(self) -> Any:
         """Read the first embedding that looks up the ids themselves."""
         tables = self.subject.embeddings
         for accept in (self._reads_ids, self._reads_as_many, self._reads_first):
-            output = self._with_hooks(tables, accept, self._given())
-            if not self._awaits_ids:
+            output = self._with_hooks(tables, accept)
+            if self.reads:
                 return output
         raise ArgumentError(
             f"inputs are {self.call.main.dtype}, but no embedding module of the model "
@@ -133,8 +127,8 @@ class Reader:
     ) -> Any:
         """Run the model on copies of its inputs, once more if need be."""
         call = self.call.fresh()
-        self.main = call.main
-        if given:
+        self.main, self.ids = call.main, self._ids_of(call)
+        if given is not None:
             call = call.with_floats(given)
         with undoing() as undo:
             for name, module in modules.items():
@@ -177,47 +171,48 @@ class Reader:
         if name in self.reads:
             return None
         # A clone is handed on, since a model may overwrite it and a leaf must stay.
-        self.reads[name] = self._leaf(value)
+        self.reads[name] = self._put(name, value)
         return self._handed(self.reads[name], value)
+
+    def _reads_named(self, name: str, given: Any, value: Tensor) -> Tensor | None:
+        if name in self.modules:
+            return self._reads_module(name, given, value)
+        ids = first_tensor(given)
+        wanted = [n for n in self.ids if n not in self.reads]
+        if ids is None or not wanted:
+            return None
+        # Two inputs may be equal: which one is looked up, its memory tells best.
+        for alike in (same_storage, _are_the_same):
+            for each in wanted:
+                if alike(ids, self.ids[each]):
+                    return self._reads_module(each, given, value)
+        return None
 
     def _reads_ids(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ids = first_tensor(given)
         ours = ids is not None and (
-            same_storage(ids, self.main) or self._are_the_same(ids)
+            same_storage(ids, self.main) or _are_the_same(ids, self.main)
         )
-        return self._reads_table(name, given, value) if ours else None
-
-    @property
-    def _awaits_ids(self) -> bool:
-        """Whether no table was read yet, beside float inputs."""
-        return len(self.reads) == len(self.call.floats)
-
-    def _reads_table(self, name: str, given: Any, value: Tensor) -> Tensor | None:
-        if not self._awaits_ids:
-            return None
-        return self._reads_module(self.ids or name, given, value)
-
-    def _are_the_same(self, ids: Tensor) -> bool:
-        """Tell a copy of the ids from what counts positions or types."""
-        main = self.call.main
-        if ids.numel() != main.numel() or self._count:
-            return False
-        return bool((ids.flatten() == main.to(ids.device).flatten()).all())
-
-    @cached_property
-    def _count(self) -> bool:
-        """Whether the ids could as well be numbers of positions or types."""
-        main = self.call.main
-        return bool(main.max() <= 1) or bool((main.diff(dim=-1) == 1).all())
+        return (
+            self._reads_module(name, given, value) if ours and not self.reads else None
+        )
 
     def _reads_as_many(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ids = first_tensor(given)
         ours = ids is not None and ids.numel() == self.call.main.numel()
-        return self._reads_table(name, given, value) if ours else None
+        return (
+            self._reads_module(name, given, value) if ours and not self.reads else None
+        )
 
     def _reads_first(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ours = self.subject.modules[name] is self.subject.input_embedding
-        return self._reads_table(name, given, value) if ours else None
+        return (
+            self._reads_module(name, given, value) if ours and not self.reads else None
+        )
+
+    def _put(self, name: str, value: Tensor) -> Tensor:
+        """Return what stands in the place of a value that is read."""
+        return self._leaf(value)
 
     def _leaf(self, value: Tensor) -> Tensor:
         first = value.detach().movedim(self.call.axis(value), 0)
@@ -243,6 +238,25 @@ class Reader:
     def _watches(self, name: str, given: Any, value: Tensor) -> Tensor:
         self.seen[name] = value.clone()
         return self.seen[name].clone()  # which a model may overwrite
+
+
+def _are_the_same(ids: Tensor, given: Tensor) -> bool:
+    """Tell a copy of the ids from what counts positions or types."""
+    if ids.numel() != given.numel() or _may_count(given):
+        return False
+    return bool((ids.flatten() == given.to(ids.device).flatten()).all())
+
+
+def _may_count(ids: Tensor) -> bool:
+    """Tell whether ids could as well be numbers of positions or types."""
+    return bool(ids.max() <= 1) or bool((ids.diff(dim=-1) == 1).all())
+
+
+def _not_looked_up(name: str) -> ArgumentError:
+    return ArgumentError(
+        f"wrt={name!r} names an input that no embedding module of the model looks up "
+        "in this call; name one of token ids, or the module whose output to read."
+    )
 
 
 def _unread(argument: str, name: str) -> ArgumentError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -21,7 +21,12 @@ class Explainer(ABC):
 
     Subclasses take their options as named arguments of ``__init__`` after the model;
     ``explain(..., **options)`` passes them on and lists them in errors.
+
+    Attributes:
+        reads_sides: Whether ``wrt`` may name several inputs of different lengths.
     """
+
+    reads_sides: ClassVar[bool] = False
 
     def __init__(self, model: nn.Module) -> None:
         """Remember the model; nothing is done to it before a call.

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from .. import explainers
-from ..attribution.readout import Contrast
 from ..errors import ArgumentError
 from ..results.explanation import Explanation
-from ..tasks import Posed, Task, choice_names, pose
+from ..tasks import Posed, pose
 from ..tasks.bi_encoders import sentence_encoder
 from ..texts.choices import Choices, as_choices, check_chooses, encode_choices
-from ..texts.encoding import Encoded, encode, is_language_model, read_tokens
-from ..texts.given import Text, as_texts
+from ..texts.decoding import with_decoder_read
+from ..texts.encoding import Encoded, encode, read_tokens
+from ..texts.given import Text, as_texts, parted
 from ..texts.illustrated import Illustrated, as_illustrated, encode_illustrated
-from ..texts.spans import pieces_of_each, vocabulary_mark
 from ..texts.windows import check_stride, documents
 from .base import check_reads
+from .encoder_decoders import SIDES, check_continues, said_so_far
+from .naming import annotated
 from .pipelines import unpacked
 from .sides import Sides, check_encodes, sides
 from .windows import Windowed, windowed
@@ -35,6 +36,7 @@ def explain(
     tokenizer: Any = None,
     target: Any = None,
     stride: int | None = None,
+    decoder: str | Sequence[str] | None = None,
     **options: Any,
 ) -> Explanation:
     """Explain one output of a model for each example.
@@ -45,18 +47,24 @@ def explain(
         inputs_or_text: A text, a pair of texts ``(text, text_pair)`` or ``{"text":
             ..., "text_pair": ...}``, an image with its text ``(pixel values, text)``,
             or a list of such, which need a tokenizer; or a tensor, a tuple of tensors,
-            or a mapping of keyword arguments.
+            or a mapping of keyword arguments. ``{"text": ..., "decoder": ...}`` is the
+            same as ``decoder=``.
         method: An explainer's class name in snake case. Defaults to ``"lrp"``.
         tokenizer: A Hugging Face tokenizer, which also names the tokens of a batch.
         target: What to explain: a class or token id, one for each example, a label,
             a ``Contrast``, or a function of the model's output; for a token classifier
             ``(position or word, label)`` or ``"entities"``; for question answering
-            ``"start"``, ``"end"`` or a span of positions; for a masked token its name.
+            ``"start"``, ``"end"`` or a span of positions; for a masked or a next token
+            its name.
             Defaults to ``None``: the arg-max, the strongest entity, the best span.
         stride: Reads a text of more tokens than the model has positions in windows that
             have this many tokens in common, and joins what is found: a mean over the
             windows, told in ``.meta["windows"]``. Defaults to ``None``: such a text is
             refused.
+        decoder: What an encoder-decoder has written so far, a text or one for each:
+            the token that follows is explained, and with ``"lrp"`` and
+            ``"gradient_x_input"`` the scores are those of the encoder's tokens, then
+            of the decoder's. Defaults to ``None``: the first token is explained.
         **options: Options of the explainer, for example ``rules="attnlrp"``.
 
     Returns:
@@ -66,8 +74,8 @@ def explain(
     """
     explainer_class = explainers.named(method)
     explainer_class.check_options(options)
-    question = asked(model, inputs_or_text, tokenizer, target, stride)
-    return answer(question, method, options)
+    question = asked(model, inputs_or_text, tokenizer, target, stride, decoder)
+    return answer(question, method, options, decoded=True)
 
 
 @dataclass(frozen=True)
@@ -94,6 +102,7 @@ def asked(
     tokenizer: Any,
     target: Any,
     stride: int | None = None,
+    decoder: Any = None,
 ) -> Question:
     """Read the arguments of `explain`.
 
@@ -103,14 +112,18 @@ def asked(
         tokenizer: See `explain`.
         target: See `explain`.
         stride: See `explain`.
+        decoder: See `explain`.
 
     Returns:
         The question.
     """
     model, tokenizer = unpacked(model, tokenizer)
+    inputs_or_text, decoder = parted(inputs_or_text, decoder)
     pictured, prompts, texts = _texts(inputs_or_text, tokenizer)
     if stride is not None:
         _check_cuttable(stride, texts, prompts, inputs_or_text)
+    if decoder is not None:
+        check_continues(decoder, texts, stride)
     encoder = sentence_encoder(model)
     if encoder is not None and (texts is not None or prompts is not None):
         check_encodes(prompts, stride)
@@ -131,8 +144,10 @@ def asked(
             return Question(model, tokenizer, found.reading.posed, found)
     elif texts is not None:
         encoded = encode(model, tokenizer, texts)
+        encoded = said_so_far(model, tokenizer, encoded, decoder)
     else:
         encoded = read_tokens(tokenizer, inputs_or_text) if tokenizer else None
+        encoded = encoded and with_decoder_read(tokenizer, encoded)
     batch = inputs_or_text if encoded is None else encoded.batch
     return Question(model, tokenizer, [pose(model, tokenizer, batch, encoded, target)])
 
@@ -179,17 +194,25 @@ def _check_cuttable(stride: object, texts: Any, prompts: Any, inputs: Any) -> No
         )
 
 
-def answer(question: Question, method: str, options: Mapping[str, Any]) -> Explanation:
+def answer(
+    question: Question, method: str, options: Mapping[str, Any], decoded: bool = False
+) -> Explanation:
     """Explain what is asked.
 
     Args:
         question: What is to be explained.
         method: An explainer's class name in snake case.
         options: The explainer's options.
+        decoded: Whether the decoder's tokens of an encoder-decoder are to have scores
+            where the method can give them. Defaults to ``False``: the encoder's alone.
 
     Returns:
         The explanation.
     """
+    encoded = question.posed[0].encoded
+    both = decoded and encoded is not None and encoded.decoder is not None
+    if both and question.parts is None and explainers.named(method).reads_sides:
+        options = {"wrt": SIDES, **options}
     found = [_answered(question, posed, method, options) for posed in question.posed]
     return found[0] if question.parts is None else question.parts.joined(found)
 
@@ -210,7 +233,7 @@ def _answered(
         found.images = _images(posed.batch, found.scores)
     if posed.task is not None:
         found.meta["task"] = str(posed.task)
-    return _annotate(found, question.model, question.tokenizer, posed.encoded)
+    return annotated(found, question.model, question.tokenizer, posed.encoded)
 
 
 def _images(batch: Any, scores: Tensor | dict[str, Tensor]) -> Tensor | None:
@@ -222,68 +245,3 @@ def _images(batch: Any, scores: Tensor | dict[str, Tensor]) -> Tensor | None:
     tensors = [batch] if isinstance(batch, Tensor) else list(several)
     found = [t for t in tensors if isinstance(t, Tensor) and t.ndim == 4]
     return found[0] if len(found) == 1 and found[0].shape[1] in {1, 3} else None
-
-
-def _annotate(
-    explanation: Explanation, model: nn.Module, tokenizer: Any, encoded: Encoded | None
-) -> Explanation:
-    """Return the explanation with tokens and names added."""
-    meta = dict(explanation.meta)
-    labels = _labels(explanation, model, tokenizer)
-    if labels:
-        meta["labels"] = labels
-    if encoded is None or not _fits(explanation, encoded):
-        return replace(explanation, meta=meta)
-    if encoded.choices is not None:
-        meta |= {
-            "choices": _by_example(encoded.tokens, encoded.choices),
-            "special": _by_example(encoded.special, encoded.choices),
-        }
-        return replace(explanation, meta=meta)
-    meta["special"] = encoded.special
-    if encoded.segments is not None:
-        meta["segments"] = encoded.segments
-    meta["subwords"] = vocabulary_mark(tokenizer)
-    meta["pieces"] = pieces_of_each(encoded, meta["subwords"])
-    return replace(explanation, tokens=encoded.tokens, meta=meta)
-
-
-def _by_example(rows: list[Any], choices: int) -> list[list[Any]]:
-    """Put the rows of an example's choices together."""
-    return [rows[start : start + choices] for start in range(0, len(rows), choices)]
-
-
-def _fits(explanation: Explanation, encoded: Encoded) -> bool:
-    """Return whether scores, wherever they were read, have a place for each token."""
-    scores = explanation.scores
-    if isinstance(scores, Mapping):
-        return True
-    longest = max(map(len, encoded.tokens))
-    if encoded.choices is not None:
-        return scores.dim() == 3 and scores.shape[2] >= longest
-    by_token = scores.dim() == 2 or isinstance(explanation.target, str)
-    return by_token and scores.shape[1] >= longest
-
-
-def _labels(
-    explanation: Explanation, model: nn.Module, tokenizer: Any
-) -> dict[int, str]:
-    """Return names of the targets: tokens for a language model, else its labels."""
-    scores = explanation.scores
-    if explanation.meta.get("task") == Task.CHOICE and isinstance(scores, Tensor):
-        return dict(enumerate(choice_names(scores.shape[1])))
-    if not is_language_model(model):
-        labels = getattr(getattr(model, "config", None), "id2label", None) or {}
-        return {int(i): str(name) for i, name in labels.items()}
-    ids = _ids(explanation.target) if tokenizer is not None else []
-    return {i: str(tokenizer.convert_ids_to_tokens(i)) for i in ids}
-
-
-def _ids(target: object) -> list[int]:
-    """Return all token ids in a target."""
-    if isinstance(target, Contrast):
-        return _ids(target.a) + _ids(target.b)
-    if isinstance(target, Tensor):
-        target = target.flatten().tolist()
-    several = target if isinstance(target, (list, tuple)) else [target]
-    return [i for i in several if isinstance(i, int)]

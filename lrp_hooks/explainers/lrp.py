@@ -19,6 +19,8 @@ __all__ = ["LRP", "GradientXInput"]
 class LRP(Explainer):
     """Relevance by one forward and one backward pass of the instrumented model."""
 
+    reads_sides = True
+
     def __init__(
         self,
         model: nn.Module,
@@ -36,9 +38,10 @@ class LRP(Explainer):
             overrides: Rules laid over the rule set, by module, name glob or type.
             strict: Whether a module without a rule is an error. Defaults to ``False``:
                 one warning names them all.
-            wrt: Where relevance is read: a module name or several, or names of inputs.
-                Defaults to the input embeddings, or the input itself where it is no
-                token ids; of what compares two inputs, to both.
+            wrt: Where relevance is read: the name of a module or of an input, or
+                several. Defaults to the input embeddings, or the input itself where it
+                is no token ids; ``explain`` reads both sides of an encoder-decoder, and
+                both inputs of what compares them.
             layers: Where relevance is returned as well, as for
                 ``Instrumentation.attribute``: module names, ``"heads"`` or
                 ``"blocks"``. Defaults to none.

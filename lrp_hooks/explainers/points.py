@@ -163,23 +163,8 @@ class _Placer(Reader):
         super().__init__(subject, call, wrt, ())
         self.values = values
 
-    def forward(self) -> Any:
-        """Run the model with the values in place."""
-        if self.modules is not None:
-            return super().forward()
-        self.reads |= {name: self.values[name] for name in self.call.floats}
-        if self.ids is not None or not self.call.floats:
-            return self._embedded()
-        return self._with_hooks({}, None, self._given())
-
-    def _given(self) -> dict[str, Tensor]:
-        return {name: self.values[name].clone() for name in self.call.floats}
-
-    def _reads_module(self, name: str, given: Any, value: Tensor) -> Tensor | None:
-        if name in self.reads:
-            return None
-        self.reads[name] = self.values[name]
-        return self._handed(self.values[name], value)
+    def _put(self, name: str, value: Tensor) -> Tensor:
+        return self.values[name]
 
 
 def read_values(

@@ -13,25 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.inputs import is_encoder_decoder
 from ..attribution.instrument import instrument
 from ..attribution.readout import Contrast
 from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError
-from ..support import marks
 from ..texts.encoding import read_tokens
-from ..texts.spans import pieces, vocabulary_mark
+from ..texts.spans import vocabulary_mark
+from .across import by_encoder_decoder, seconds_of_frame
 from .explanation import GenerationExplanation
-from .model import (
-    check_causal,
-    check_ids,
-    check_length,
-    check_model,
-    check_tokenizer,
-    greedy,
-    vocabulary,
-)
+from .model import check_causal, check_model, check_tokenizer
 from .passes import Rows, relevance_of_each
-from .tokens import Text, as_ids, contrast_ids, forced, read_prompt
+from .tokens import contrast_ids
+from .written import Written, by_decoder
 
 __all__ = ["GenerationExplanation", "explain_generation"]
 
@@ -39,7 +33,7 @@ __all__ = ["GenerationExplanation", "explain_generation"]
 def explain_generation(
     model: nn.Module,
     tokenizer: Any,
-    prompt: str | Sequence[Mapping[str, str]],
+    prompt: str | Sequence[Mapping[str, str]] | Tensor | Mapping[str, Tensor],
     *,
     max_new_tokens: int | None = None,
     continuation: str | Sequence[int] | Tensor | None = None,
@@ -48,7 +42,7 @@ def explain_generation(
     chat: bool = False,
     rules: str | RuleSet = "conservative",
 ) -> GenerationExplanation:
-    """Explain every token that a causal language model writes.
+    """Explain every token that a language model writes.
 
     The model writes greedily, uninstrumented, unless what follows the prompt is given.
     Row t of the scores is `Instrumentation.attribute` of the tokens before generated
@@ -56,17 +50,28 @@ def explain_generation(
     logit. All rows come from one forward pass; each takes one backward pass, which
     starts behind the language-model head.
 
+    An encoder-decoder reads the prompt in its encoder, and writes in its decoder: the
+    columns are the encoder's tokens, the token that the decoder starts with, and what
+    it writes. All behind that start has a row, also what the model is made to begin
+    with, such as the token of a language; its ledger has no positions.
+
     Args:
-        model: A decoder with a language-model head; it is left as it was.
-        tokenizer: Its Hugging Face tokenizer.
+        model: A decoder, or an encoder-decoder, with a language-model head; it is left
+            as it was.
+        tokenizer: Its Hugging Face tokenizer, or a processor that has one; a feature
+            extractor in it tells the time of frames.
         prompt: A text, tokenised as it is; or a chat: messages with ``"role"`` and
-            ``"content"``, written by the tokenizer's chat template.
+            ``"content"``, written by the tokenizer's chat template. For an
+            encoder-decoder of audio the features of one recording, [1, F, T] or
+            [1, T, F], or a mapping with them: then frames are columns.
         max_new_tokens: Let the model write so many tokens, fewer if it ends the text;
             the token that ends it is explained as well.
         continuation: What follows instead: token ids, or a text, tokenised together
             with the prompt. A text may change the prompt's last tokens ("un" and "do"
             may be one token "undo"): it begins at the first token that differs from
-            the prompt's own, and ``meta["merged"]`` says how many were replaced.
+            the prompt's own, and ``meta["merged"]`` says how many were replaced. Of an
+            encoder-decoder it is what the decoder wrote behind its start: a text is
+            tokenised as one of the target language, without what would end it.
         contrast: Explain why a token was written *rather than* this one: a token as
             text or id, or one for each generated token. A text is tokenised as it is
             (most vocabularies tell ``" London"`` from ``"London"``); of several tokens
@@ -81,30 +86,26 @@ def explain_generation(
         The matrix of generated tokens and all tokens.
     """
     check_model(model)
+    seconds = seconds_of_frame(tokenizer)
+    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # out of a processor
     check_tokenizer(model, tokenizer)
-    given = read_prompt(tokenizer, prompt, chat)
     _check_numbers(max_new_tokens, continuation, chunk)
-    rows = vocabulary(model)
-    device = next(model.parameters()).device
-    check_ids(given.ids, rows)
-    if max_new_tokens is None:
-        text = forced(tokenizer, given, continuation)
-        check_ids(text.ids, rows)
-        check_length(model, text.start, len(text.generated))
-    else:
-        check_length(model, len(given.ids), max_new_tokens)
+    if max_new_tokens is not None:
         with instrument(model, rules):
             pass  # what cannot be explained is refused before the model writes
-        written = greedy(model, as_ids(given.ids, device), max_new_tokens)
-        text = Text(given, [*given.ids, *written], len(given.ids))
-    others = None
+    given = (model, tokenizer, prompt, chat, max_new_tokens, continuation)
+    across = is_encoder_decoder(model)
+    text = by_encoder_decoder(*given, seconds) if across else by_decoder(*given)
+    device = next(model.parameters()).device
+    targets, others = torch.tensor(text.generated, device=device), None
     if contrast is not None:
-        found = contrast_ids(tokenizer, contrast, len(text.generated), rows)
+        count = len(text.generated)
+        found = contrast_ids(tokenizer, contrast, count, text.vocabulary, across)
         others = torch.tensor(found, device=device)
-    targets = torch.tensor(text.generated, device=device)
     with instrument(model, rules) as lrp:
-        ids = as_ids(text.ids[:-1], device)
-        explained = relevance_of_each(model, lrp, ids, targets, others, chunk)
+        explained = relevance_of_each(
+            model, lrp, text.inputs, targets, others, chunk, text.wrt
+        )
         explained.meta["rules"] = lrp.rules.name
     return _explanation(model, tokenizer, text, targets, others, explained)
 
@@ -112,28 +113,25 @@ def explain_generation(
 def _explanation(
     model: nn.Module,
     tokenizer: Any,
-    text: Text,
+    text: Written,
     targets: Tensor,
     others: Tensor | None,
     rows: Rows,
 ) -> GenerationExplanation:
-    encoded = read_tokens(tokenizer, torch.tensor([text.ids]))
-    assert encoded is not None
     count, device = len(targets), rows.scores.device
-    places = torch.arange(len(text.ids), device=device)
+    places = torch.arange(len(text.columns), device=device)
     attended = places < text.start + torch.arange(count, device=device)[:, None]
     check_causal(rows.scores, attended[:, :-1])
     named = targets if others is None else torch.cat([targets, others])
-    mark = vocabulary_mark(tokenizer)
     names = read_tokens(tokenizer, named[None])
     assert names is not None
     meta = {
         "model": type(model).__name__,
         "labels": dict(zip(named.tolist(), names.tokens[0], strict=True)),
-        "special": encoded.special * count,
-        "subwords": mark,
-        "pieces": [_pieces(text, encoded.tokens[0], encoded.special[0], mark)] * count,
-        "merged": text.merged,
+        "special": [[column.special for column in text.columns]] * count,
+        "subwords": vocabulary_mark(tokenizer),
+        "pieces": [[column.piece for column in text.columns]] * count,
+        **text.meta,
         **rows.meta,
     }
     positions = {name: _widen(part) for name, part in rows.ledger.positions.items()}
@@ -142,21 +140,12 @@ def _explanation(
         output=rows.ledger.output,
         target=targets if others is None else Contrast(targets, others),
         method="lrp",
-        tokens=encoded.tokens * count,
+        tokens=[[column.token for column in text.columns]] * count,
         attended=attended,
         prompt=text.start,
         ledger=replace(rows.ledger, positions=positions),
         meta=meta,
     )
-
-
-def _pieces(
-    text: Text, tokens: list[str], special: list[bool], mark: str | None
-) -> list[str]:
-    """Return what each token stands for: a part of what is known, or what it spells."""
-    known, count = text.known, len(text.known.ids)
-    found = pieces(known.encoding, [known.text], tokens[:count], special[:count], mark)
-    return [*found, *marks.pieces(tokens, special, mark)[count:]]
 
 
 def _widen(values: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ for one gradient after another, so that it may be written as for one.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import Any
 
@@ -113,34 +113,44 @@ def _batched(
 
 
 def gradients_of_each(
-    output: Tensor, read: Tensor, seeds: Tensor, collector: Noting
-) -> tuple[Tensor, list[tuple[str, Tensor]]]:
+    output: Tensor, leaves: Sequence[Tensor], seeds: Tensor, collector: Noting
+) -> tuple[tuple[Tensor, ...], list[tuple[str, Tensor]]]:
     """Run one backward pass for each seed, all at once; the graph stays.
 
     Args:
         output: What is explained, of any shape.
-        read: The leaf whose gradients are asked for.
+        leaves: Whose gradients are asked for.
         seeds: [C, ...], gradients of ``output``.
         collector: Where the graph's rules enter sources.
 
     Returns:
-        The gradients of ``read``, [C, ...], and the names and terms that were noted,
-        each [C, ...].
+        The gradients of each leaf, and the names and terms that were noted, all of
+        them [C, ...].
     """
     names: list[str] = []
 
-    def run(seed: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def run(seed: Tensor) -> tuple[tuple[Tensor, ...], list[Tensor]]:
         collector.clear()
-        (grad,) = torch.autograd.grad(output, read, seed, retain_graph=True)
+        found = torch.autograd.grad(
+            output,
+            leaves,
+            seed,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
         noted = collector.take()
         names[:] = [name for name, _ in noted]
-        return grad, [terms for _, terms in noted]
+        return found, [terms for _, terms in noted]
 
     if len(seeds) == 1:
-        grad, terms = run(seeds[0])
-        return grad[None], [(n, t[None]) for n, t in zip(names, terms, strict=True)]
-    with warnings.catch_warnings():
-        # Where autograd has no batched form of a kernel, torch calls it for each too.
-        warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
-        grads, terms = torch.vmap(run)(seeds)
+        grads, terms = run(seeds[0])
+        grads, terms = tuple(g[None] for g in grads), [t[None] for t in terms]
+    else:
+        with warnings.catch_warnings():
+            # Where autograd has no batched form of a kernel, torch calls it for each.
+            warnings.filterwarnings(
+                "ignore", "There is a performance drop", UserWarning
+            )
+            grads, terms = torch.vmap(run)(seeds)
     return grads, list(zip(names, terms, strict=True))

@@ -28,8 +28,10 @@ class GenerationExplanation(Explanation):
     """The relevance of all earlier tokens for each generated token.
 
     ``G`` is the number of generated tokens, ``N`` that of all tokens, the prompt's
-    first. Row ``t`` explains the token at ``prompt + t``: ``scores[t]`` sums, with the
-    sources of the ledger, to ``output[t]``; its own column and later ones are 0.
+    first. An encoder-decoder's prompt is what the encoder reads, tokens or frames, and
+    the token that its decoder starts with. Row ``t`` explains the token at ``prompt +
+    t``: ``scores[t]`` sums, with the sources of the ledger, to ``output[t]``; its own
+    column and later ones are 0.
 
     Args:
         scores: ``[G, N]``.
@@ -38,12 +40,14 @@ class GenerationExplanation(Explanation):
         target: The ids of the generated tokens, ``[G]``, or a `Contrast` of such.
         tokens: For each row the tokens of the whole text.
         attended: Boolean ``[G, N]``: which tokens stand before the generated one.
-        prompt: How many of the tokens are the prompt's.
+        prompt: How many of the tokens are the prompt's: the first generated one's
+            column.
         ledger: Where every bit of the logits went: its ``sources`` are ``[G]``.
         meta: As for `Explanation`; also ``"chunk"`` (tokens a backward pass),
             ``"backward_passes"``, ``"gradient_bytes"`` (of the widest gradient of a
-            backward pass) and ``"merged"`` (how many of the prompt's last tokens
-            became others together with the text that follows).
+            backward pass), ``"merged"`` (how many of the prompt's last tokens
+            became others together with the text that follows) and, of an
+            encoder-decoder, ``"encoder"`` (how many tokens are the encoder's).
     """
 
     prompt: int
@@ -53,6 +57,11 @@ class GenerationExplanation(Explanation):
     def generated(self) -> list[str]:
         """The generated tokens, one for each row."""
         return self._all_tokens[self.prompt :]
+
+    @property
+    def encoder(self) -> int:
+        """How many of the tokens are the encoder's; 0 of a decoder alone."""
+        return int(self.meta.get("encoder", 0))
 
     @property
     def rivals(self) -> list[str]:
@@ -105,7 +114,9 @@ class GenerationExplanation(Explanation):
             """Sum rows and columns, [G, N] -> [generated words, words]."""
             return both.fold(_sum_rows(after, matrix).T[None])[0].T
 
-        rows = len(after.words[0])
+        rows, ends = len(after.words[0]), {}
+        if self.encoder:
+            ends = {"encoder": int(before.columns[0, self.encoder])}
         special = [*before.special[0], *after.special[0]]
         meta = {k: v for k, v in self.meta.items() if k != "subwords"}
         assert self.attended is not None
@@ -120,6 +131,7 @@ class GenerationExplanation(Explanation):
             ledger=self._merged_ledger(after, merge),
             meta={
                 **meta,
+                **ends,
                 "special": [special] * rows,
                 "pieces": [[*before.pieces[0], *after.pieces[0]]] * rows,
                 "words": True,
@@ -141,6 +153,7 @@ class GenerationExplanation(Explanation):
             tokens=self._all_tokens,
             special=self.special,
             breaks=line_breaks(self._pieces),
+            encoder=self.encoder,
             prompt=self.prompt,
             targets=self.targets,
             output=self.output.detach().cpu().tolist(),

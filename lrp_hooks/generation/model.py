@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..attribution.inputs import is_encoder_decoder
 from ..attribution.passes import eval_mode
 from ..errors import ArgumentError, TextError, UnsupportedModelError
 from ..texts.encoding import is_language_model, position_limit
@@ -18,6 +18,7 @@ __all__ = [
     "check_length",
     "check_model",
     "check_tokenizer",
+    "generated_ids",
     "greedy",
     "vocabulary",
 ]
@@ -31,7 +32,7 @@ def check_model(model: nn.Module) -> None:
 
     Raises:
         ArgumentError: If it is no module.
-        UnsupportedModelError: If it has no language-model head, or an encoder.
+        UnsupportedModelError: If it has no language-model head.
     """
     if not isinstance(model, nn.Module):
         raise ArgumentError(
@@ -41,13 +42,8 @@ def check_model(model: nn.Module) -> None:
     if not is_language_model(model):
         raise UnsupportedModelError(
             f"{kind} has no language-model head, so it generates no tokens. Load it "
-            "with AutoModelForCausalLM, or explain its outputs with explain()."
-        )
-    if is_encoder_decoder(model):
-        raise UnsupportedModelError(
-            f"{kind} is an encoder-decoder model; explain_generation() takes decoders "
-            "alone. Explain one token with instrument(model).attribute() and "
-            "decoder_input_ids in the inputs."
+            "with AutoModelForCausalLM or AutoModelForSeq2SeqLM, or explain its "
+            "outputs with explain()."
         )
 
 
@@ -160,8 +156,35 @@ def greedy(model: nn.Module, ids: Tensor, max_new_tokens: int) -> list[int]:
         The ids of the new tokens, the one that ends the text included.
 
     Raises:
-        UnsupportedModelError: If the model cannot generate.
         TextError: If it generates nothing.
+    """
+    mask = torch.ones_like(ids)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    found = generated_ids(model, inputs, max_new_tokens)[ids.shape[1] :]
+    if not found:
+        raise TextError(
+            "the model ended the text at once, so there is no generated token to "
+            "explain. Change the prompt, or pass a continuation=."
+        )
+    return found
+
+
+def generated_ids(
+    model: nn.Module, inputs: Mapping[str, Tensor], max_new_tokens: int
+) -> list[int]:
+    """Let a model write, from the start: at each step the token of the largest logit.
+
+    Args:
+        model: The plain model.
+        inputs: What it is given, one example.
+        max_new_tokens: At most so many; the model may end the text before.
+
+    Returns:
+        The ids of a decoder's prompt, or those that an encoder-decoder's decoder was
+        given to start with, and of the new tokens.
+
+    Raises:
+        UnsupportedModelError: If the model cannot generate.
     """
     if not getattr(model, "can_generate", lambda: False)():
         raise UnsupportedModelError(
@@ -170,19 +193,14 @@ def greedy(model: nn.Module, ids: Tensor, max_new_tokens: int) -> list[int]:
         )
     with eval_mode(model), torch.no_grad():
         written = model.generate(  # type: ignore[operator]
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
+            **inputs,
             max_new_tokens=max_new_tokens,
-            return_dict_in_generate=False,
+            # Some models tell what their decoders start with in this form alone.
+            return_dict_in_generate=True,
             pad_token_id=_padding_id(model),
             **_GREEDY,
         )
-    found: list[int] = written[0, ids.shape[1] :].tolist()
-    if not found:
-        raise TextError(
-            "the model ended the text at once, so there is no generated token to "
-            "explain. Change the prompt, or pass a continuation=."
-        )
+    found: list[int] = getattr(written, "sequences", written)[0].tolist()
     return found
 
 

@@ -3,14 +3,16 @@
 A causal model's logits at position p depend on the tokens up to p alone, so that one
 forward pass over the whole text holds the graph of every prefix. Each logit in turn
 depends on the model's last hidden state at its own position alone: the language-model
-head is run backward once for all tokens, and each token's pass starts behind it.
+head is run backward once for all tokens, and each token's pass starts behind it. What
+holds for a decoder holds for that of an encoder-decoder: the encoder's tokens stand
+before all that it writes.
 """
 
 from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +26,7 @@ from ..attribution.checks import check_reached
 from ..attribution.finite import check_output, check_relevance
 from ..attribution.instrument import Instrumentation
 from ..attribution.passes import Request, forward_pass, prepared
+from ..attribution.places import by_place, has_bands_first
 from ..attribution.readout import find_logits
 from ..engine.autograd import carries
 from ..engine.foreign import depends
@@ -34,7 +37,7 @@ from ..results.ledger import Ledger
 from .batched import Noting, batch_rules, gradients_of_each
 from .head import Start, start_of_each, watched_head
 
-__all__ = ["Begun", "Rows", "relevance_of_each", "started"]
+__all__ = ["Begun", "Read", "Rows", "relevance_of_each", "started"]
 
 BATCHED = 4
 """Tokens a backward pass: more are slower on a CPU, whose caches they overflow."""
@@ -60,41 +63,66 @@ class Rows:
 def relevance_of_each(
     model: nn.Module,
     lrp: Instrumentation,
-    ids: Tensor,
+    inputs: Mapping[str, Tensor],
     targets: Tensor,
     others: Tensor | None,
     chunk: int | None,
+    wrt: Sequence[str] | None = None,
 ) -> Rows:
     """Explain the logit of each of the last tokens of a text.
 
     Args:
         model: The instrumented model.
         lrp: Its instrumentation.
-        ids: The tokens but the last one, [1, N].
-        targets: The tokens whose logits are explained, [G]; the first one follows the
-            token at N - G.
+        inputs: What the model is called with: one example, without the last token.
+        targets: The tokens whose logits are explained, [G]: those of the last G
+            positions.
         others: Tokens whose logits are subtracted, [G], if any.
         chunk: Tokens a backward pass; None for a number that suits the model.
+        wrt: The inputs that are read, that with the explained tokens last; the main
+            one by default.
 
     Returns:
-        One row a token.
+        One row a token; what was read at several inputs stands side by side.
     """
     subject, count = Subject(model), len(targets)
     explained = partial(_explained, targets=targets, others=others)
-    with started(model, lrp, ids, count, explained) as begun:
+    with started(model, lrp, inputs, count, explained, wrt) as begun:
         if begun.start is None:
-            return _nothing(begun.values, ids)
-        chunk = chunk or _automatic(subject, begun.read, count)
-        done = _Passes(begun.start, begun.read, begun.collector, count)
+            return _nothing(begun.values, sum(r.places for r in begun.reads))
+        widest = _widest_gradient(subject, begun.reads)
+        chunk = chunk or max(1, min(BATCHED, count, BUDGET // widest))
+        done = _Passes(begun.start, begun.reads, begun.collector, count)
         done.run(min(chunk, count))
-    check_relevance(subject, {begun.name: done.scores})
+    names = [read.name for read in begun.reads]
+    check_relevance(subject, {" and ".join(names): done.scores})
     meta = {
-        "read": [begun.name],
+        "read": names,
         "chunk": done.chunk,
         "backward_passes": done.passes,
-        "gradient_bytes": done.chunk * _widest_gradient(subject, begun.read),
+        "gradient_bytes": done.chunk * widest,
     }
     return Rows(done.scores, done.ledger(begun.values[0].detach()), meta)
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A leaf that relevance is read at.
+
+    Attributes:
+        name: What was read.
+        leaf: [1, T, D], or a spectrogram [1, F, T].
+        bands_first: Whether it is the latter.
+    """
+
+    name: str
+    leaf: Tensor
+    bands_first: bool = False
+
+    @property
+    def places(self) -> int:
+        """T."""
+        return self.leaf.shape[2 if self.bands_first else 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,15 +131,13 @@ class Begun:
 
     Attributes:
         values: What is explained of the last tokens, [1, G].
-        name: What is read.
-        read: Its leaf.
+        reads: What relevance is read at.
         collector: Where sources are noted.
         start: Where the passes start; None if nothing depends on what is read.
     """
 
     values: Tensor
-    name: str
-    read: Tensor
+    reads: list[Read]
     collector: Noting
     start: Start | None
 
@@ -120,52 +146,59 @@ class Begun:
 def started(
     model: nn.Module,
     lrp: Instrumentation,
-    ids: Tensor,
+    inputs: Mapping[str, Tensor],
     count: int,
     explained: Callable[[Tensor], list[Tensor]],
+    wrt: Sequence[str] | None = None,
 ) -> Generator[Begun]:
     """Run a language model once over a text, and its head backward.
 
     Args:
         model: The instrumented model.
         lrp: Its instrumentation.
-        ids: The tokens but the last one, [1, N].
+        inputs: What the model is called with: one example, without the last token.
         count: G, how many of the tokens that follow are explained: the last ones.
         explained: From the logits before those, [1, G, V], to what is explained of
             each: terms [1, G] of a sum.
+        wrt: The inputs that are read; the main one by default.
 
     Yields:
         Where the backward passes start.
     """
     subject = Subject(model)
-    request = Request(_inputs(model, ids, count), None, None, (), _complain)
+    request = Request(_inputs(model, inputs, count), None, wrt, (), _complain)
     with prepared(subject, request.inputs) as call, watched_head(model) as hidden:
         forward = forward_pass(subject, lrp.runtime, call, request, Noting)
         parts = explained(find_logits(forward.output)[:, -count:])
         values = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
         check_output(subject, call, values[0])
         lrp.runtime.report_graph(values, forward.collector)
-        ((name, read),) = forward.reads.items()
-        collector = forward.collector
+        reads = [
+            Read(name, leaf, name in call.floats and has_bands_first(model, leaf))
+            for name, leaf in forward.reads.items()
+        ]
+        missed = [r.name for r in reads if not depends(values, [r.leaf])]
+        if missed:
+            check_reached(missed, _complain)
+        collector, start = forward.collector, None
         assert isinstance(collector, Noting)
-        start = None
-        if depends(values, [read]):
+        if len(missed) < len(reads):
             start = start_of_each(values, parts, hidden, collector)
-        else:
-            check_reached([name], _complain)
-        yield Begun(values, name, read, collector, start)
+        yield Begun(values, reads, collector, start)
 
 
 class _Passes:
     """The backward passes through one graph, and what they bring."""
 
     def __init__(
-        self, start: Start, read: Tensor, collector: Noting, count: int
+        self, start: Start, reads: Sequence[Read], collector: Noting, count: int
     ) -> None:
-        self.start, self.read, self.collector = start, read, collector
+        self.start, self.reads, self.collector = start, reads, collector
         self.count, self.passes, self.chunk = count, 0, 1
-        length = read.shape[1]
-        self.scores = torch.zeros(count, length, dtype=read.dtype, device=read.device)
+        # With two inputs, a term's length does not tell whose positions it has.
+        self.length = reads[0].places if len(reads) == 1 else None
+        width, leaf = sum(r.places for r in reads), reads[0].leaf
+        self.scores = torch.zeros(count, width, dtype=leaf.dtype, device=leaf.device)
         self.inputs = self.scores.new_zeros(count, dtype=torch.float64)
         self.sources: dict[str, Tensor] = {}
         self.positions: dict[str, Tensor] = {}
@@ -199,14 +232,17 @@ class _Passes:
 
     def _explain(self, tokens: range) -> None:
         seeds = self.start.seeds(tokens, self.count)
+        leaves = tuple(read.leaf for read in self.reads)
         grads, noted = gradients_of_each(
-            self.start.output, self.read, seeds, self.collector
+            self.start.output, leaves, seeds, self.collector
         )
-        rows = slice(tokens.start, tokens.stop)
-        relevance = relevance_of(self.read, grads[:, 0])
-        self.scores[rows] = relevance.sum(-1)
-        self.inputs[rows] = relevance.double().flatten(1).sum(1)
-        sorted_ = _sorted(noted, len(tokens), self.read.shape[1])
+        rows, begin = slice(tokens.start, tokens.stop), 0
+        for read, grad in zip(self.reads, grads, strict=True):
+            relevance = relevance_of(read.leaf, grad[:, 0])
+            columns = slice(begin, begin := begin + read.places)
+            self.scores[rows, columns] = by_place(relevance, read.bands_first)
+            self.inputs[rows] += relevance.double().flatten(1).sum(1)
+        sorted_ = _sorted(noted, len(tokens), self.length)
         for table, found in (
             (self.sources, sorted_.sources),
             (self.positions, sorted_.positions),
@@ -218,26 +254,26 @@ class _Passes:
 
     def ledger(self, output: Tensor) -> Ledger:
         """Return the ledger of all tokens, given their logits [G]."""
-        last = self.read.shape[1] - self.count
         for name, values in self.start.sources.items():
             sources = self.sources.setdefault(name, torch.zeros_like(values))
             sources += values
-            shape = (self.count, self.read.shape[1])
-            positions = self.positions.setdefault(name, values.new_zeros(shape))
-            positions.diagonal(last)[:] += values
+            if self.length is not None:
+                shape = (self.count, self.length)
+                positions = self.positions.setdefault(name, values.new_zeros(shape))
+                positions.diagonal(self.length - self.count)[:] += values
         dtype = torch.promote_types(output.dtype, torch.float32)
         return Ledger(self.inputs.to(dtype), self.sources, self.positions, output)
 
 
-def _inputs(model: nn.Module, ids: Tensor, count: int) -> dict[str, Any]:
+def _inputs(
+    model: nn.Module, inputs: Mapping[str, Tensor], count: int
+) -> dict[str, Any]:
     """Ask the model for the last logits alone where it can be asked."""
-    offered = {
-        "attention_mask": torch.ones_like(ids),
-        "logits_to_keep": count,
-        "use_cache": False,
-    }
+    offered: dict[str, Any] = {"logits_to_keep": count, "use_cache": False}
+    if "input_ids" in inputs:
+        offered["attention_mask"] = torch.ones_like(inputs["input_ids"])
     takes = inspect.signature(model.forward).parameters
-    return {"input_ids": ids, **{k: v for k, v in offered.items() if k in takes}}
+    return {**inputs, **{k: v for k, v in offered.items() if k in takes}}
 
 
 def _explained(logits: Tensor, targets: Tensor, others: Tensor | None) -> list[Tensor]:
@@ -249,7 +285,7 @@ def _explained(logits: Tensor, targets: Tensor, others: Tensor | None) -> list[T
 
 
 def _sorted(
-    noted: Iterable[tuple[str, Tensor]], count: int, length: int
+    noted: Iterable[tuple[str, Tensor]], count: int, length: int | None
 ) -> SourceCollector:
     """Sort the terms [C, ...] of C passes over one text as those of C examples."""
     collector = SourceCollector(count, length)
@@ -259,24 +295,21 @@ def _sorted(
     return collector
 
 
-def _automatic(subject: Subject, read: Tensor, count: int) -> int:
-    return max(1, min(BATCHED, count, BUDGET // _widest_gradient(subject, read)))
-
-
-def _widest_gradient(subject: Subject, read: Tensor) -> int:
+def _widest_gradient(subject: Subject, reads: Sequence[Read]) -> int:
     """Return the bytes of one token's gradient for the model's widest activation."""
     tables = {id(m.weight) for m in subject.embeddings.values()}
     head = subject.model.get_output_embeddings()  # type: ignore[operator]
     tables |= {id(p) for p in head.parameters()}
     shapes = [p.shape for p in subject.model.parameters() if id(p) not in tables]
     widths = [max(shape) for shape in shapes if len(shape) == 2]
-    return read.shape[1] * max([*widths, read.shape[-1]]) * read.element_size()
+    sizes = [max([r.places * w for w in widths] + [r.leaf.numel()]) for r in reads]
+    return max(sizes) * reads[0].leaf.element_size()
 
 
-def _nothing(explained: Tensor, ids: Tensor) -> Rows:
+def _nothing(explained: Tensor, width: int) -> Rows:
     """Return rows of zeros, for logits that do not depend on what is read."""
     output = explained[0].detach()
-    scores = output.new_zeros(len(output), ids.shape[1])
+    scores = output.new_zeros(len(output), width)
     sources = {} if carries(explained) else {"constant output": output.double()}
     ledger = Ledger(scores.sum(1), sources, {}, output)
     return Rows(scores, ledger, {"chunk": 0, "backward_passes": 0})

@@ -14,7 +14,15 @@ from ..errors import ArgumentError, TargetError, TextError
 from ..support import marks
 from ..texts.spans import vocabulary_mark
 
-__all__ = ["Prompt", "Text", "contrast_ids", "forced", "read_prompt"]
+__all__ = [
+    "Prompt",
+    "Text",
+    "as_ids",
+    "contrast_ids",
+    "forced",
+    "read_prompt",
+    "whole_numbers",
+]
 
 
 @dataclass(frozen=True)
@@ -151,9 +159,7 @@ def forced(tokenizer: Any, prompt: Prompt, continuation: Any) -> Text:
         TextError: If there is no token to explain, or none before the first one.
     """
     if not isinstance(continuation, str):
-        ids = _whole(continuation, "continuation")
-        if not ids:
-            raise TextError("continuation has no token id in it. Pass at least one.")
+        ids = whole_numbers(continuation, "continuation")
         return Text(prompt, [*prompt.ids, *ids], len(prompt.ids))
     _check_unicode("continuation", continuation)
     text = prompt.text + continuation
@@ -177,8 +183,20 @@ def forced(tokenizer: Any, prompt: Prompt, continuation: Any) -> Text:
     return Text(whole, ids, start, len(prompt.ids) - start)
 
 
-def _whole(values: Any, argument: str) -> list[int]:
-    """Return whole numbers as a list."""
+def whole_numbers(values: Any, argument: str) -> list[int]:
+    """Return token ids as a list.
+
+    Args:
+        values: Whole numbers, or a tensor of them.
+        argument: What they are called in messages.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        ArgumentError: If they are something else.
+        TextError: If there is none.
+    """
     if isinstance(values, Tensor):
         values = values.reshape(-1).tolist()
     if not isinstance(values, Sequence) or not all(map(_is_whole, values)):
@@ -186,6 +204,8 @@ def _whole(values: Any, argument: str) -> list[int]:
             f"{argument} is {_brief(values)}; it must be a text or whole numbers, the "
             "ids of tokens."
         )
+    if not values:
+        raise TextError(f"{argument} has no token id in it. Pass at least one.")
     return [int(value) for value in values]
 
 
@@ -194,7 +214,7 @@ def _is_whole(value: object) -> bool:
 
 
 def contrast_ids(
-    tokenizer: Any, contrast: Any, count: int, vocabulary: int
+    tokenizer: Any, contrast: Any, count: int, vocabulary: int, target: bool = False
 ) -> list[int]:
     """Find the tokens that are asked for instead of the generated ones.
 
@@ -203,6 +223,8 @@ def contrast_ids(
         contrast: A token as text or id, or one for each generated token.
         count: How many tokens were generated.
         vocabulary: How many tokens the model knows.
+        target: Whether a text is read as one of the target language, where the
+            tokenizer tells. Defaults to ``False``.
 
     Returns:
         ``count`` ids. Of a text of several tokens the first one counts.
@@ -222,13 +244,13 @@ def contrast_ids(
     known: dict[Any, int] = {}
     for value in values:
         if value not in known:
-            known[value] = _contrast_id(tokenizer, value, vocabulary)
+            known[value] = _contrast_id(tokenizer, value, vocabulary, target)
     return [known[value] for value in values]
 
 
-def _contrast_id(tokenizer: Any, contrast: Any, vocabulary: int) -> int:
+def _contrast_id(tokenizer: Any, contrast: Any, vocabulary: int, target: bool) -> int:
     if isinstance(contrast, str):
-        return _token_of(tokenizer, contrast)
+        return _token_of(tokenizer, contrast, target)
     if not _is_whole(contrast):
         raise TargetError(
             f"contrast={contrast!r} is a {type(contrast).__name__}; it must be a "
@@ -242,10 +264,12 @@ def _contrast_id(tokenizer: Any, contrast: Any, vocabulary: int) -> int:
     return int(contrast)
 
 
-def _token_of(tokenizer: Any, text: str) -> int:
+def _token_of(tokenizer: Any, text: str, target: bool) -> int:
     """Return the token of a text that is one, else the first one of its tokens."""
     _check_unicode("contrast", text)
-    ids = list(_encoded(tokenizer, text, special=False)["input_ids"])
+    given = {"text_target": text} if target else {"text": text}
+    made = tokenizer(**given, add_special_tokens=False, truncation=False, verbose=False)
+    ids = list(made["input_ids"])
     names = [str(name) for name in tokenizer.convert_ids_to_tokens(ids)]
     # Some vocabularies tell the space before a word as a token of its own.
     mark = vocabulary_mark(tokenizer)

@@ -105,7 +105,8 @@ def figure(shown: Matrix) -> Figure:
     )
     _name_ticks(axes.xaxis, shown.tokens, rotation=90)
     _name_ticks(axes.yaxis, shown.targets, rotation=0)
-    axes.axvline(shown.prompt - 0.5, color="grey", linewidth=0.8)
+    for end in {shown.encoder, shown.prompt} - {0}:
+        axes.axvline(end - 0.5, color="grey", linewidth=0.8)
     drawn.colorbar(image, ax=axes, pad=0.01)
     return drawn
 

@@ -17,6 +17,7 @@ from .given import Text
 
 __all__ = [
     "Encoded",
+    "check_text",
     "encode",
     "is_language_model",
     "padding_id",
@@ -40,6 +41,8 @@ class Encoded:
             None where there is one text.
         choices: C, where each example is C pairs and the batch is ``[B, C, T]``: then
             the lists are those of ``B * C`` pairs. None where it is not.
+        decoder: What a decoder has said so far, with its tokens; None where there is
+            none.
     """
 
     batch: Any
@@ -49,6 +52,7 @@ class Encoded:
     encodings: Sequence[Any] = ()
     segments: list[list[int]] | None = None
     choices: int | None = None
+    decoder: Encoded | None = None
 
     def chosen(self, batch: Any, rows: Sequence[int]) -> Encoded:
         """Choose among the texts.
@@ -212,7 +216,7 @@ def _row(
     """
     pieces = (text,) if isinstance(text, str) else text
     for name, piece in zip(("", " (its second part)"), pieces, strict=False):
-        _check_text(piece, which + name)
+        check_text(piece, which + name)
     row: Mapping[str, list[int]] = tokenizer(
         *pieces,
         truncation=False,
@@ -269,8 +273,12 @@ def _warn_of_unknown(tokenizer: Any, row: Mapping[str, list[int]], which: str) -
         )
 
 
-def _check_text(text: str, which: str) -> None:
+def check_text(text: str, which: str) -> None:
     """Refuse what no tokenizer can make sense of.
+
+    Args:
+        text: A text.
+        which: What it is called in the message.
 
     Raises:
         TextError: If the text is blank or no valid Unicode.

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import TextError
 from .listing import as_list, is_missing
 
-__all__ = ["Text", "as_texts"]
+__all__ = ["Text", "as_texts", "parted"]
 
 Text = str | tuple[str, str]
 """A text, or a pair of them."""
@@ -51,6 +51,31 @@ def as_texts(inputs: object) -> list[Text] | None:
     return [each if isinstance(each, tuple) else str(each) for each in entries]
 
 
+def parted(inputs: object, decoder: Any) -> tuple[object, Any]:
+    """Take what a decoder has said so far out of ``{"text": ..., "decoder": ...}``.
+
+    Args:
+        inputs: What a caller wants explained.
+        decoder: What the decoder has said, if it was passed beside it.
+
+    Returns:
+        The inputs without it, and what the decoder has said or None.
+
+    Raises:
+        TextError: If it came twice.
+    """
+    held = isinstance(inputs, Mapping) and {"text", "decoder"} <= inputs.keys()
+    if not held:
+        return inputs, decoder
+    assert isinstance(inputs, Mapping)
+    if decoder is not None:
+        raise TextError(
+            "decoder came both as decoder= and within inputs_or_text. Pass it once."
+        )
+    rest = {key: value for key, value in inputs.items() if key != "decoder"}
+    return rest, inputs["decoder"]
+
+
 def _is_text(value: object) -> bool:
     pair = isinstance(value, tuple) and len(value) == 2
     return isinstance(value, str) or (
@@ -70,7 +95,8 @@ def _from_mapping(inputs: Mapping[Any, Any]) -> list[Text] | None:
     if unknown:
         raise TextError(
             f"inputs has the key {unknown[0]!r} beside 'text'; a text comes as "
-            "{'text': ...}, a pair as {'text': ..., 'text_pair': ...}."
+            "{'text': ...}, a pair as {'text': ..., 'text_pair': ...}, a text and what "
+            "a decoder has said so far as {'text': ..., 'decoder': ...}."
         )
     columns = [_column(value) for value in inputs.values() if value is not None]
     if len({len(column) for column in columns}) > 1:

@@ -25,6 +25,7 @@ class Matrix:
         tokens: All tokens.
         special: Which of them are special.
         breaks: How many line breaks of the text stand before each.
+        encoder: How many are an encoder's, which stand first.
         prompt: How many are the prompt's.
         targets: What each row explains.
         output: The logits.
@@ -40,6 +41,7 @@ class Matrix:
     tokens: Sequence[str]
     special: Sequence[bool]
     breaks: Sequence[int]
+    encoder: int
     prompt: int
     targets: Sequence[str]
     output: Sequence[float]

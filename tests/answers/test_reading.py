@@ -2,7 +2,11 @@
 
 import pytest
 import torch
-from transformers import BertForSequenceClassification
+from transformers import (
+    BertForSequenceClassification,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from generation_models import (
     Bag,
@@ -162,4 +166,14 @@ def test_models_that_write_nothing_are_refused():
     with pytest.raises(UnsupportedModelError, match="no language-model head"):
         explain_answer(
             tiny_bert(BertForSequenceClassification), word_tokenizer(), PROMPT, ANSWER
+        )
+
+
+def test_encoder_decoders_are_refused_with_what_explains_them():
+    config = T5Config(
+        vocab_size=21, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2
+    )
+    with pytest.raises(UnsupportedModelError, match="explain_generation"):
+        explain_answer(
+            T5ForConditionalGeneration(config), word_tokenizer(), PROMPT, ANSWER
         )

@@ -216,8 +216,8 @@ def test_a_decoder_starts_to_decode(sentiment):
     )
     model = T5ForConditionalGeneration(config).eval()
     found = explain(model, TEXTS, tokenizer=sentiment.tokenizer, target=33)
-    assert found.scores.shape == (2, 7)
-    assert found.tokens[1] == ["[CLS]", "dull", "[SEP]"]
+    assert found.scores.shape == (2, 8)
+    assert found.tokens[1] == ["[CLS]", "dull", "[SEP]", "[PAD]"]
     assert found.targets == ["a", "a"]
 
 

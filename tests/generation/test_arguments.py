@@ -238,10 +238,6 @@ def test_models_that_write_no_text():
         explain(torch.nn.Linear(2, 2), max_new_tokens=1)
     with pytest.raises(ArgumentError, match=r"torch\.nn\.Module"):
         explain("a model", max_new_tokens=1)
-    sizes = {"vocab_size": VOCABULARY, "d_model": 8, "d_kv": 4, "d_ff": 8}
-    t5 = transformers.T5Config(**sizes, num_layers=1, num_heads=2)
-    with pytest.raises(UnsupportedModelError, match="encoder-decoder"):
-        explain(transformers.T5ForConditionalGeneration(t5), max_new_tokens=1)
     names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
     bert = transformers.BertConfig(**{name: SHARED_SIZES[name] for name in names})
     masked = transformers.BertForMaskedLM(bert).eval()

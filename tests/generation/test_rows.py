@@ -168,7 +168,8 @@ def test_a_rule_is_asked_for_one_gradient_at_a_time():
     with instrument(model, overrides={name: Passing()}) as lrp:
         ids = torch.tensor([[2, 3, 4, 5, 6]])
         targets = torch.tensor([7, 8, 9])
-        each = passes.relevance_of_each(model, lrp, ids, targets, None, 3)
+        inputs = {"input_ids": ids}
+        each = passes.relevance_of_each(model, lrp, inputs, targets, None, 3)
         assert set(shapes) == {(1, 5, 12)} and len(shapes) == 3
         for t, target in enumerate(targets.tolist()):
             alone = lrp.attribute({"input_ids": ids[:, : 3 + t]}, target)

@@ -1,0 +1,96 @@
+"""What scores are of: the tokens and the names of targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..attribution.readout import Contrast
+from ..results.explanation import Explanation
+from ..tasks import Task, choice_names
+from ..texts.encoding import Encoded, is_language_model
+from ..texts.spans import pieces_of_each, vocabulary_mark
+from .encoder_decoders import SIDES, joined
+
+__all__ = ["annotated"]
+
+
+def annotated(
+    explanation: Explanation, model: nn.Module, tokenizer: Any, encoded: Encoded | None
+) -> Explanation:
+    """Add the tokens and the names of targets.
+
+    Args:
+        explanation: What an explainer returned.
+        model: The model.
+        tokenizer: Its tokenizer, or None.
+        encoded: The batch with its tokens, where they are known.
+
+    Returns:
+        The explanation with them.
+    """
+    meta = dict(explanation.meta)
+    labels = _labels(explanation, model, tokenizer)
+    if labels:
+        meta["labels"] = labels
+    if encoded is None or not _fits(explanation, encoded):
+        return replace(explanation, meta=meta)
+    if isinstance(explanation.scores, Mapping) and set(explanation.scores) == {*SIDES}:
+        mark = vocabulary_mark(tokenizer)
+        return joined(replace(explanation, meta=meta), encoded, mark)
+    if encoded.choices is not None:
+        meta |= {
+            "choices": _by_example(encoded.tokens, encoded.choices),
+            "special": _by_example(encoded.special, encoded.choices),
+        }
+        return replace(explanation, meta=meta)
+    meta["special"] = encoded.special
+    if encoded.segments is not None:
+        meta["segments"] = encoded.segments
+    meta["subwords"] = vocabulary_mark(tokenizer)
+    meta["pieces"] = pieces_of_each(encoded, meta["subwords"])
+    return replace(explanation, tokens=encoded.tokens, meta=meta)
+
+
+def _by_example(rows: list[Any], choices: int) -> list[list[Any]]:
+    """Put the rows of an example's choices together."""
+    return [rows[start : start + choices] for start in range(0, len(rows), choices)]
+
+
+def _fits(explanation: Explanation, encoded: Encoded) -> bool:
+    """Return whether scores, wherever they were read, have a place for each token."""
+    scores = explanation.scores
+    if isinstance(scores, Mapping):
+        return True
+    longest = max(map(len, encoded.tokens))
+    if encoded.choices is not None:
+        return scores.dim() == 3 and scores.shape[2] >= longest
+    by_token = scores.dim() == 2 or isinstance(explanation.target, str)
+    return by_token and scores.shape[1] >= longest
+
+
+def _labels(
+    explanation: Explanation, model: nn.Module, tokenizer: Any
+) -> dict[int, str]:
+    """Return names of the targets: tokens for a language model, else its labels."""
+    scores = explanation.scores
+    if explanation.meta.get("task") == Task.CHOICE and isinstance(scores, Tensor):
+        return dict(enumerate(choice_names(scores.shape[1])))
+    if not is_language_model(model):
+        labels = getattr(getattr(model, "config", None), "id2label", None) or {}
+        return {int(i): str(name) for i, name in labels.items()}
+    ids = _ids(explanation.target) if tokenizer is not None else []
+    return {i: str(tokenizer.convert_ids_to_tokens(i)) for i in ids}
+
+
+def _ids(target: object) -> list[int]:
+    """Return all token ids in a target."""
+    if isinstance(target, Contrast):
+        return _ids(target.a) + _ids(target.b)
+    if isinstance(target, Tensor):
+        target = target.flatten().tolist()
+    several = target if isinstance(target, (list, tuple)) else [target]
+    return [i for i in several if isinstance(i, int)]
