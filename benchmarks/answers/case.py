@@ -76,7 +76,7 @@ class Case:
         """Sum values of tokens, [T], by source, [S]."""
         places = self.reading.places[: self.reading.start]
         owner = members(self.reading.prompt, places, self.passages)
-        sums = torch.zeros(len(self.passages) + 1)
+        sums = values.new_zeros(len(self.passages) + 1)
         sums.index_add_(0, owner % len(sums), values[: len(owner)])
         return sums[:-1]
 

@@ -42,6 +42,13 @@ VALUES = {
     "always wears": "red blue green yellow black white purple orange".split(),
 }
 
+QUESTIONS = {
+    "lives in": "Where does {} live?",
+    "works as a": "What does {} work as?",
+    "has a pet": "Which pet does {} have?",
+    "always wears": "What does {} always wear?",
+}
+
 
 @dataclass(frozen=True)
 class Item:
@@ -79,6 +86,11 @@ def _facts(draw: random.Random, count: int) -> list[tuple[str, str, str]]:
     return [(name, kind, draw.choice(VALUES[kind])) for name, kind in chosen]
 
 
+def _asked(name: str, kind: str) -> str:
+    """Write a question, and the beginning of its answer."""
+    return f"Question: {QUESTIONS[kind].format(name)}\nAnswer: {name} {kind}"
+
+
 def one_fact(count: int) -> Callable[[random.Random], Item]:
     """Ask for one of many facts."""
 
@@ -87,7 +99,7 @@ def one_fact(count: int) -> Callable[[random.Random], Item]:
         gold = draw.randrange(count)
         name, kind, value = facts[gold]
         sources = [f"{n} {k} {v}." for n, k, v in facts]
-        return Item(sources, f"{name} {kind}", value, [gold])
+        return Item(sources, _asked(name, kind), value, [gold])
 
     return write
 
@@ -102,7 +114,9 @@ def two_hops(draw: random.Random) -> Item:
     country = PLACES[cities[asked]]
     sources = [*lives, *lies]
     gold = [asked, sources.index(f"{cities[asked]} is in {country}.")]
-    return Item(sources, f"{people[asked]} lives in the country of", country, gold)
+    name = people[asked]
+    question = f"Question: In which country does {name} live?\nAnswer: {name} lives in"
+    return Item(sources, question, country, gold)
 
 
 def chain(draw: random.Random) -> Item:
@@ -112,7 +126,11 @@ def chain(draw: random.Random) -> Item:
     name = first.split()[0]
     said = f" {first} {second} So {name} lives in"
     return Item(
-        item.sources, f"In which country does {name} live?", item.word, item.gold, said
+        item.sources,
+        f"Question: In which country does {name} live?\nAnswer:",
+        item.word,
+        item.gold,
+        said,
     )
 
 
@@ -125,7 +143,7 @@ def contradiction(draw: random.Random) -> Item:
     sources = [f"{n} {k} {v}." for n, k, v in facts]
     sources.insert(draw.randrange(14), f"{name} {kind} {other}.")
     gold = sources.index(f"{name} {kind} {value}.")
-    return Item(sources, f"{name} {kind}", value, [gold])
+    return Item(sources, _asked(name, kind), value, [gold])
 
 
 def instruction(draw: random.Random) -> Item:

@@ -97,7 +97,7 @@ def explain_answer(
     _check_options(method, target, hops, calls, answer, max_new_tokens)
     given = read_prompt(tokenizer, prompt, chat)
     reading = _read(model, tokenizer, given, answer, max_new_tokens, rules)
-    passages = prompt_sources(reading, sources, bodies(reading.prompt, prompt))
+    passages = prompt_sources(reading, sources, bodies(tokenizer, given, prompt))
     named, inside = answer_spans(reading, spans)
     if method == "lrp":
         found = explained_by_relevance(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError, TextError
+from ..generation.tokens import Prompt, as_messages, fill_template
 from ..support.passages import Passage
 from ..texts.sentences import paragraphs, sentences, words
 from .reading import Place, Reading
@@ -26,26 +28,32 @@ OF_ANSWER = ("sentences", "all", "tokens")
 _QUOTED = 80  # characters of a passage in a message
 
 
-def bodies(text: str, messages: Any) -> list[Place]:
+def bodies(tokenizer: Any, given: Prompt, messages: Any) -> list[Place]:
     """Find what of a prompt people have written: all, but for a chat's template.
 
     Args:
-        text: The prompt as the model reads it.
-        messages: The prompt as it came.
+        tokenizer: The model's tokenizer.
+        given: The prompt as the model reads it.
+        messages: The prompt as it came, a text or messages.
 
     Returns:
         Where it stands.
     """
-    contents = [m["content"] for m in messages if not isinstance(m, str)]
-    whole = [messages] if isinstance(messages, str) else contents
-    found, at = [], 0
-    for content in whole:
-        begin = text.find(content.strip(), at)
-        if begin < 0:  # the template has rewritten it
-            return [(0, len(text))]
-        at = begin + len(content.strip())
-        found.append((begin, at))
-    return found
+    if given.special:  # no template
+        return [(0, len(given.text))]
+    turns = as_messages(messages)
+    marks = [f"\ue000{n}\ue001" for n in range(len(turns))]
+    named = [{**t, "content": mark} for t, mark in zip(turns, marks, strict=True)]
+    between = re.split("|".join(marks), fill_template(tokenizer, named))
+    for written in (str, str.strip):  # some templates trim what they are given
+        contents = [written(turn["content"]) for turn in turns]
+        found, text = [], between[0]
+        for content, behind in zip(contents, between[1:], strict=False):
+            found.append((len(text), len(text) + len(content)))
+            text += content + behind
+        if text == given.text:
+            return found
+    return [(0, len(given.text))]  # the template rewrites what it is given
 
 
 def prompt_sources(

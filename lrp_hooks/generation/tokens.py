@@ -18,7 +18,9 @@ __all__ = [
     "Prompt",
     "Text",
     "as_ids",
+    "as_messages",
     "contrast_ids",
+    "fill_template",
     "forced",
     "read_prompt",
     "whole_numbers",
@@ -83,7 +85,7 @@ def read_prompt(tokenizer: Any, prompt: Any, chat: bool) -> Prompt:
         TextError: If it is neither, is blank or is no valid Unicode.
     """
     is_text = isinstance(prompt, str)
-    messages = [{"role": "user", "content": prompt}] if is_text else prompt
+    messages = as_messages(prompt)
     if not _are_messages(messages):
         raise TextError(
             f"prompt is {_brief(prompt)}; it must be a text, or a list of messages "
@@ -94,12 +96,24 @@ def read_prompt(tokenizer: Any, prompt: Any, chat: bool) -> Prompt:
     if is_text and not chat:
         text = prompt
     else:
-        text = _fill_template(tokenizer, messages)
+        text = fill_template(tokenizer, messages)
     special = is_text and not chat
     found = Prompt(text, special, _encoded(tokenizer, text, special))
     if not found.ids:
         raise TextError(f"the prompt has no token in it: {_brief(prompt)}.")
     return found
+
+
+def as_messages(prompt: Any) -> Any:
+    """Return a text as the message of a user in a chat, and messages as they are.
+
+    Args:
+        prompt: A text, or messages.
+
+    Returns:
+        Messages.
+    """
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
 def _are_messages(messages: Any) -> bool:
@@ -127,7 +141,19 @@ def _check_unicode(argument: str, text: str) -> None:
         ) from error
 
 
-def _fill_template(tokenizer: Any, messages: Any) -> str:
+def fill_template(tokenizer: Any, messages: Any) -> str:
+    """Write a chat as its model was trained on it.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        messages: Mappings with ``"role"`` and ``"content"``.
+
+    Returns:
+        A text that ends where the assistant's answer begins.
+
+    Raises:
+        TextError: If the tokenizer has no template.
+    """
     if not getattr(tokenizer, "chat_template", None):
         raise TextError(
             "prompt is a chat, but the tokenizer has no chat template. Pass the text "

@@ -97,6 +97,28 @@ def test_sources_of_a_chat_are_what_people_wrote():
     assert float(found.ledger.error.max()) < 1e-10
 
 
+def test_words_of_the_template_are_not_taken_for_what_was_said():
+    tokenizer = word_tokenizer()
+    tokenizer.chat_template = CHAT.replace("<s>", "one <s>")
+    found = explain_answer(
+        *(language_model(), tokenizer, "one", "b c"), chat=True, sources="words"
+    )
+    assert found.prompt == "one <s> one </s> a "
+    assert [tuple(p) for p in found.sources] == [("one", 8, 11)]
+
+
+def test_a_template_that_trims_or_rewrites():
+    tokenizer = word_tokenizer()
+    tokenizer.chat_template = CHAT.replace("m['content']", "m['content'] | trim")
+    ask = [{"role": "user", "content": " a b . \n"}]
+    found = explain_answer(language_model(), tokenizer, ask, "b c")
+    assert [p.text for p in found.sources] == ["a b ."]
+    tokenizer.chat_template = CHAT.replace("m['content']", "m['content'] | lower")
+    ask = [{"role": "user", "content": "Paris is"}]
+    found = explain_answer(language_model(), tokenizer, ask, "b c")
+    assert [p.text for p in found.sources] == [found.prompt.strip()]
+
+
 def test_special_tokens_of_an_answer_are_in_no_sentence():
     found = explained(answer=[6, 9, 1])
     assert found.answer.endswith("</s>")

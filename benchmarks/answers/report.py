@@ -1,0 +1,86 @@
+"""Turn results into this folder's page: ``python -m benchmarks.answers.report``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cost.report import put
+
+RESULTS = Path(__file__).with_name("results.jsonl")
+README = Path(__file__).with_name("README.md")
+COLUMNS = {
+    "first": "right source first",
+    "all": "right sources found",
+    "datamodel": "datamodelling score",
+    "leaving_out": "Spearman with leaving out",
+    "drop": "drop without the first",
+    "passes": "forward passes",
+    "seconds": "CPU, s",
+}
+WITH_INTERVALS = ("first", "all", "datamodel", "leaving_out")
+Record = dict[str, Any]
+
+
+def main() -> None:
+    """Rewrite the tables."""
+    lines = RESULTS.read_text(encoding="utf-8").splitlines()
+    text = README.read_text(encoding="utf-8")
+    shown = tables([json.loads(line) for line in lines])
+    README.write_text(put(text, "answers", shown), encoding="utf-8")
+    print(shown)
+
+
+def tables(records: list[Record]) -> str:
+    """Write a table for each task and model.
+
+    Args:
+        records: What a run saved, a prompt each.
+
+    Returns:
+        Markdown.
+    """
+    groups = dict.fromkeys((r["model"], r["task"]) for r in records)
+    parts = []
+    for model, task in groups:
+        own = [r for r in records if (r["model"], r["task"]) == (model, task)]
+        parts.append(f"**{task}**, {model}, n = {len(own)}\n\n{_table(own)}")
+    about = records[0]
+    names = ("python", "torch", "transformers", "lrp_hooks")
+    versions = ", ".join(f"{name} {about[name]}" for name in names)
+    parts.append(
+        "Means with 95 % bootstrap intervals over prompts; float32, 1 thread; a "
+        f"backward pass counts as two forward passes; {versions}."
+    )
+    return "\n\n".join(parts)
+
+
+def _table(records: list[Record]) -> str:
+    heads = ["method", *COLUMNS.values()]
+    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * len(COLUMNS)}"]
+    for method in records[0]["methods"]:
+        rows = [r["methods"][method] for r in records]
+        cells = [_cell(name, [row[name] for row in rows]) for name in COLUMNS]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(name: str, values: list[float]) -> str:
+    known = [v for v in values if not math.isnan(v)]
+    if not known:
+        return "-"
+    mean = float(np.mean(known))
+    if name not in WITH_INTERVALS:
+        return f"{mean:.1f}"
+    draw = np.random.default_rng(0)
+    samples = draw.choice(known, (2000, len(known))).mean(1)
+    low, high = np.quantile(samples, [0.025, 0.975])
+    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+
+
+if __name__ == "__main__":
+    main()
