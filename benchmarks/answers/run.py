@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from .case import Case
-from .data import TASKS, written
+from .data import written
 from .methods import METHODS
 
 HERE = Path(__file__).parent
@@ -34,7 +35,8 @@ def main() -> None:
     """Measure the tasks that are named, all by default."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", metavar="FOLDER")
-    parser.add_argument("tasks", nargs="*", metavar="TASK", choices=[[], *TASKS])
+    parser.add_argument("tasks", nargs="*", metavar="TASK")
+    parser.add_argument("--most", type=int, help="prompts of a task in this run")
     arguments = parser.parse_args()
     config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
     torch.set_num_threads(config["threads"])
@@ -42,7 +44,8 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(arguments.folder)
     name = Path(arguments.folder).name
     for task in arguments.tasks or config["prompts"]:
-        for record in measured(model.eval(), tokenizer, name, task, config):
+        records = measured(model.eval(), tokenizer, name, task, config)
+        for record in islice(records, arguments.most):
             with RESULTS.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
             print(task, record["number"], flush=True)

@@ -201,7 +201,11 @@ def _add_answer(commands: Any) -> None:
         type=overlap,
         help="send what reached earlier tokens of the answer on N times (default: 0)",
     )
-    parser.add_argument("--rules", metavar="NAME", help="a rule set (default: attnlrp)")
+    parser.add_argument(
+        "--rules",
+        metavar="NAME",
+        help="a rule set (default: between conservative and attnlrp)",
+    )
     parser.add_argument(
         "--method",
         metavar="NAME",

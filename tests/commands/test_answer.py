@@ -44,7 +44,7 @@ def test_an_answer_in_a_file(run, tmp_path):
     found = explain_answer(
         language_model(), word_tokenizer(), PROMPT, " Paris . London", hops=1
     )
-    assert out.splitlines()[0] == "method  lrp (attnlrp)"
+    assert out.splitlines()[0] == "method  lrp (share .25)"
     assert "London is a capital ." in out
     saved = json.loads(record.read_text())
     assert torch.tensor(saved["scores"]).allclose(found.scores.float())
