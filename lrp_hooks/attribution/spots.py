@@ -32,7 +32,7 @@ class Spots:
     """A target function: for each example, the sum of some entries of its outputs.
 
     Attributes:
-        spots: The entries of each example, as many for each, [B].
+        spots: The entries of each example, [B].
         names: What they mean, [B].
     """
 
@@ -48,9 +48,8 @@ class Spots:
         Returns:
             Their sum, [B]. An output without such an entry is refused.
         """
-        columns = zip(*self.spots, strict=True)
-        picked = [self._pick(output, list(column)) for column in columns]
-        return torch.stack(picked).sum(0)
+        fields = dict.fromkeys(spot.field for row in self.spots for spot in row)
+        return torch.stack([self._sums(output, field) for field in fields]).sum(0)
 
     def of(self, rows: Iterable[int]) -> Spots:
         """Choose among the examples.
@@ -67,31 +66,40 @@ class Spots:
             tuple(self.names[row] for row in chosen),
         )
 
-    @staticmethod
-    def _pick(output: Any, column: list[Spot]) -> Tensor:
-        field = column[0].field
-        values = (
-            output
-            if isinstance(output, Tensor)
-            else output.get(field)
-            if isinstance(output, Mapping)
-            else getattr(output, field, None)
-        )
-        places = torch.tensor([spot.place for spot in column])
-        shape = None if not isinstance(values, Tensor) else tuple(values.shape)
+    def _sums(self, output: Any, field: str) -> Tensor:
+        """Sum what is picked of one output in each example, [B]."""
+        picked = [
+            (row, spot.place)
+            for row, spots in enumerate(self.spots)
+            for spot in spots
+            if spot.field == field
+        ]
+        values = _found(output, field)
+        places = torch.tensor([place for _, place in picked])
+        shape = None if values is None else tuple(values.shape)
         ends = places.amax(0).tolist()
         if (
-            shape is None
+            values is None
+            or shape is None
             or len(shape) != 1 + len(ends)
-            or shape[0] != len(column)
+            or shape[0] != len(self.spots)
             or any(end >= size for end, size in zip(ends, shape[1:], strict=True))
         ):
             raise TargetError(
-                f"the target is {field} at {column[0].place} and the like of "
-                f"{len(column)} examples, but the model returned {field} of shape "
+                f"the target is {field} at {picked[0][1]} and the like of "
+                f"{len(self.spots)} examples, but the model returned {field} of shape "
                 f"{shape}; a method that takes tokens out moves the others, so choose "
                 "one that replaces them."
             )
-        assert isinstance(values, Tensor)
-        rows = torch.arange(len(column), device=values.device)
-        return values[(rows, *places.to(values.device).T)]
+        rows = torch.tensor([row for row, _ in picked], device=values.device)
+        found = values[(rows, *places.to(values.device).T)]
+        return values.new_zeros(len(self.spots)).index_add(0, rows, found)
+
+
+def _found(output: Any, field: str) -> Tensor | None:
+    """Return an output by its name; None where there is none."""
+    if isinstance(output, Tensor):
+        return output
+    named = isinstance(output, Mapping)
+    value = output.get(field) if named else getattr(output, field, None)
+    return value if isinstance(value, Tensor) else None

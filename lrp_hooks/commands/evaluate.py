@@ -41,9 +41,6 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     Args:
         arguments: What the command line says.
         stderr: Where a progress bar goes, and what was left out is told.
-
-    Raises:
-        ArgumentError: If no method works.
     """
     options = _options(arguments)
     check_outputs(arguments)
@@ -61,9 +58,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         _do_the_rest(arguments, (model, tokenizer, plan), results, stderr)
     numbers = range(len(plan.chunks()))
     found = Evaluation(plan, [part for n in numbers if (part := results.read(n))])
-    if not found.rows:
-        reasons = " ".join(f"{label}: {why}" for label, why in found.failures.items())
-        raise ArgumentError(f"none of the methods works on this model. {reasons}")
+    found.check()
     results.finish(found)
     _tell(found, arguments.out, stderr)
     summary = json.loads(Path(arguments.out, "summary.json").read_bytes())

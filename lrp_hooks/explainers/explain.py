@@ -13,7 +13,13 @@ from ..errors import ArgumentError
 from ..results.explanation import Explanation
 from ..tasks import Posed, pose
 from ..tasks.bi_encoders import sentence_encoder
-from ..texts.choices import Choices, as_choices, check_chooses, encode_choices
+from ..texts.choices import (
+    Choices,
+    as_choices,
+    check_chooses,
+    check_chosen_among,
+    encode_choices,
+)
 from ..texts.decoding import with_decoder_read
 from ..texts.encoding import Encoded, encode, read_tokens
 from ..texts.given import Text, as_texts, parted
@@ -124,6 +130,7 @@ def asked(
         _check_cuttable(stride, texts, prompts, inputs_or_text)
     if decoder is not None:
         check_continues(decoder, texts, stride)
+    check_chosen_among(model, texts)
     encoder = sentence_encoder(model)
     if encoder is not None and (texts is not None or prompts is not None):
         check_encodes(prompts, stride)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
+from ..errors import LrpHooksWarning
 from .chunk import Part, evaluate_chunk
 from .evaluation import Evaluation
 from .planning import plan_of
@@ -41,7 +43,7 @@ def evaluate(
             ``chunk`` and ``seed`` of `plan_of`.
 
     Returns:
-        The evaluation.
+        The evaluation. If no method works, the reasons of all are an `ArgumentError`.
     """
     plan = plan_of(model, tokenizer, texts, labels, **options)
     chunks = plan.chunks()
@@ -55,6 +57,9 @@ def evaluate(
                 results.write(number, part)
         parts.append(part)
     found = Evaluation(plan, parts)
+    found.check()
+    for label, why in found.failures.items():
+        warnings.warn(f"{label} failed: {why}", LrpHooksWarning, stacklevel=2)
     if results is not None:
         results.finish(found)
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..errors import ArgumentError
 from ..results.shown import Page, Printed
 from ..views.evaluation import Report
 from .chunk import Part
@@ -54,6 +55,16 @@ class Evaluation(Page, Printed):
     def failures(self) -> dict[str, str]:
         """``{method: message}`` of methods that failed on at least one portion."""
         return {k: v for part in self.parts for k, v in part["failures"].items()}
+
+    def check(self) -> None:
+        """Refuse an evaluation that found nothing.
+
+        Raises:
+            ArgumentError: If no method works; the message has the reason of each.
+        """
+        if not self.rows:
+            reasons = " ".join(f"{name}: {why}" for name, why in self.failures.items())
+            raise ArgumentError(f"none of the methods works on this model. {reasons}")
 
     @property
     def skipped(self) -> Mapping[int, str]:

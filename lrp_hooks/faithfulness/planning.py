@@ -74,6 +74,7 @@ def plan_of(
     Raises:
         ArgumentError: If an argument is not as described, or no text fits.
     """
+    _check_model(model)
     check_number("chunk", chunk, least=1, whole=True)
     check_number("seed", seed, least=0, whole=True)
     listed = None if isinstance(texts, str) else as_texts(texts)
@@ -86,6 +87,7 @@ def plan_of(
     for sign in signs:
         _check_choice("signs", sign, SIGNS)
     task = _task(model)
+    _check_tokenizer(tokenizer)
     classes = None if labels is None else _classes(model, labels, len(listed))
     if classes is None and target == "label":
         raise ArgumentError(
@@ -109,6 +111,32 @@ def plan_of(
         skipped=skipped,
         lengths=lengths,
     )
+
+
+def _check_model(model: Any) -> None:
+    """Refuse what is no model.
+
+    Raises:
+        ArgumentError: If it is something else.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; it must be a torch.nn.Module. Of a "
+            "pipeline pass pipe.model and pipe.tokenizer."
+        )
+
+
+def _check_tokenizer(tokenizer: Any) -> None:
+    """Refuse what is no tokenizer.
+
+    Raises:
+        ArgumentError: If it is something else.
+    """
+    if not hasattr(tokenizer, "all_special_tokens"):
+        raise ArgumentError(
+            f"tokenizer is a {type(tokenizer).__name__}; it must be the model's "
+            "Hugging Face tokenizer."
+        )
 
 
 def _task(model: nn.Module) -> Task:

@@ -28,8 +28,14 @@ def token_named(tokenizer: Any, name: str) -> int:
         The id.
 
     Raises:
-        TargetError: If there is no such token, or the text is several.
+        TargetError: If there is no such token, the text is several, or there is no
+            tokenizer to tell.
     """
+    if tokenizer is None:
+        raise TargetError(
+            f"target={name!r} is the name of a token, and there is no tokenizer to "
+            "tell its id. Pass the id, a number."
+        )
     vocabulary = tokenizer.get_vocab()
     mark = vocabulary_mark(tokenizer)
     # A word is written with the space before it, where the tokenizer tells spaces.

@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from ..errors import TextError
 from .encoding import Encoded, encode
 
-__all__ = ["Choices", "as_choices", "check_chooses", "encode_choices"]
+__all__ = [
+    "Choices",
+    "as_choices",
+    "check_chooses",
+    "check_chosen_among",
+    "encode_choices",
+]
 
 Choices = tuple[str, list[str]]
 """A prompt and the texts to choose among."""
@@ -50,6 +56,24 @@ def _is_choice(value: object) -> bool:
     return (
         isinstance(prompt, str) and listed and all(isinstance(c, str) for c in choices)
     )
+
+
+def check_chosen_among(model: nn.Module, texts: object) -> None:
+    """Refuse a text without choices, for a model that chooses.
+
+    Args:
+        model: Any module.
+        texts: Texts and pairs, or None where the inputs are something else.
+
+    Raises:
+        TextError: If the model's class says that it chooses among texts.
+    """
+    kinds = [kind.__name__ for kind in type(model).__mro__]
+    if texts is not None and any("ForMultipleChoice" in kind for kind in kinds):
+        raise TextError(
+            f"the inputs are a text or a pair, but a {kinds[0]} chooses among texts. "
+            "Pass (prompt, [choice, choice, ...]), the choices in a list of strings."
+        )
 
 
 def check_chooses(model: nn.Module) -> None:

@@ -13,6 +13,8 @@ __all__ = ["Text", "as_texts", "parted"]
 Text = str | tuple[str, str]
 """A text, or a pair of them."""
 
+_PAIR = ("text", "text_pair")
+
 
 def as_texts(inputs: object) -> list[Text] | None:
     """Tell texts, and pairs of texts, from tensors.
@@ -37,6 +39,8 @@ def as_texts(inputs: object) -> list[Text] | None:
     entries = as_list(inputs)
     if entries is None:
         return None
+    if isinstance(inputs, list):  # the rows of a table are no texts
+        entries = [_paired(entry) for entry in entries]
     if not entries:
         raise TextError("the list of texts is empty. Pass at least one text.")
     others = [i for i, entry in enumerate(entries) if not _is_text(entry)]
@@ -89,24 +93,34 @@ def _holds_text(value: object) -> bool:
 
 def _from_mapping(inputs: Mapping[Any, Any]) -> list[Text] | None:
     """Read ``{"text": ..., "text_pair": ...}``; None where it holds no texts."""
-    if not isinstance(inputs.get("text"), str | list | tuple):
+    columns = [_column(inputs[key]) for key in _PAIR if inputs.get(key) is not None]
+    if inputs.get("text") is None or any(column is None for column in columns):
         return None
-    unknown = [key for key in inputs if key not in {"text", "text_pair"}]
+    unknown = [key for key in inputs if key not in _PAIR]
     if unknown:
         raise TextError(
             f"inputs has the key {unknown[0]!r} beside 'text'; a text comes as "
             "{'text': ...}, a pair as {'text': ..., 'text_pair': ...}, a text and what "
             "a decoder has said so far as {'text': ..., 'decoder': ...}."
         )
-    columns = [_column(value) for value in inputs.values() if value is not None]
-    if len({len(column) for column in columns}) > 1:
+    counts = [len(column) for column in columns if column is not None]
+    if len(set(counts)) > 1:
         raise TextError(
-            f"inputs has {len(columns[0])} 'text' and {len(columns[1])} 'text_pair'; "
-            "pass as many of one as of the other."
+            f"inputs has {counts[0]} 'text' and {counts[1]} 'text_pair'; pass as many "
+            "of one as of the other."
         )
     rows = list(zip(*columns, strict=True))
     return as_texts([row[0] for row in rows] if len(columns) == 1 else rows)
 
 
-def _column(value: Any) -> list[Any]:
-    return [value] if isinstance(value, str) else list(value)
+def _column(value: Any) -> list[Any] | None:
+    """Return one text, or those of a column; None for what holds none."""
+    return [value] if isinstance(value, str) else as_list(value)
+
+
+def _paired(entry: Any) -> Any:
+    """Return an entry of a list as a text or a pair, where it is a mapping of one."""
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("text"), str):
+        return entry
+    found = _from_mapping(entry)
+    return entry if found is None else found[0]
