@@ -133,7 +133,8 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> Any:
 
     Args:
         name: A label, whatever its case, a language model's token, a number, or None;
-            ``WORD:LABEL`` or ``POSITION:LABEL`` for a label at a token.
+            ``WORD:LABEL`` or ``POSITION:LABEL`` for a label at a token,
+            ``POSITION:TOKEN`` for one of several masks, ``FIRST:LAST`` for a span.
         model: A Hugging Face model.
         tokenizer: Its tokenizer.
 
@@ -144,16 +145,14 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> Any:
         TargetError: If the model knows no such thing.
     """
     task = task_of(model)
-    if name is None or task is Task.MASKED_TOKEN:
-        return name
+    if name is None:
+        return None
     if task is Task.NEXT_TOKEN:
         return token_named(tokenizer, name)
-    if task is None:
-        place, colon, label = name.rpartition(":")
-        if colon and label_id(model, label) is not None:
-            return (int(place) if place.isdecimal() else place), label
-        if not name.isdecimal():
-            return name
+    if task in {None, Task.MASKED_TOKEN}:
+        at_place = _at_place(name, model, task)
+        if at_place is not None:
+            return at_place
     known, found = label_ids(model), label_id(model, name)
     if found is not None:
         return found
@@ -165,3 +164,15 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> Any:
         f"{' and others' * (len(known) > 12)}. Its number, a whole one from 0 on, will "
         f"do, too.{did_you_mean(name, known)}"
     )
+
+
+def _at_place(name: str, model: Any, task: Task | None) -> Any:
+    """Read what is said of a place in a text; None for a class's number."""
+    place, colon, what = name.rpartition(":")
+    if task is Task.MASKED_TOKEN:
+        return (int(place), what) if place.isdecimal() and what else name
+    if place.isdecimal() and what.isdecimal():
+        return int(place), int(what)
+    if colon and label_id(model, what) is not None:
+        return (int(place) if place.isdecimal() else place), what
+    return None if name.isdecimal() else name

@@ -79,9 +79,8 @@ def add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
         metavar="LABEL",
         action="append" if several else "store",
         help="a label or class id (default: the prediction); WORD:LABEL or entities "
-        "for a label at a token, start or end for an answer, a token for a mask"
-        + "; again for another one beside it"
-        * several,
+        "for a label at a token, start, end or FIRST:LAST for an answer, a token or "
+        "POSITION:TOKEN for a mask" + "; again for another one beside it" * several,
     )
 
 

@@ -39,6 +39,7 @@ def compare(
     target: Any = None,
     *,
     stride: int | None = None,
+    decoder: str | Sequence[str] | None = None,
     progress: bool | TextIO = False,
 ) -> Comparison:
     """Explain the same outputs by several methods, or several outputs.
@@ -54,6 +55,8 @@ def compare(
         tokenizer: See `explain`.
         target: See `explain`. Defaults to ``None``: the arg-max.
         stride: See `explain`. Defaults to ``None``.
+        decoder: See `explain`; the scores are those of the encoder's tokens. Defaults
+            to ``None``.
         progress: Whether to show a bar on standard error, or where else to show it.
 
     Returns:
@@ -76,13 +79,13 @@ def compare(
     )
     shared: Question | None = None
     if any("target" not in own for own in options.values()):
-        shared = asked(model, inputs_or_text, tokenizer, target, stride)
+        shared = asked(model, inputs_or_text, tokenizer, target, stride, decoder)
     for label, own in bar:
         chosen = dict(own)
         method, other = chosen.pop("method"), chosen.pop("target", target)
         try:
             question = (
-                asked(model, inputs_or_text, tokenizer, other, stride)
+                asked(model, inputs_or_text, tokenizer, other, stride, decoder)
                 if shared is None or "target" in own
                 else shared
             )

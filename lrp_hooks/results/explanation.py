@@ -109,16 +109,16 @@ class Explanation(Page, Printed, Drawn):
         Raises:
             ArgumentError: If the tokens are unknown or the scores are not ``[B, T]``.
         """
+        if not isinstance(self.scores, Tensor) or self.scores.dim() != 2:
+            raise ArgumentError(
+                "words() needs the scores of one tensor of tokens, [B, T], got "
+                f"{_shape(self.scores)}. Explain one tensor of one text an example."
+            )
         if self.tokens is None:
             raise ArgumentError(
                 "words() merges tokens, but tokens is None. Pass the tokenizer to "
                 "explain(), or set explanation.tokens to one list of strings for each "
                 "example."
-            )
-        if not isinstance(self.scores, Tensor) or self.scores.dim() != 2:
-            raise ArgumentError(
-                "words() needs the scores of one tensor of tokens, [B, T], got "
-                f"{_shape(self.scores)}. Explain one tensor, without a list as wrt."
             )
         grouping = group(
             self.tokens,

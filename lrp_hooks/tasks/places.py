@@ -68,6 +68,8 @@ def _place_of_word(asked: Asked, word: str, row: int) -> int:
     same = same or [w for w in plain if words[w].lower() == _bare(word).lower()]
     columns = found.columns[0].tolist()
     places = [columns.index(w) for w in same]
+    # Punctuation is glued to a word, and special tokens are in none.
+    places = places or [t for t, token in enumerate(tokens) if token == word]
     if len(places) != 1:
         many = f"stands at the positions {places}" if places else "is not in it"
         raise TargetError(

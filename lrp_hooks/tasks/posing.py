@@ -69,11 +69,34 @@ def posed_as(task: Task | None, asked: Asked) -> Posed:
     return asked.posed(asked.target, task)
 
 
+def graded(asked: Asked) -> Posed:
+    """Pose a question about a number that a model returns.
+
+    Args:
+        asked: The question; its target may be None where there is one number.
+
+    Returns:
+        The question.
+
+    Raises:
+        TargetError: If there are several numbers, and none is named.
+    """
+    count = getattr(getattr(asked.model, "config", None), "num_labels", 1)
+    if asked.target is None and count > 1:
+        raise TargetError(
+            f"{type(asked.model).__name__} returns {count} numbers, of which the "
+            "largest is no better than others; pass the one to explain as target=, "
+            f"from 0 to {count - 1} or by its label."
+        )
+    return asked.posed(asked.target, Task.REGRESSION)
+
+
 _POSED_BY: dict[Task | None, Callable[[Asked], Posed]] = {
     Task.MASKED_TOKEN: masked,
     Task.ANSWER: answered,
     Task.SIMILARITY: compared,
     Task.CHOICE: chosen,
+    Task.REGRESSION: graded,
 }
 
 

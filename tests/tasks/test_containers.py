@@ -7,9 +7,12 @@ from transformers import (
     BertForMaskedLM,
     BertForMultipleChoice,
     BertForQuestionAnswering,
+    BertForTokenClassification,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
-from lrp_hooks import TargetError, TextError, explain, faithfulness
+from lrp_hooks import TargetError, TextError, compare, explain, faithfulness
 from lrp_hooks.errors import ArgumentError, LrpHooksWarning
 from lrp_hooks.sentiment import sentiment_model
 from tiny_bert import tiny_bert
@@ -112,3 +115,32 @@ def test_what_is_no_model_or_has_no_tokenizer(tokenizer):
 def test_a_missing_tokenizer_is_told():
     with pytest.raises(ArgumentError, match="tokenizer is a NoneType"):
         faithfulness.evaluate(MODEL, None, FIRST, methods=["lrp"])
+
+
+def test_of_several_numbers_one_must_be_named():
+    model = tiny_bert(type(MODEL), num_labels=3, problem_type="regression")
+    with pytest.raises(TargetError, match="returns 3 numbers.*from 0 to 2"):
+        explained("a film", model)
+    assert explained("a film", model, target=2).meta["task"] == "regression"
+    one = tiny_bert(type(MODEL), num_labels=1, problem_type="regression")
+    assert explained("a film", one).output.shape == (1,)
+
+
+@pytest.mark.parametrize(("word", "place"), [(":", 2), ("[CLS]", 0), ("is", 1)])
+def test_a_token_that_is_no_word_may_be_named(word, place):
+    model = tiny_bert(BertForTokenClassification, num_labels=2)
+    named = explained("is: a", model, target=(word, 1))
+    torch.testing.assert_close(
+        named.scores, explained("is: a", model, target=(place, 1)).scores
+    )
+
+
+def test_compare_takes_what_a_decoder_has_said():
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    config = T5Config(vocab_size=6000, decoder_start_token_id=0, **sizes)
+    model = T5ForConditionalGeneration(config).eval()
+    methods = ("lrp", "gradient_x_input")
+    found = compare(model, "a film", methods, TOKENIZER, 7, decoder="the")
+    one = explained({"text": "a film", "decoder": "the"}, model, target=7)
+    for each in found.explanations.values():
+        torch.testing.assert_close(each.output, one.output)
