@@ -12,6 +12,7 @@ import numpy as np
 from ..cost.report import put
 
 RESULTS = Path(__file__).with_name("results.jsonl")
+COSTS = Path(__file__).with_name("cost.json")
 README = Path(__file__).with_name("README.md")
 COLUMNS = {
     "first": "right source first",
@@ -31,8 +32,43 @@ def main() -> None:
     lines = RESULTS.read_text(encoding="utf-8").splitlines()
     text = README.read_text(encoding="utf-8")
     shown = tables([json.loads(line) for line in lines])
-    README.write_text(put(text, "answers", shown), encoding="utf-8")
+    text = put(text, "answers", shown)
+    costs = json.loads(COSTS.read_text(encoding="utf-8"))
+    README.write_text(put(text, "costs", cost_table(costs)), encoding="utf-8")
     print(shown)
+
+
+def cost_table(entries: list[Record]) -> str:
+    """Write what answers of several lengths cost.
+
+    Args:
+        entries: What `cost` saved.
+
+    Returns:
+        Markdown.
+    """
+    lines = [
+        "| context + answer | method | CPU, s | of the plain passes | peak, MiB |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for entry in entries:
+        plain = entry["methods"]["plain forward and backward"]["seconds"]
+        for name, found in entry["methods"].items():
+            pairs = zip(found["seconds"], plain, strict=True)
+            ratio = float(np.median([mine / theirs for mine, theirs in pairs]))
+            lines.append(
+                f"| {entry['context']} + {entry['answer']} tokens | {name} | "
+                f"{np.median(found['seconds']):.1f} | {ratio:.2f} | "
+                f"{found['bytes'] / 2**20:.0f} |"
+            )
+    about = entries[0]
+    return "\n".join([
+        *lines,
+        "",
+        f"{about['model']}, float32, 1 thread, medians of "
+        f"{len(plain)} interleaved rounds; torch {about['torch']}, lrp_hooks "
+        f"{about['lrp_hooks']}; {about['date']}.",
+    ])
 
 
 def tables(records: list[Record]) -> str:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from ..attribution.backward import relevance_of
 from ..attribution.instrument import Instrumentation
 from ..generation.batched import Noting, gradients_of_each
+from ..generation.begun import started
 from ..generation.head import Start
-from ..generation.passes import started
 from .targets import Leads
 
 __all__ = ["SpanRows", "relevance_of_spans"]
