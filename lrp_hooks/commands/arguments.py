@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from .. import __version__, explainers
 from ..errors import ArgumentError
+from .answer_options import add_answer
 from .options import (
     add_command,
     add_model,
@@ -19,7 +20,6 @@ from .options import (
     add_target,
     add_text,
     count,
-    overlap,
     port,
 )
 
@@ -61,7 +61,7 @@ def command_parser() -> argparse.ArgumentParser:
         _add_explain,
         _add_compare,
         _add_evaluate,
-        _add_answer,
+        add_answer,
         _add_rules,
         _add_audit,
         _add_closed_forms,
@@ -140,85 +140,6 @@ def _add_compare(commands: Any) -> None:
         default="tokens",
         help="what is a row of the page: a token with a column for each method, or a "
         "method with the whole text (default: %(default)s)",
-    )
-    add_outputs(parser, "html", "png", "svg", "json")
-
-
-def _add_answer(commands: Any) -> None:
-    """Add ``lrp-hooks answer``."""
-    parser = add_command(
-        commands,
-        "answer",
-        help="show which parts of a prompt made a language model answer so",
-        description="Show what each sentence of an answer drew on: the strongest "
-        "sources in the prompt, and what came from the rest of it, from the answer "
-        "itself and from constants.",
-        epilog="""examples:
-  lrp-hooks answer --model path/to/model --prompt question.txt --html page.html
-  lrp-hooks answer --model path/to/model --prompt prompt.txt --answer said.txt \\
-      --sources passages.jsonl --json -
-  lrp-hooks answer --model path/to/model --prompt - --chat --hops 1 < question.txt""",
-    )
-    parser.add_argument(
-        "--model", metavar="DIR", required=True, help="a local Hugging Face folder"
-    )
-    parser.add_argument(
-        "--prompt",
-        metavar="FILE",
-        required=True,
-        help="the prompt; - for standard input",
-    )
-    parser.add_argument(
-        "--answer",
-        metavar="FILE",
-        help="the answer, as it follows the prompt (default: the model writes it)",
-    )
-    parser.add_argument(
-        "--max-new-tokens",
-        metavar="N",
-        type=count,
-        help="how many tokens the model writes at most (default: 200)",
-    )
-    parser.add_argument(
-        "--sources",
-        metavar="WHAT",
-        help="sentences, paragraphs, words, tokens, or a file .jsonl of the passages "
-        "that stand in the prompt (default: sentences)",
-    )
-    parser.add_argument(
-        "--spans",
-        metavar="WHAT",
-        help="sentences, all, tokens, or a text in the answer (default: sentences)",
-    )
-    parser.add_argument(
-        "--target",
-        metavar="NAME",
-        help="log_probability or logit (default: log_probability)",
-    )
-    parser.add_argument(
-        "--hops",
-        metavar="N",
-        type=overlap,
-        help="send what reached earlier tokens of the answer on N times (default: 0)",
-    )
-    parser.add_argument(
-        "--rules",
-        metavar="NAME",
-        help="a rule set (default: between conservative and attnlrp)",
-    )
-    parser.add_argument(
-        "--method",
-        metavar="NAME",
-        help="lrp, ablation or leave_one_out (default: lrp)",
-    )
-    parser.add_argument(
-        "--calls", metavar="N", type=count, help="ablations to fit (default: 64)"
-    )
-    parser.add_argument(
-        "--chat", action="store_true", help="the prompt is a user's message in a chat"
-    )
-    parser.add_argument(
-        "--low-memory", action="store_true", help="run blocks again, keep less of them"
     )
     add_outputs(parser, "html", "png", "svg", "json")
 
