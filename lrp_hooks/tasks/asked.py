@@ -87,9 +87,11 @@ class Asked:
                 try:
                     return self.model(*given.args, **given.kwargs)
                 except _REFUSALS as error:
+                    towers = hasattr(self.model, "get_text_features")
+                    both = "both of what it compares, such as (pixel values, text)"
                     raise ArgumentError(
                         f"{type(self.model).__name__} cannot be run on these inputs: "
-                        f"{error}. Pass what it was made for."
+                        f"{error}. Pass {both if towers else 'what it was made for'}."
                     ) from error
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..attribution.readout import class_of, label_ids
+from ..attribution.readout import Contrast, class_of, label_ids
 from ..attribution.spots import Spot, Spots
 from ..errors import TargetError
 from .asked import Asked, Posed
@@ -84,12 +84,23 @@ def _chosen(
     """Return the position and the label that are explained in an example."""
     if target is None:
         return _strongest(logits, asked.free(row), _entity_labels(names))
+    if target == ENTITIES:
+        raise TargetError(
+            f"target has {ENTITIES!r} among others, which makes rows of one text. Pass "
+            "it alone, or (position or word, label) for each text."
+        )
     if not isinstance(target, tuple) or len(target) != 2:
         raise TargetError(
             f"target={target!r} leaves open which token is meant: this model has a "
             f"label at each of them. Pass (position or word, label), such as "
             f"(1, {names[-1]!r}), {ENTITIES!r} for all entities, or nothing for the "
             "strongest."
+        )
+    if isinstance(target[1], Contrast):
+        raise TargetError(
+            f"target={target!r} is a Contrast at a token; pass a function of the "
+            "model's output, such as lambda output: output.logits[:, 2, 1] - "
+            "output.logits[:, 2, 0]."
         )
     place = place_of(asked, target[0], row, len(logits))
     return place, class_of(target[1], asked.model, len(names))

@@ -12,7 +12,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from lrp_hooks import TargetError, TextError, compare, explain, faithfulness
+from lrp_hooks import Contrast, TargetError, TextError, compare, explain, faithfulness
 from lrp_hooks.errors import ArgumentError, LrpHooksWarning
 from lrp_hooks.sentiment import sentiment_model
 from tiny_bert import tiny_bert
@@ -144,3 +144,11 @@ def test_compare_takes_what_a_decoder_has_said():
     one = explained({"text": "a film", "decoder": "the"}, model, target=7)
     for each in found.explanations.values():
         torch.testing.assert_close(each.output, one.output)
+
+
+def test_targets_of_taggers_that_are_none():
+    model = tiny_bert(BertForTokenClassification, num_labels=2)
+    with pytest.raises(TargetError, match="a Contrast at a token; pass a function"):
+        explained("a film", model, target=(1, Contrast(0, 1)))
+    with pytest.raises(TargetError, match="'entities' among others"):
+        explained(["a film", "b c"], model, target=["entities", (1, 1)])

@@ -469,3 +469,8 @@ def test_an_input_is_read_by_its_name(wrt):
 def test_an_input_that_has_no_relevance_is_not_read():
     with pytest.raises(ArgumentError, match="'attention_mask' names an input"):
         explain(clip(), batch(), wrt=["pixel_values", "attention_mask"])
+
+
+def test_a_text_without_an_image_asks_for_both():
+    with pytest.raises(ArgumentError, match=r"such as \(pixel values, text\)"):
+        explain(clip(), "a good film", tokenizer=TOKENIZER)
