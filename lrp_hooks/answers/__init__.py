@@ -145,6 +145,12 @@ def _check_decodes(model: nn.Module) -> None:
             "takes decoders, which answer behind their prompt. Use "
             "explain_generation(), which explains each token that it writes."
         )
+    if not getattr(model, "can_generate", lambda: True)():
+        raise UnsupportedModelError(
+            f"{type(model).__name__} does not write one token after another, so it has "
+            "no answer to a prompt. Load a decoder with AutoModelForCausalLM, or "
+            "explain what this model returns with explain()."
+        )
 
 
 def _read(

@@ -70,6 +70,13 @@ def read_answer(tokenizer: Any, prompt: Prompt, answer: str | Sequence[int]) -> 
             "max_new_tokens=, so that the model writes."
         )
     text = forced(tokenizer, prompt, answer)
+    if text.merged and _named(tokenizer, prompt.ids)[1][-1]:
+        last = _named(tokenizer, prompt.ids)[0][-1]
+        raise TextError(
+            f"the tokenizer puts {last!r} behind the prompt, which an answer cannot "
+            "follow. Switch that off (tokenizer.add_eos_token = False), or pass the "
+            "answer as token ids."
+        )
     if text.merged:
         seam = prompt.text[-12:] + answer[:12]
         raise TextError(

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from tokenizers import processors
 from transformers import (
+    BertForMaskedLM,
     BertForSequenceClassification,
     T5Config,
     T5ForConditionalGeneration,
@@ -18,7 +20,8 @@ from lrp_hooks import explain_answer
 from lrp_hooks.answers.passages import members
 from lrp_hooks.answers.reading import read_answer
 from lrp_hooks.errors import ArgumentError, TextError, UnsupportedModelError
-from lrp_hooks.generation.tokens import read_prompt
+from lrp_hooks.generation.tokens import Prompt
+from lrp_hooks.sentiment import sentiment_model
 from lrp_hooks.support.passages import Passage
 from tiny_bert import tiny_bert
 from tokenizer_families import FAMILIES
@@ -63,18 +66,13 @@ def test_a_token_belongs_to_the_passage_of_its_first_letter():
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tokens_stand_where_their_text_stands(family):
     tokenizer = FAMILIES[family]()
-    prompt = read_prompt(tokenizer, "a gripping film.\nnot bad", False)
-    answer = " a film"
-    try:
-        reading = read_answer(tokenizer, prompt, answer)
-    except TextError as error:  # a tokenizer that joins the two
-        assert "one token" in str(error)
-        return
-    whole = reading.prompt
-    for place, (start, end) in enumerate(reading.places[: reading.start]):
-        assert 0 <= start <= end <= len(whole), place
-    spelled = "".join(reading.answer[a:b] for a, b in reading.places[reading.start :])
-    assert spelled.split() == answer.split()
+    text, answer = "a gripping film.\nnot bad", " a film"
+    prompt = Prompt(text, False, tokenizer(text, add_special_tokens=False))
+    reading = read_answer(tokenizer, prompt, answer)
+    whole = [reading.prompt] * reading.start + [reading.answer] * reading.count
+    spelled = [t[a:b] for t, (a, b) in zip(whole, reading.places, strict=True)]
+    assert "".join(spelled[: reading.start]).split() == text.split()
+    assert "".join(spelled[reading.start :]).split() == answer.split()
 
 
 CHAT = (
@@ -189,6 +187,22 @@ def test_models_that_write_nothing_are_refused():
         explain_answer(
             tiny_bert(BertForSequenceClassification), word_tokenizer(), PROMPT, ANSWER
         )
+
+
+def test_models_of_masked_words_are_refused():
+    model = tiny_bert(BertForMaskedLM)
+    for given in ({"answer": [5, 6]}, {"max_new_tokens": 2}):
+        with pytest.raises(UnsupportedModelError, match="one token after another"):
+            explain_answer(model, sentiment_model()[1], "a film", **given)
+
+
+def test_a_tokenizer_that_ends_the_prompt_is_told():
+    tokenizer = word_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    with pytest.raises(TextError, match="puts '</s>' behind the prompt"):
+        explain_answer(language_model(), tokenizer, PROMPT, ANSWER)
 
 
 def test_encoder_decoders_are_refused_with_what_explains_them():
