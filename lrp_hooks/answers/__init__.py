@@ -80,7 +80,8 @@ def explain_answer(
         chat: Whether a text as prompt is the user's message in a chat.
         rules: A rule set or its name. Defaults to ``None``: ``"conservative"`` with a
             quarter of what passes an attention sent through its queries and keys,
-            half of what ``"attnlrp"`` sends there, which finds sources best.
+            half of what ``"attnlrp"`` sends there: nearly as good as either at
+            what each is best at, in benchmarks/answers.
         low_memory: Keep no more than the inputs of the model's blocks, and run each
             again in the backward pass: the same numbers.
         method: ``"lrp"``; ``"ablation"``: a sparse linear regression on random

@@ -68,3 +68,8 @@ def test_the_page_shows_the_committed_results():
     lines = report.RESULTS.read_text(encoding="utf-8").splitlines()
     tables = report.tables([json.loads(line) for line in lines])
     assert tables in report.README.read_text(encoding="utf-8")
+
+
+def test_the_page_shows_what_answers_cost():
+    costs = json.loads(report.COSTS.read_text(encoding="utf-8"))
+    assert report.cost_table(costs) in report.README.read_text(encoding="utf-8")
