@@ -142,18 +142,10 @@ class AnswerExplanation(Page, Printed, Drawn):
             path: The file to read.
 
         Returns:
-            The explanation, its tensors on the CPU.
-
-        Raises:
-            ArgumentError: If the file holds something else.
+            The explanation, its tensors on the CPU. A file that holds something
+            else is refused.
         """
-        found = storage.load(path, base=cls)
-        if not isinstance(found, cls):
-            raise ArgumentError(
-                f"path {str(path)!r} holds a {type(found).__name__}, not a "
-                f"{cls.__name__}. Read it with {type(found).__name__}.load(path)."
-            )
-        return found
+        return storage.load_as(path, cls, base=cls)
 
     def __repr__(self) -> str:
         """Return the class, the method, the shape and the outputs."""

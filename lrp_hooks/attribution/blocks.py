@@ -82,7 +82,14 @@ def watched_blocks(
 
 
 def block_lists(subject: Subject) -> list[dict[str, nn.Module]]:
-    """Return the outermost lists of modules, the members of each by name."""
+    """List the outermost lists of modules.
+
+    Args:
+        subject: The model.
+
+    Returns:
+        The members of each list by name.
+    """
     names = {module: name for name, module in subject.modules.items()}
     inside: set[nn.Module] = set()
     lists = []

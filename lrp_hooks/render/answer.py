@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..support.text import decimals, one_line, signed
 from ..views.answer import Cited
 from .answer_page import fragment
-from .canvas import canvas, colour_map, require_matplotlib
 from .colour import ansi, level
-from .glyphs import fonts, written
+from .heat_map import heat_map
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,35 +58,9 @@ def figure(shown: Cited) -> Figure:
     Returns:
         A figure that belongs to no window.
     """
-    require_matplotlib()
-    rows, columns = len(shown.spans), len(shown.sources)
-    wide = 4 + min(columns, 120) * 0.28
-    drawn = canvas(wide, 3.2 + min(rows, 120) * 0.28)
-    axes = drawn.subplots()
-    scale = max(shown.scales) or 1.0
-    image = axes.imshow(
-        shown.scores,
-        aspect="auto",
-        interpolation="nearest",
-        cmap=colour_map(),
-        vmin=-scale,
-        vmax=scale,
+    rows, columns = (
+        [one_line(passage.text, QUOTED) for passage in passages]
+        for passages in (shown.spans, shown.sources)
     )
-    _quote(axes.xaxis, [p.text for p in shown.sources], rotation=90)
-    _quote(axes.yaxis, [p.text for p in shown.spans], rotation=0)
-    drawn.colorbar(image, ax=axes, pad=0.01)
-    return drawn
-
-
-def _quote(axis: Any, texts: list[str], rotation: int) -> None:
-    """Write the beginnings of passages beside rows or columns."""
-    every = max(1, len(texts) // 120)
-    places = range(0, len(texts), every)
-    axis.set_ticks(
-        list(places),
-        [written(one_line(texts[place], QUOTED)) for place in places],
-        family=fonts("sans-serif"),
-        rotation=rotation,
-        fontsize=8,
-        parse_math=False,  # a dollar sign is a dollar sign
-    )
+    size = (4 + min(len(columns), 120) * 0.28, 3.2 + min(len(rows), 120) * 0.28)
+    return heat_map(shown.scores, max(shown.scales) or 1.0, rows, columns, size)

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import ArgumentError
 from ..support.text import cell_width, decimals, signed, visible
 from ..views.generation import Matrix
-from .canvas import canvas, colour_map, require_matplotlib
 from .colour import ansi
 from .colour import level as level_of
 from .generation_page import fragment
-from .glyphs import fonts, written
+from .heat_map import heat_map
 from .layout import flow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["figure", "fragment", "terminal"]
-
-MOST_CELLS = 4_000_000
-"""Of a matrix: more are not to be told apart in a figure."""
 
 
 def terminal(shown: Matrix, colour: bool, width: int) -> str:
@@ -80,46 +74,15 @@ def figure(shown: Matrix) -> Figure:
 
     Returns:
         A figure that belongs to no window.
-
-    Raises:
-        ArgumentError: If there are more cells than a figure can show.
     """
-    require_matplotlib()
     rows, columns = shown.scores.shape
-    if rows * columns > MOST_CELLS:
-        raise ArgumentError(
-            f"the matrix has {rows * columns} cells, more than the {MOST_CELLS} that a "
-            "figure can show. Explain fewer tokens, or use to_html()."
-        )
-    scale = max(shown.scales) or 1.0
-    size = (2 + min(columns, 120) * 0.22, 1.6 + min(rows, 120) * 0.22)
-    drawn = canvas(*size)
-    axes = drawn.subplots()
-    image = axes.imshow(
+    drawn = heat_map(
         shown.scores.numpy(),
-        aspect="auto",
-        interpolation="nearest",
-        cmap=colour_map(),
-        vmin=-scale,
-        vmax=scale,
+        max(shown.scales) or 1.0,
+        shown.targets,
+        shown.tokens,
+        (2 + min(columns, 120) * 0.22, 1.6 + min(rows, 120) * 0.22),
     )
-    _name_ticks(axes.xaxis, shown.tokens, rotation=90)
-    _name_ticks(axes.yaxis, shown.targets, rotation=0)
     for end in {shown.encoder, shown.prompt} - {0}:
-        axes.axvline(end - 0.5, color="grey", linewidth=0.8)
-    drawn.colorbar(image, ax=axes, pad=0.01)
+        drawn.axes[0].axvline(end - 0.5, color="grey", linewidth=0.8)
     return drawn
-
-
-def _name_ticks(axis: Any, names: Sequence[str], rotation: int) -> None:
-    """Write names beside rows or columns, every n-th one if there are many."""
-    every = max(1, len(names) // 120)
-    places = range(0, len(names), every)
-    axis.set_ticks(
-        list(places),
-        [written(names[place]) for place in places],
-        family=fonts("sans-serif"),
-        rotation=rotation,
-        fontsize=8,
-        parse_math=False,  # a dollar sign is a dollar sign
-    )

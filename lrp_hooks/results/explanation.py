@@ -243,18 +243,10 @@ class Explanation(Page, Printed, Drawn):
             path: The file to read.
 
         Returns:
-            The explanation, its tensors on the CPU.
-
-        Raises:
-            ArgumentError: If the file holds no explanation of this class.
+            The explanation, its tensors on the CPU. A file that holds something
+            else is refused.
         """
-        found = storage.load(path, base=Explanation)
-        if not isinstance(found, cls):
-            raise ArgumentError(
-                f"path {str(path)!r} holds a {type(found).__name__}, not a "
-                f"{cls.__name__}. Read it with {type(found).__name__}.load(path)."
-            )
-        return found
+        return storage.load_as(path, cls, base=Explanation)
 
     def __repr__(self) -> str:
         """Return the class, the method, the shapes, the targets and the outputs."""

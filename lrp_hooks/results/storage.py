@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import safetensors
 import torch
@@ -26,7 +26,9 @@ from ..support.files import write_whole
 from ..support.hints import hints_of, misfit
 from .containers import Head, check_ending, pack, packable, unpack
 
-__all__ = ["load", "save"]
+__all__ = ["load", "load_as", "save"]
+
+Kind = TypeVar("Kind")
 
 FORMAT = "lrp_hooks.explanation"
 VERSION = 1
@@ -82,6 +84,29 @@ def load(path: str | PathLike[str], base: type) -> object:
     except _DAMAGE as error:
         reason = f"it is damaged ({type(error).__name__}: {error})"
         raise ArgumentError(_unreadable(path, reason)) from error
+
+
+def load_as(path: str | PathLike[str], wanted: type[Kind], base: type) -> Kind:
+    """Read what ``save`` wrote, as the class that it was.
+
+    Args:
+        path: The file to read.
+        wanted: The class that it must be of.
+        base: See `load`.
+
+    Returns:
+        The object.
+
+    Raises:
+        ArgumentError: If the file holds something else.
+    """
+    found = load(path, base)
+    if not isinstance(found, wanted):
+        raise ArgumentError(
+            f"path {str(path)!r} holds a {type(found).__name__}, not a "
+            f"{wanted.__name__}. Read it with {type(found).__name__}.load(path)."
+        )
+    return found
 
 
 # What a file raises that is not as it was written.

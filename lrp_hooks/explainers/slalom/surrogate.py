@@ -168,15 +168,6 @@ class Surrogate:
             path: The file to read.
 
         Returns:
-            The surrogate.
-
-        Raises:
-            ArgumentError: If the file holds something else.
+            The surrogate. A file that holds something else is refused.
         """
-        found = storage.load(path, base=Surrogate)
-        if not isinstance(found, Surrogate):
-            raise ArgumentError(
-                f"path {str(path)!r} holds a {type(found).__name__}, not a Surrogate. "
-                f"Read it with {type(found).__name__}.load(path)."
-            )
-        return found
+        return storage.load_as(path, cls, base=Surrogate)
