@@ -31,6 +31,13 @@ _LEADING = frozenset(
     "fig figs no nos nr vol vols p pp ch sec eq eqs art cf vs v e.g i.e eg ie viz resp "
     "approx ca al z.b d.h bzw".split()
 )
+_INITIALS = re.compile(r"(?:[A-Z]\.)+[A-Z]")
+# What begins a sentence rather than the rest of a name, behind initials.
+_OPENING = frozenset(
+    "a an the this that these those he she it we they you i his her its our their my "
+    "there here in on at by for from with after before when while if as but and so "
+    "then however although since because who what where why how".split()
+)
 _WRAPPED = 60
 """Characters of a line that was broken for its length, not for its sense."""
 _SPACELESS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -133,7 +140,12 @@ def _ends(text: str, start: int, stop: re.Match[str], end: int) -> bool:
     word = _word_before(before)
     if _LIST_MARK.fullmatch(before + ".") or word.lower() in _LEADING:
         return False
-    return not (len(word) == 1 and word.isupper())  # an initial
+    if len(word) == 1:
+        return not word.isupper()  # J. Smith
+    if not _INITIALS.fullmatch(word):
+        return True
+    following = _WORD.match(rest)
+    return following is not None and following.group().lower() in _OPENING
 
 
 def _word_before(text: str) -> str:

@@ -12,6 +12,14 @@ def texts_of(passages):
 
 
 CASES = {
+    "initials of a name": (
+        "The U.S. Geological Survey of Washington, D.C. measured it in the U.K. too.",
+        ["The U.S. Geological Survey of Washington, D.C. measured it in the U.K. too."],
+    ),
+    "initials at an end": (
+        "He moved to the U.S. The next year he left.",
+        ["He moved to the U.S.", "The next year he left."],
+    ),
     "abbreviations": (
         "Dr. Smith met Mrs. Hall, e.g. on Mon. at noon. It was cold.",
         ["Dr. Smith met Mrs. Hall, e.g. on Mon. at noon.", "It was cold."],
