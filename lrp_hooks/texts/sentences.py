@@ -134,9 +134,11 @@ def _ends(text: str, start: int, stop: re.Match[str], end: int) -> bool:
         return True
     if rest[0].islower():
         return False
-    before = text[start : stop.start()]
-    if stop.group() != ".":
-        return True
+    return stop.group() != "." or _full_stop_ends(text[start : stop.start()], rest)
+
+
+def _full_stop_ends(before: str, rest: str) -> bool:
+    """Tell whether a sentence ends between what stands before and behind its stop."""
     word = _word_before(before)
     if _LIST_MARK.fullmatch(before + ".") or word.lower() in _LEADING:
         return False
