@@ -23,8 +23,8 @@ SECONDS = 60
 # A computation that nothing ends.
 STUCK = """
 import time
-from lrp_hooks.serve.answers import Explorer
-Explorer.compare = lambda *_: time.sleep(10**6)
+from lrp_hooks.serve.classify import Classify
+Classify.compare = lambda *_: time.sleep(10**6)
 """
 
 

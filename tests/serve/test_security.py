@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from explorer_server import serving
-from lrp_hooks.serve.answers import Explorer
+from lrp_hooks.serve.classify import Classify
 from lrp_hooks.serve.limits import Rate
 from lrp_hooks.serve.security import Guard
 
@@ -220,7 +220,7 @@ def test_an_unexpected_error_stays_at_home(sentiment, monkeypatch, caplog):
     def fail(*_):
         raise RuntimeError("a secret of /home/me")
 
-    monkeypatch.setattr(Explorer, "explain", fail)
+    monkeypatch.setattr(Classify, "explain", fail)
     with serving(*sentiment) as client, caplog.at_level(logging.ERROR):
         status, answer = client.ask("/explain", text="good")
         assert status == 500
