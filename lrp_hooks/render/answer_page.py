@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from ..support.passages import Passage
 from ..support.text import decimals, escape, one_line, signed
 from ..views.answer import Cited
-from .colour import LEVELS, class_name, level
-from .document import isolated, styled
+from .colour import class_name, level
+from .document import isolated, steps, styled
 from .pointing import style as shades
 from .terms import terms_html
 
@@ -48,15 +48,11 @@ def fragment(shown: Cited) -> str:
         One ``div`` that brings its own style.
     """
     own = _own_name(shown)
-    steps = "".join(
-        f'<span class="step {class_name(step)}"></span>'
-        for step in range(-LEVELS, LEVELS + 1)
-    )
     return styled(
         f"<style>{' '.join(_STYLE.split())}{shades()}{_rules(shown, own)}</style>"
         f'<div class="{own}"><p>{_head(shown)}</p>'
         f'<p class="soft">Choose an underlined part of the answer: what it drew on is '
-        f"coloured in the prompt, against {steps} for it.</p>"
+        f"coloured in the prompt, against {steps()} for it.</p>"
         f'<p class="soft">answer</p>{_answer(shown, own)}{_drawn(shown)}'
         f'<p class="soft">prompt</p>{_prompt(shown)}</div>'
     )

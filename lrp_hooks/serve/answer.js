@@ -7,18 +7,24 @@ let controller = new AbortController(); // gives up what the last question waits
 let asked; // the question whose answer is shown
 let shown; // that answer
 
+// A number, or what it is by default where it does not count.
+function whole(name) {
+  const input = part[name];
+  return input.disabled ? Number(input.defaultValue) : input.valueAsNumber;
+}
+
 function question() {
   return {
     passages: part.passages.value,
     question: part.asked.value,
     answer: part.given.value,
-    max_new_tokens: part["new-tokens"].valueAsNumber,
+    max_new_tokens: whole("new-tokens"),
     chat: part.chat.checked,
     sources: part.sources.value,
     spans: part.spans.value,
-    hops: part["of-hops"].hidden ? 0 : part.hops.valueAsNumber,
+    hops: whole("hops"),
     method: part["answer-method"].value,
-    calls: part.calls.valueAsNumber,
+    calls: whole("calls"),
   };
 }
 
@@ -28,8 +34,8 @@ function fit() {
   part["of-hops"].hidden = method !== "lrp";
   part["of-calls"].hidden = method !== "ablation";
   part["of-new-tokens"].hidden = part.given.value.trim() !== "";
-  for (const name of ["of-hops", "of-calls", "of-new-tokens"]) {
-    part[name].querySelector("input").disabled = part[name].hidden;
+  for (const name of ["hops", "calls", "new-tokens"]) {
+    part[name].disabled = part[`of-${name}`].hidden;
   }
 }
 
@@ -38,7 +44,8 @@ async function explain() {
   const mine = (controller = new AbortController());
   const mineToAsk = question();
   say(part["answer-error"], "");
-  say(part["answer-status"], mineToAsk.answer.trim() ? "explaining" : "writing and explaining", true);
+  const given = mineToAsk.answer.trim() !== "";
+  say(part["answer-status"], given ? "explaining" : "writing and explaining", true);
   part.drawn.classList.add("stale");
   try {
     const answer = await ask("answer", mineToAsk, mine.signal);

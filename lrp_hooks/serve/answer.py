@@ -22,7 +22,7 @@ from ..texts.sentences import paragraphs
 from .lengths import Limit
 from .question import PassagesQuestion
 from .refusal import Refusal
-from .work import Answer, Asked, notes, working
+from .work import Answer, Asked, notes, stopped_backward, working
 
 __all__ = ["Answering"]
 
@@ -84,7 +84,10 @@ class Answering:
         passages = [passage.text for passage in paragraphs(question.passages)]
         prompt, answer = _prompt(question, passages), _given(question)
         cut = question.sources
-        with working(self._model, abandoned) as warned:
+        with (
+            working(self._model, abandoned) as warned,
+            stopped_backward(self._model, abandoned),
+        ):
             self._check(question, prompt, answer)
             found = explain_answer(
                 *(self._model, self._tokenizer, prompt, answer),

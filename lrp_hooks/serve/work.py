@@ -9,12 +9,24 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
+from ..attribution.blocks import block_lists
+from ..engine.nested import first_tensor
+from ..engine.subject import Subject
+from ..engine.undo import undoing
 from ..errors import LrpHooksWarning
 from ..support.text import escape
 
-__all__ = ["AbandonedError", "Answer", "Asked", "Kind", "notes", "working"]
+__all__ = [
+    "AbandonedError",
+    "Answer",
+    "Asked",
+    "Kind",
+    "notes",
+    "stopped_backward",
+    "working",
+]
 
 Answer = dict[str, Any]
 
@@ -82,6 +94,34 @@ def working(model: nn.Module, abandoned: Event) -> Generator[list[str]]:
         handle.remove()
     kept = [str(w.message) for w in caught if issubclass(w.category, LrpHooksWarning)]
     messages += dict.fromkeys(kept)
+
+
+@contextmanager
+def stopped_backward(model: nn.Module, abandoned: Event) -> Generator[None]:
+    """Stop at the next block of a backward pass, too: an answer may start many.
+
+    Args:
+        model: The model, before it is instrumented.
+        abandoned: Stops the work once it is set.
+
+    Yields:
+        Nothing.
+    """
+
+    def check(gradient: Tensor) -> None:
+        if abandoned.is_set():
+            raise AbandonedError
+
+    def watch(module: nn.Module, args: Any, output: Any) -> None:
+        value = first_tensor(output, Tensor.is_floating_point)
+        if value is not None and value.requires_grad:
+            value.register_hook(check)
+
+    with undoing() as undo:
+        for blocks in block_lists(Subject(model)):
+            for block in blocks.values():
+                undo.hook(block, "forward_hook", watch)
+        yield
 
 
 def notes(warned: list[str]) -> str:
