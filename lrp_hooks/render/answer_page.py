@@ -30,7 +30,7 @@ _STYLE = """
 .lrp-hooks .answer input:checked + label { outline: 2px solid var(--fg);
   border-radius: .25em }
 .lrp-hooks .answer input:focus-visible + label { outline: 3px solid var(--fg) }
-.lrp-hooks .whole { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.8 }
+.lrp-hooks p.whole { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.8 }
 .lrp-hooks .of, .lrp-hooks .answer label { unicode-bidi: isolate }
 .lrp-hooks .of { border-radius: .25em; padding: .1em .15em }
 .lrp-hooks .drawn { display: none }

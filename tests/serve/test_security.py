@@ -23,7 +23,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-PATHS = ("/", "/explorer.css", "/explorer.js", "/about")
+SCRIPTS = ("explorer", "page", "classify", "answer")
+PATHS = ("/", "/explorer.css", "/about", *(f"/{name}.js" for name in SCRIPTS))
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/explain", "/nowhere", "/../setup.cfg"])
@@ -210,7 +211,7 @@ def test_questions_are_posted(client, path):
 
 @pytest.mark.parametrize(
     "path",
-    ["/nowhere", "/../pyproject.toml", "/%2e%2e/answers.py", "/answers.py", "//"],
+    ["/nowhere", "/../pyproject.toml", "/%2e%2e/answer.py", "/answer.py", "//"],
 )
 def test_nothing_else_is_served(client, path):
     assert client.send(path)[0] == 404
