@@ -120,7 +120,7 @@ def _answer(asked: Asked, turns: Turns) -> Endpoint:
                 415,
                 f"the Content-Type is {kind[:100]!r}; it must be application/json.",
             )
-        question = read_question(asked.question, await read_body(request))
+        question: Any = read_question(asked.question, await read_body(request))
         work = partial(asked.work, question)
         return answered(await turns.run(work, _leaving(request)))
 

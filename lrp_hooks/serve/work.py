@@ -40,7 +40,7 @@ class Asked:
         work: Answers one; the event stops the work once it is set.
     """
 
-    question: type
+    question: type[Any]
     work: Callable[[Any, Event], Answer]
 
 
@@ -115,7 +115,7 @@ def stopped_backward(model: nn.Module, abandoned: Event) -> Generator[None]:
     def watch(module: nn.Module, args: Any, output: Any) -> None:
         value = first_tensor(output, Tensor.is_floating_point)
         if value is not None and value.requires_grad:
-            value.register_hook(check)
+            value.register_hook(check)  # type: ignore[no-untyped-call]
 
     with undoing() as undo:
         for blocks in block_lists(Subject(model)):
