@@ -143,7 +143,7 @@ def _drawn(shown: Cited) -> str:
 def _panel(shown: Cited, a: int) -> str:
     places = _places(shown, a)
     quotes = "".join(
-        f'<blockquote>{_share(score, shown.outputs[a])} <span class="soft">'
+        f'<blockquote>{_share(shown, a, score)} <span class="soft">'
         f"{signed(score, places)}</span> "
         f"{isolated(one_line(shown.sources[s].text, QUOTED))}</blockquote>"
         for s, score in shown.strongest(a)
@@ -158,11 +158,12 @@ def _panel(shown: Cited, a: int) -> str:
     return f'<section class="drawn d{a}">{quotes}{bars}</section>'
 
 
-def _share(score: float, output: float) -> str:
-    """Return a score as a share of the output, where that says something."""
-    if not output or abs(score) > 10 * abs(output):
+def _share(shown: Cited, a: int, score: float) -> str:
+    """Return a score as a share of the output, where it is a part of that."""
+    output = shown.outputs[a]
+    if shown.terms is None or not output or abs(score) > 10 * abs(output):
         return ""
-    return f"<b>{100 * score / output:.0f} %</b>"
+    return f"<b>{round(100 * score / output)} %</b>"
 
 
 def _places(shown: Cited, a: int) -> int:
