@@ -29,7 +29,7 @@ from .reading import Reading, read_answer, read_written
 from .relevance import explained_by_relevance
 from .targets import check_target
 
-__all__ = ["AnswerExplanation", "explain_answer"]
+__all__ = ["AnswerExplanation", "check_decodes", "explain_answer"]
 
 
 def explain_answer(
@@ -97,8 +97,7 @@ def explain_answer(
         empty, begins inside one of the prompt's tokens, or is too long for the model.
     """
     rules = _quarter() if rules is None else rules
-    check_model(model)
-    _check_decodes(model)
+    check_decodes(model)
     check_tokenizer(model, tokenizer)
     _check_options(method, target, hops, calls, answer, max_new_tokens)
     given = read_prompt(tokenizer, prompt, chat)
@@ -138,8 +137,17 @@ def _quarter() -> RuleSet:
     return replace(shared, name="share .25")
 
 
-def _check_decodes(model: nn.Module) -> None:
-    """Refuse a model that reads its prompt apart from what it writes."""
+def check_decodes(model: nn.Module) -> None:
+    """Refuse a model that does not write its answer behind its prompt.
+
+    Args:
+        model: The model.
+
+    Raises:
+        UnsupportedModelError: If it writes nothing, or reads its prompt apart from
+            what it writes.
+    """
+    check_model(model)
     if is_encoder_decoder(model):
         raise UnsupportedModelError(
             f"{type(model).__name__} is an encoder-decoder model, and explain_answer() "

@@ -108,8 +108,16 @@ class AnswerExplanation(Page, Printed, Drawn):
             ``output``, ``source``, ``source_text``, ``start``, ``end`` and ``score``.
         """
         pandas = require("pandas", "evaluate", "to_dataframe()")
+        return pandas.DataFrame(self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Write every score with its span and its source.
+
+        Returns:
+            A dictionary a score, with the keys of `to_dataframe`'s columns.
+        """
         scores, outputs = self.scores.tolist(), self.output.tolist()
-        return pandas.DataFrame([
+        return [
             {
                 "method": self.method,
                 "span": a,
@@ -123,7 +131,7 @@ class AnswerExplanation(Page, Printed, Drawn):
             }
             for a, span in enumerate(self.spans)
             for s, source in enumerate(self.sources)
-        ])
+        ]
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything into one file, bit by bit as it is.

@@ -9,7 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..answers import AnswerExplanation, explain_answer
+from ..answers import explain_answer
+from ..answers.record import record
 from ..errors import ArgumentError, TextError
 from .chosen import chosen_model
 from .outputs import check_outputs, deliver, drawn_files, json_file
@@ -49,7 +50,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     if arguments.html is not None:
         files[arguments.html] = found.to_html().encode()
     files |= drawn_files(arguments, found.view())
-    files |= json_file(arguments, _record(found))
+    files |= json_file(arguments, record(found))
     deliver(files, f"{found.to_terminal()}")
 
 
@@ -102,27 +103,3 @@ def _sources(given: str) -> str | list[str]:
             )
         passages.append(text)
     return passages
-
-
-def _record(found: AnswerExplanation) -> dict[str, Any]:
-    """Return an explanation as JSON."""
-    ledger = found.ledger
-    return {
-        "method": found.method,
-        "target": found.target,
-        "prompt": found.prompt,
-        "answer": found.answer,
-        "sources": [passage._asdict() for passage in found.sources],
-        "spans": [passage._asdict() for passage in found.spans],
-        "scores": found.scores.tolist(),
-        "output": found.output.tolist(),
-        "ledger": None
-        if ledger is None
-        else {
-            "sources": {name: v.tolist() for name, v in ledger.sources.items()},
-            "inputs": ledger.inputs.tolist(),
-            "total": ledger.total.tolist(),
-            "error": ledger.error.tolist(),
-        },
-        "meta": found.meta,
-    }

@@ -304,9 +304,9 @@ def _add_serve(commands: Any) -> None:
     parser = add_command(
         commands,
         "serve",
-        help="explain texts on a page of your own machine",
-        description="Open a page on which texts are typed, explained and compared. It "
-        "is served to this machine alone, until Ctrl-C.",
+        help="explain texts and answers on a page of your own machine",
+        description="Open a page on which texts, and a language model's answers, are "
+        "explained. It is served to this machine alone, until Ctrl-C.",
         epilog="""examples:
   lrp-hooks serve
   lrp-hooks serve --model path/to/model --port 8123""",

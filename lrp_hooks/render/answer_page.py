@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from ..support.passages import Passage
 from ..support.text import decimals, escape, one_line, signed
 from ..views.answer import Cited
-from .colour import LEVELS, class_name, level
-from .document import isolated, styled
+from .colour import class_name, level
+from .document import isolated, steps, styled
 from .pointing import style as shades
 from .terms import terms_html
 
@@ -30,7 +30,7 @@ _STYLE = """
 .lrp-hooks .answer input:checked + label { outline: 2px solid var(--fg);
   border-radius: .25em }
 .lrp-hooks .answer input:focus-visible + label { outline: 3px solid var(--fg) }
-.lrp-hooks .whole { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.8 }
+.lrp-hooks p.whole { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.8 }
 .lrp-hooks .of, .lrp-hooks .answer label { unicode-bidi: isolate }
 .lrp-hooks .of { border-radius: .25em; padding: .1em .15em }
 .lrp-hooks .drawn { display: none }
@@ -48,15 +48,11 @@ def fragment(shown: Cited) -> str:
         One ``div`` that brings its own style.
     """
     own = _own_name(shown)
-    steps = "".join(
-        f'<span class="step {class_name(step)}"></span>'
-        for step in range(-LEVELS, LEVELS + 1)
-    )
     return styled(
         f"<style>{' '.join(_STYLE.split())}{shades()}{_rules(shown, own)}</style>"
         f'<div class="{own}"><p>{_head(shown)}</p>'
         f'<p class="soft">Choose an underlined part of the answer: what it drew on is '
-        f"coloured in the prompt, against {steps} for it.</p>"
+        f"coloured in the prompt, against {steps()} for it.</p>"
         f'<p class="soft">answer</p>{_answer(shown, own)}{_drawn(shown)}'
         f'<p class="soft">prompt</p>{_prompt(shown)}</div>'
     )
@@ -147,7 +143,7 @@ def _drawn(shown: Cited) -> str:
 def _panel(shown: Cited, a: int) -> str:
     places = _places(shown, a)
     quotes = "".join(
-        f'<blockquote>{_share(score, shown.outputs[a])} <span class="soft">'
+        f'<blockquote>{_share(shown, a, score)} <span class="soft">'
         f"{signed(score, places)}</span> "
         f"{isolated(one_line(shown.sources[s].text, QUOTED))}</blockquote>"
         for s, score in shown.strongest(a)
@@ -162,11 +158,12 @@ def _panel(shown: Cited, a: int) -> str:
     return f'<section class="drawn d{a}">{quotes}{bars}</section>'
 
 
-def _share(score: float, output: float) -> str:
-    """Return a score as a share of the output, where that says something."""
-    if not output or abs(score) > 10 * abs(output):
+def _share(shown: Cited, a: int, score: float) -> str:
+    """Return a score as a share of the output, where it is a part of that."""
+    output = shown.outputs[a]
+    if shown.terms is None or not output or abs(score) > 10 * abs(output):
         return ""
-    return f"<b>{100 * score / output:.0f} %</b>"
+    return f"<b>{round(100 * score / output)} %</b>"
 
 
 def _places(shown: Cited, a: int) -> int:

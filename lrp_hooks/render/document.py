@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..support.text import escape
-from .colour import css
+from .colour import LEVELS, class_name, css
 
-__all__ = ["document", "in_lines", "isolated", "styled"]
+__all__ = ["document", "in_lines", "isolated", "steps", "styled"]
 
 _STYLE = """
 .lrp-hooks { --fg: #1b1d21; --bg: #fff; --soft: #5b6068; --line: #d8dbe0;
@@ -23,6 +23,7 @@ _STYLE = """
 .lrp-hooks .s { opacity: .6; font-size: .85em }
 .lrp-hooks .soft { color: var(--soft) }
 .lrp-hooks .name { unicode-bidi: isolate; font-weight: 600; overflow-wrap: anywhere }
+.lrp-hooks .steps { white-space: nowrap }
 .lrp-hooks .step { display: inline-block; width: .5em; height: .9em;
   vertical-align: middle }
 .lrp-hooks img { display: block; width: 100%; image-rendering: pixelated }
@@ -90,6 +91,19 @@ def isolated(text: str) -> str:
         A span.
     """
     return f'<span class="name" dir="auto">{escape(text)}</span>'
+
+
+def steps() -> str:
+    """Show all colours of scores, from the most against to the most for.
+
+    Returns:
+        A span that no line ends within.
+    """
+    each = (
+        f'<span class="step {class_name(step)}"></span>'
+        for step in range(-LEVELS, LEVELS + 1)
+    )
+    return f'<span class="steps">{"".join(each)}</span>'
 
 
 def in_lines(spans: Sequence[str], breaks: Sequence[int]) -> str:

@@ -6,8 +6,8 @@ from torch import Tensor
 
 from ..support.text import decimals, escape, reading_direction, signed
 from ..views.explanation import Account, Example, Picture, Strip, View
-from .colour import LEVELS, class_name, level
-from .document import in_lines, isolated
+from .colour import class_name, level
+from .document import in_lines, isolated, steps
 from .pictures import data_url, pixels
 from .terms import terms_html
 
@@ -45,12 +45,8 @@ _NUMBERS = (
 
 def _legend(scale: float, places: int) -> str:
     """Return the colours with the numbers that they stand for."""
-    steps = "".join(
-        f'<span class="step {class_name(step)}"></span>'
-        for step in range(-LEVELS, LEVELS + 1)
-    )
     return (
-        f'<p class="soft">against {signed(-scale, places)} {steps} '
+        f'<p class="soft">against {signed(-scale, places)} {steps()} '
         f"{signed(scale, places)} for the target</p>"
     )
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 from ..support.text import decimals, signed, visible
 from ..views.generation import STRONGEST, Matrix
 from . import pointing
-from .colour import LEVELS, class_name
-from .document import isolated, styled
+from .document import isolated, steps, styled
 
 __all__ = ["fragment"]
 
@@ -28,16 +27,12 @@ def fragment(shown: Matrix) -> str:
     """
     rows = pointing.levels(shown.scores, shown.scales, _most(shown))
     titles = [_title(shown, t) for t in range(len(rows))]
-    steps = "".join(
-        f'<span class="step {class_name(step)}"></span>'
-        for step in range(-LEVELS, LEVELS + 1)
-    )
     return styled(
         f"<style>{pointing.style()}{pointing.rules(rows)}</style>"
         f"<p>{_head(shown)}</p>"
         f'<p class="soft">Point at an underlined token, or step to it with the tab '
         f"key: {_what_is_coloured(shown)} are coloured, each token on its own "
-        f"scale, against {steps} for it.</p>"
+        f"scale, against {steps()} for it.</p>"
         f"{pointing.text(shown.tokens, shown.special, titles, rows, shown.breaks)}"
     )
 

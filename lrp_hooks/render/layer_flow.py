@@ -13,7 +13,7 @@ from ..support.text import cell_width, decimals, escape, signed, visible
 from ..views.layer_flow import ENTERED, Flow, Table
 from .canvas import canvas, colour_map, require_matplotlib
 from .colour import LEVELS, ansi, class_name, level
-from .document import isolated, styled
+from .document import isolated, steps, styled
 from .glyphs import fonts, written
 
 if TYPE_CHECKING:
@@ -68,9 +68,9 @@ def terminal(shown: Flow, colour: bool, width: int) -> str:
         lines += [f"output  {signed(table.output, decimals(table.output))}", ""]
         lines += _grid(shown, table, width, colour)
     if colour:
-        steps = "".join(ansi(" ", step) for step in range(-LEVELS, LEVELS + 1, 2))
+        shades = "".join(ansi(" ", step) for step in range(-LEVELS, LEVELS + 1, 2))
         ends = [signed(end, shown.places) for end in (-shown.scale, shown.scale)]
-        lines.append(f"{ends[0]} {steps} {ends[1]}")
+        lines.append(f"{ends[0]} {shades} {ends[1]}")
     return "\n".join(lines).rstrip("\n")
 
 
@@ -111,16 +111,12 @@ def figure(shown: Flow) -> Figure:
 
 
 def _legend(shown: Flow) -> str:
-    steps = "".join(
-        f'<span class="step {class_name(step)}"></span>'
-        for step in range(-LEVELS, LEVELS + 1)
-    )
     ends = [signed(end, decimals(shown.scale)) for end in (-shown.scale, shown.scale)]
     leaked = ", and what these rules leak there" if shown.leaks else ""
     inside = f" of {isolated(shown.prefix + '*')}" if shown.prefix else ""
     return (
         f'<p class="soft">relevance of each token after each layer{inside}, '
-        f'<span class="scale">against {ends[0]} {steps} {ends[1]}</span> for the '
+        f'<span class="scale">against {ends[0]} {steps()} {ends[1]}</span> for the '
         f"target. Each column sums to the output with what {ENTERED} it: constants "
         f"added in later layers, such as biases{leaked}.</p>"
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from importlib.resources import files
-from threading import Event
 from typing import Any
 
 from starlette.applications import Starlette
@@ -18,13 +17,16 @@ from starlette.routing import Route
 from torch import nn
 
 from ..errors import LrpHooksError
-from .answers import Answer, Explorer
+from ..render.document import document
+from .answer import Answering
+from .classify import Classify
 from .limits import Rate, read_body
-from .question import Question
+from .question import read_question
 from .refusal import Refusal
 from .responses import answered, refused
 from .security import Guard
 from .turns import LeftError, Turns
+from .work import Answer, Asked, Kind
 
 __all__ = ["Rate", "Turns", "app"]
 
@@ -34,7 +36,10 @@ _log = logging.getLogger(__name__)
 _PAGE = {
     "/": ("page.html", "text/html"),
     "/explorer.css": ("explorer.css", "text/css"),
-    "/explorer.js": ("explorer.js", "text/javascript"),
+    **{
+        f"/{name}": (name, "text/javascript")
+        for name in ("explorer.js", "page.js", "classify.js", "answer.js")
+    },
 }
 
 
@@ -58,24 +63,34 @@ def app(
     Returns:
         An ASGI app. It keeps nothing of what it is asked.
     """
-    explorer, line = Explorer(model, tokenizer), turns or Turns()
-    asked = {
-        "/explain": explorer.explain,
-        "/compare": explorer.compare,
-        "/layers": explorer.layers,
-    }
+    line = turns or Turns()
+    kinds: list[Kind] = [Classify(model, tokenizer), Answering(model, tokenizer)]
+    asked = {path: each for kind in kinds for path, each in kind.asked().items()}
     return Starlette(
         routes=[
             *(Route(path, _file(*of)) for path, of in _PAGE.items()),
-            Route("/about", _told(explorer.about())),
+            Route("/about", _told(_about(model, kinds))),
             *(
-                Route(path, _guarded(_answer(answer, line)), methods=["POST"])
-                for path, answer in asked.items()
+                Route(path, _guarded(_answer(each, line)), methods=["POST"])
+                for path, each in asked.items()
             ),
         ],
         middleware=[Middleware(Guard, host=host, rate=rate or Rate())],
         exception_handlers={HTTPException: _no_such_page},
     )
+
+
+def _about(model: nn.Module, kinds: Sequence[Kind]) -> Answer:
+    """Describe the model and what may be asked of it.
+
+    Returns:
+        Also the ``frame`` of a page to keep: what stands before and after its
+        fragments.
+    """
+    about = {"model": type(model).__name__, "frame": document("\0").split("\0")}
+    for kind in kinds:
+        about |= kind.about()
+    return about
 
 
 def _file(name: str, kind: str) -> Endpoint:
@@ -95,7 +110,7 @@ def _told(value: Answer) -> Endpoint:
     return endpoint
 
 
-def _answer(work: Callable[[Question, Event], Answer], turns: Turns) -> Endpoint:
+def _answer(asked: Asked, turns: Turns) -> Endpoint:
     """Serve what is computed for a question."""
 
     async def endpoint(request: Request) -> Response:
@@ -105,8 +120,9 @@ def _answer(work: Callable[[Question, Event], Answer], turns: Turns) -> Endpoint
                 415,
                 f"the Content-Type is {kind[:100]!r}; it must be application/json.",
             )
-        question = Question.read(await read_body(request))
-        return answered(await turns.run(partial(work, question), _leaving(request)))
+        question: Any = read_question(asked.question, await read_body(request))
+        work = partial(asked.work, question)
+        return answered(await turns.run(work, _leaving(request)))
 
     return endpoint
 

@@ -1,263 +1,46 @@
-// The page asks its own server; what is put in as HTML, the server has escaped.
+// The page asks its own server: what its model is chooses the tab that it opens on.
 
-const part = Object.fromEntries(
-  [...document.querySelectorAll("[id]")].map((element) => [element.id, element]),
-);
-let about; // what the server says of its model
-let round = 0; // counts questions: an answer to an older one is dropped
-let controller = new AbortController(); // gives up what the last question still waits for
-let asked; // the question whose answer is shown
-let flow; // the promise of its layers, once someone wants them
-let file = {}; // the fragments of the page to download
+import { start as startAnswer } from "./answer.js";
+import { start as startClassify } from "./classify.js";
+import { fetched, part, say } from "./page.js";
 
-async function fetched(path, options) {
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Error("The explorer does not answer. Is lrp-hooks serve still running?");
-  }
-  const answer = await response.json().catch(() => ({}));
-  if (response.ok) return answer;
-  throw new Error(answer.error ?? `The explorer answered ${response.status}. Try again.`);
-}
+const tabs = [part["classify-tab"], part["answer-tab"]];
 
-function ask(path, question) {
-  return fetched(path, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(question),
-    signal: controller.signal,
-  });
-}
-
-function question() {
-  const target = about.speaks ? part.token.value : part.label.value;
-  return {
-    text: part.text.value,
-    method: part.method.value,
-    rules: part.rules.disabled ? null : part.rules.value,
-    target: target || null,
-    words: part.words.checked,
-  };
-}
-
-function say(element, text, busy = false) {
-  element.textContent = text;
-  element.classList.toggle("busy", busy);
-}
-
-async function explain() {
-  const mine = (round += 1);
-  controller.abort();
-  controller = new AbortController();
-  const mineToAsk = question();
-  say(part.error, "");
-  say(part.status, "explaining", true);
-  for (const section of [part.result, part.layers, part.comparison]) {
-    section.classList.add("stale");
-  }
-  try {
-    const answer = await ask("explain", mineToAsk);
-    if (mine !== round) return;
-    asked = mineToAsk;
-    showExplanation(answer);
-    await compare(mine);
-  } catch (error) {
-    if (mine === round) fail(error);
+function open(chosen) {
+  for (const tab of tabs) {
+    const isChosen = tab === chosen;
+    tab.ariaSelected = String(isChosen);
+    tab.tabIndex = isChosen ? 0 : -1;
+    document.getElementById(tab.getAttribute("aria-controls")).hidden = !isChosen;
   }
 }
 
-function fail(error) {
-  say(part.status, "");
-  say(part.error, error.message);
-}
-
-function showExplanation(answer) {
-  file = { text: answer.text, prediction: answer.prediction, html: answer.html };
-  flow = undefined;
-  part.prediction.innerHTML = answer.prediction;
-  part.explanation.innerHTML = answer.html;
-  for (const section of [part.result, part.layers, part.comparison]) {
-    section.classList.remove("stale");
-  }
-  part.result.hidden = false;
-  part.layers.hidden = true;
-  part.download.disabled = false;
-  const spans = tokens().slice(0, answer.tokens);
-  spans.forEach((span, place) => {
-    span.role = "button";
-    span.tabIndex = place ? -1 : 0;
-    span.ariaPressed = "false";
-    span.dataset.place = place;
-  });
-}
-
-async function compare(mine) {
-  part.comparison.hidden = false;
-  part.methods.replaceChildren();
-  say(part.status, "explained; comparing methods", true);
-  say(part["comparison-said"], "computing", true);
-  try {
-    const answer = await ask("compare", asked);
-    if (mine !== round) return;
-    file.comparison = answer.html;
-    part.methods.innerHTML = answer.html;
-    say(part["comparison-said"], "");
-  } catch (error) {
-    if (mine === round) say(part["comparison-said"], error.message);
-  }
-  if (mine === round) say(part.status, "done");
-}
-
-function tokens() {
-  return [...part.explanation.querySelectorAll(".text .t")];
-}
-
-async function showLayers(span) {
-  for (const each of tokens()) if (each.role) each.ariaPressed = String(each === span);
-  part.layers.hidden = false;
-  part.chosen.textContent = span.textContent;
-  if (!flow) {
-    part.chart.hidden = part.flow.hidden = true;
-    say(part["layers-said"], "computing", true);
-  }
-  const mine = (flow ??= ask("layers", asked));
-  try {
-    const answer = await mine;
-    if (flow !== mine || span.ariaPressed !== "true") return;
-    const rules = asked.rules ?? about.default_rules;
-    say(part["layers-said"], `lrp (${rules}), from the input to the last block`);
-    chart(answer.layers, answer.scores.map((row) => row[span.dataset.place]));
-    if (!file.layers) part["flow-picture"].innerHTML = answer.html;
-    file.layers = answer.html;
-    part.chart.hidden = part.flow.hidden = false;
-  } catch (error) {
-    if (flow !== mine) return;
-    flow = undefined; // so that the next click asks again
-    say(part["layers-said"], error.name === "AbortError" ? "" : error.message);
-  }
-}
-
-function chart(names, numbers) {
-  const largest = Math.max(...numbers.map(Math.abs)) || 1;
-  const places = Math.min(Math.max(4, 3 - Math.floor(Math.log10(largest))), 20);
-  part.chart.replaceChildren(
-    ...names.map((name, layer) => {
-      const row = document.createElement("tr");
-      const head = document.createElement("th");
-      head.scope = "row";
-      for (const piece of name.split(/(?<=\.)/)) {
-        head.append(piece, document.createElement("wbr"));
-      }
-      row.append(head);
-      row.insertCell().textContent = signed(numbers[layer], places);
-      row.insertCell().append(bar(numbers[layer] / largest));
-      return row;
-    }),
-  );
-}
-
-function signed(number, places) {
-  const text = number.toFixed(places);
-  return Number(text) < 0 ? text : `+${text.replace("-", "")}`;
-}
-
-function bar(share) {
-  const scale = document.createElement("span");
-  const inner = document.createElement("span");
-  scale.className = "scale";
-  inner.className = share > 0 ? "up" : "";
-  inner.style.width = `${Math.abs(share) * 50}%`;
-  inner.style.left = `${share > 0 ? 50 : 50 - Math.abs(share) * 50}%`;
-  scale.append(inner);
-  return scale;
-}
-
-// One tab stop for all tokens; arrows go from one to the next.
-function move(span, key) {
-  const spans = tokens().filter((each) => each.role);
-  const back = getComputedStyle(span.parentElement).direction === "rtl" ? 1 : -1;
+// One tab stop for all tabs; arrows go from one to the next.
+function move(event) {
+  const place = tabs.indexOf(event.target);
   const places = {
-    ArrowLeft: spans.indexOf(span) + back,
-    ArrowRight: spans.indexOf(span) - back,
+    ArrowLeft: place - 1,
+    ArrowRight: place + 1,
     Home: 0,
-    End: spans.length - 1,
+    End: tabs.length - 1,
   };
-  const next = spans[places[key]];
-  if (!next) return;
-  span.tabIndex = -1;
-  next.tabIndex = 0;
+  if (!(event.key in places)) return;
+  const next = tabs.at(places[event.key] % tabs.length);
+  open(next);
   next.focus();
-}
-
-function tokenOf(event) {
-  return event.target.closest?.("[role=button]");
-}
-
-function download() {
-  const [head, tail] = about.frame;
-  const parts = ["text", "prediction", "html", "layers", "comparison"];
-  const page = [head, ...parts.map((name) => file[name] ?? ""), tail];
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob(page, { type: "text/html" }));
-  link.download = "explanation.html";
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-}
-
-function offer(select, names) {
-  select.append(...names.map((name) => new Option(name)));
+  event.preventDefault();
 }
 
 async function start() {
-  about = await fetched("about");
+  const about = await fetched("about");
   part.about.textContent = about.model;
-  offer(part.method, about.methods);
-  offer(part.rules, about.rules);
-  part.rules.value = about.default_rules;
-  offer(part.label, about.labels);
-  part["of-label"].hidden = about.speaks;
-  part["of-token"].hidden = !about.speaks;
-  part.hint.textContent = `up to ${about.longest} tokens (words or parts of words)`;
-  if (about.mask) {
-    part.hint.textContent += `; ${about.mask} is what the model guesses`;
-    part.text.value = `the film is ${about.mask} .`;
-  }
+  startClassify(about);
+  startAnswer(about);
+  open(about.answer.cannot === null ? part["answer-tab"] : part["classify-tab"]);
 }
 
-part.question.addEventListener("submit", (event) => {
-  event.preventDefault();
-  if (about) explain();
-});
-part.text.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-    part.question.requestSubmit();
-  }
-});
-part.words.addEventListener("change", () => asked && explain());
-part.method.addEventListener("change", () => {
-  part.rules.disabled = part.method.value !== "lrp";
-});
-// What is shown answers another question now.
-part.question.addEventListener("input", () => {
-  if (!asked) return;
-  for (const section of [part.result, part.layers, part.comparison]) {
-    section.classList.toggle("stale", JSON.stringify(question()) !== JSON.stringify(asked));
-  }
-});
-part.explanation.addEventListener("click", (event) => {
-  if (tokenOf(event)) showLayers(tokenOf(event));
-});
-part.explanation.addEventListener("keydown", (event) => {
-  const span = tokenOf(event);
-  if (!span) return;
-  if (["Enter", " "].includes(event.key)) showLayers(span);
-  else if (["ArrowLeft", "ArrowRight", "Home", "End"].includes(event.key)) {
-    move(span, event.key);
-  } else return;
-  event.preventDefault();
-});
-part.download.addEventListener("click", download);
-start().catch(fail);
+for (const tab of tabs) {
+  tab.addEventListener("click", () => open(tab));
+  tab.addEventListener("keydown", move);
+}
+start().catch((error) => say(part.failed, error.message));

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from .refusal import Refusal
 
-__all__ = ["Question"]
+__all__ = ["PassagesQuestion", "TextQuestion", "read_question"]
 
 LONGEST_NAME = 200
+MOST_NEW_TOKENS = 512
+MOST_HOPS = 8
+MOST_CALLS = 512
+
+Question = TypeVar("Question")
+
+
+def _long(purpose: str, default: Any = MISSING) -> Any:
+    """Make a field whose text may be long; its length in tokens is checked later."""
+    return field(default=default, metadata={"long": True, "purpose": purpose})
+
+
+def _among(*names: str) -> Any:
+    """Make a field that takes one of some names, by default the first."""
+    return field(default=names[0], metadata={"among": names})
+
+
+def _whole(default: int, least: int, most: int) -> Any:
+    """Make a field that takes a whole number."""
+    return field(default=default, metadata={"least": least, "most": most})
 
 
 @dataclass(frozen=True)
-class Question:
+class TextQuestion:
     """One text, and how it is to be explained.
 
     Args:
@@ -25,73 +45,116 @@ class Question:
         words: Whether the scores of sub-words are merged to those of words.
     """
 
-    text: str
+    text: str = _long("the text to be explained")
     method: str = "lrp"
     rules: str | None = None
     target: str | None = None
     words: bool = False
 
-    @classmethod
-    def read(cls, body: bytes) -> Question:
-        """Read a request's body.
 
-        Args:
-            body: A JSON object in UTF-8, with no keys but these fields.
+@dataclass(frozen=True)
+class PassagesQuestion:
+    """Passages and what is asked of them, and how the answer is to be explained.
 
-        Returns:
-            The question.
+    Args:
+        passages: Texts with blank lines between them.
+        question: What is asked.
+        answer: What the model is taken to have answered; blank where it writes.
+        max_new_tokens: How many tokens it writes at most.
+        chat: Whether passages and question are the user's message in a chat.
+        sources: What the answer may have drawn on: the ``"passages"``, or all
+            ``"paragraphs"`` or ``"sentences"``, those of the question included.
+        spans: What is explained of the answer: its ``"sentences"``, or ``"all"``.
+        hops: See `explain_answer`, as for the others.
+        method: ``"lrp"``, ``"leave_one_out"`` or ``"ablation"``.
+        calls: How many ablations are shown.
+    """
 
-        Raises:
-            Refusal: If it is anything else.
-        """
-        try:
-            value = json.loads(body.decode())
-        except (ValueError, RecursionError) as error:
-            raise Refusal(400, f"the body is no JSON in UTF-8: {error}.") from error
-        if not isinstance(value, dict):
-            raise Refusal(
-                400, f"the body is a {type(value).__name__}, not a JSON object."
-            )
-        if "text" not in value:
-            raise Refusal(400, "there is no 'text'. Send the text to be explained.")
-        for name, given in value.items():
-            _check(name, given)
-        return cls(**value)
+    passages: str = _long("the passages, with blank lines between them")
+    question: str = _long("what is asked")
+    answer: str = _long("the answer", "")
+    max_new_tokens: int = _whole(100, 1, MOST_NEW_TOKENS)
+    chat: bool = False
+    sources: str = _among("passages", "paragraphs", "sentences")
+    spans: str = _among("sentences", "all")
+    hops: int = _whole(0, 0, MOST_HOPS)
+    method: str = _among("lrp", "leave_one_out", "ablation")
+    calls: int = _whole(64, 2, MOST_CALLS)
 
 
-def _check(name: str, value: Any) -> None:
-    """Refuse what no field takes.
+def read_question(kind: type[Question], body: bytes) -> Question:
+    """Read a request's body.
+
+    Args:
+        kind: One of the dataclasses above.
+        body: A JSON object in UTF-8, with no keys but its fields.
+
+    Returns:
+        The question.
 
     Raises:
-        Refusal: If there is no such field, or its value has another type or length.
+        Refusal: If it is anything else.
     """
-    known = [field.name for field in fields(Question)]
-    if name not in known:
-        raise Refusal(
-            400, f"{name[:LONGEST_NAME]!r} is no key; it must be one of {known}."
-        )
-    kind, optional = _KINDS[name]
-    if not (isinstance(value, kind) or (optional and value is None)):
-        allowed = _NAMES[kind] + " or null" * optional
+    try:
+        value = json.loads(body.decode())
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, f"the body is no JSON in UTF-8: {error}.") from error
+    if not isinstance(value, dict):
+        raise Refusal(400, f"the body is a {type(value).__name__}, not a JSON object.")
+    known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
+    for name, each in known.items():
+        if each.default is MISSING and name not in value:
+            purpose = each.metadata["purpose"]
+            raise Refusal(400, f"there is no {name!r}. Send {purpose}.")
+    types = get_type_hints(kind)
+    for name, given in value.items():
+        if name not in known:
+            raise Refusal(
+                400,
+                f"{name[:LONGEST_NAME]!r} is no key; it must be one of {[*known]}.",
+            )
+        _check_type(name, given, get_args(types[name]) or (types[name],))
+        _check_value(known[name], given)
+    return kind(**value)
+
+
+def _check_type(name: str, value: Any, allowed: tuple[type, ...]) -> None:
+    """Refuse what is of another type; JSON has no subclasses, so true is no number.
+
+    Raises:
+        Refusal: If it is.
+    """
+    if type(value) not in allowed:
         raise Refusal(
             400,
             f"{name!r} is {_NAMES.get(type(value), 'something else')}; "
-            f"it must be {allowed}.",
+            f"it must be {' or '.join(_WANTED[kind] for kind in allowed)}.",
         )
-    if name != "text" and isinstance(value, str) and len(value) > LONGEST_NAME:
+
+
+def _check_value(known: Field[Any], value: Any) -> None:
+    """Refuse what is too long, too large, or none of the names that a field takes.
+
+    Raises:
+        Refusal: If it is.
+    """
+    name, limits = known.name, known.metadata
+    if isinstance(value, str) and not limits.get("long") and len(value) > LONGEST_NAME:
         raise Refusal(
             400,
             f"{name!r} has {len(value):,} characters; at most {LONGEST_NAME} are read.",
         )
+    if "among" in limits and value not in limits["among"]:
+        names = ", ".join(map(repr, limits["among"]))
+        raise Refusal(400, f"{name!r} is {value!r}; it must be one of {names}.")
+    if "most" in limits and not limits["least"] <= value <= limits["most"]:
+        raise Refusal(
+            400,
+            f"{name!r} must be a whole number from {limits['least']} to "
+            f"{limits['most']}; another came.",
+        )
 
 
-_KINDS: dict[str, tuple[type, bool]] = {
-    "text": (str, False),
-    "method": (str, False),
-    "rules": (str, True),
-    "target": (str, True),
-    "words": (bool, False),
-}
 _NAMES: dict[type, str] = {
     str: "a string",
     bool: "true or false",
@@ -101,3 +164,4 @@ _NAMES: dict[type, str] = {
     dict: "an object",
     type(None): "null",
 }
+_WANTED = _NAMES | {int: "a whole number"}

@@ -128,6 +128,16 @@ def test_shares_of_an_output_near_nought_are_left_out():
     assert "<b>" not in found.to_html().partition("drawn d1")[0]
 
 
+def test_shares_are_told_only_where_a_row_sums_to_its_output():
+    """Ablations explain a log-probability, of which a score is no part."""
+    assert " %</b>" not in made(ledger=False).to_html()
+
+
+def test_a_share_of_nothing_has_no_sign():
+    text = made(scores=((3.0, -0.001), (0.5, 1.0))).to_html()
+    assert "<b>0 %</b>" in text and "-0 %" not in text
+
+
 def test_terminal():
     lines = made().to_terminal(colour=False, width=60).splitlines()
     assert lines[0] == "method  lrp (attnlrp)"

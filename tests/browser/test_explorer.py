@@ -137,7 +137,9 @@ def test_every_control_has_a_name(tab, client):
         ".filter((control) => !control.labels.length).length"
     )
     assert unnamed == 0
-    assert tab.locator("[role=status], [role=alert]").count() == 2
+    for panel in ("#classify", "#answer"):
+        told = tab.locator(f"{panel} [role=status], {panel} [role=alert]")
+        assert told.count() == 2
 
 
 @pytest.mark.parametrize("width", [320, 1400])
@@ -236,7 +238,9 @@ def test_a_language_model_takes_a_token_as_its_target(tab):
     model, tokenizer = language_model("Llama", torch.float32), word_tokenizer()
     text = "the capital of France is"
     with serving(model, tokenizer) as client:
-        opened(tab, client)
+        opened(tab, client).click("#classify-tab")
+        assert tab.inner_text("#classify-tab") == "Next token"
+        assert "has no labels" in tab.inner_text("#instead")
         assert not tab.is_visible("#label")
         tab.fill("#token", "Paris")
         explained(tab, text)

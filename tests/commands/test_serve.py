@@ -12,7 +12,9 @@ from argparse import Namespace
 from contextlib import closing
 
 import pytest
+import torch
 
+from generation_models import language_model, word_tokenizer
 from lrp_hooks.commands import serve as serve_command
 from lrp_hooks.errors import ArgumentError
 from processes import command
@@ -23,8 +25,8 @@ SECONDS = 60
 # A computation that nothing ends.
 STUCK = """
 import time
-from lrp_hooks.serve.answers import Explorer
-Explorer.compare = lambda *_: time.sleep(10**6)
+from lrp_hooks.serve.classify import Classify
+Classify.compare = lambda *_: time.sleep(10**6)
 """
 
 
@@ -85,6 +87,18 @@ def test_it_serves_until_ctrl_c(serve):
         running.send(signal.SIGINT)
         assert running.wait() == (0, "", "")
     assert time.monotonic() - start < SECONDS / 4
+
+
+def test_a_causal_language_model_answers(serve, tmp_path):
+    language_model(dtype=torch.float32).save_pretrained(tmp_path / "model")
+    word_tokenizer().save_pretrained(tmp_path / "model")
+    running = serve("--model", tmp_path / "model")
+    asked = {"passages": "Paris is a .", "question": "London is", "max_new_tokens": 3}
+    status, answer = ask(running.url, "/answer", **asked)
+    assert status == 200, answer
+    assert json.loads(answer["json"])["meta"]["model"] == "LlamaForCausalLM"
+    running.send(signal.SIGINT)
+    assert running.wait() == (0, "", "")
 
 
 def test_it_warns_of_others_and_ends_whatever_it_is_doing(serve):

@@ -55,7 +55,8 @@ def test_the_wheel_has_every_module_and_nothing_beside_the_package(wheel_names):
 
 
 def test_the_wheel_carries_the_explorers_page(wheel_names):
-    for name in ("page.html", "explorer.css", "explorer.js"):
+    scripts = [f"{name}.js" for name in ("explorer", "page", "classify", "answer")]
+    for name in ("page.html", "explorer.css", *scripts):
         assert f"lrp_hooks/serve/{name}" in wheel_names
 
 

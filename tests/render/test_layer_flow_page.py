@@ -205,7 +205,7 @@ def test_more_rows_than_a_figure_holds_are_refused():
 def test_the_legend_goes_from_against_to_for():
     shown = flow()
     scale = float(shown.scores.abs().max())
-    steps = r"(?:<span[^>]*></span>)+"
+    steps = r"<span[^>]*>(?:<span[^>]*></span>)+</span>"
     html = re.search(rf"against (\S+) {steps} (\S+)</span>", shown.to_html())
     legend = shown.to_terminal(colour=True, width=200).splitlines()[-1]
     text = re.fullmatch(r"([+-][\d.]+) .* ([+-][\d.]+)", legend)

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 
 from explorer_server import SECONDS, serving
 from lrp_hooks.serve import connections
-from lrp_hooks.serve.answers import Explorer
+from lrp_hooks.serve.classify import Classify
 
 
 def silent(client, stack, n):
@@ -62,7 +62,7 @@ def test_what_is_asked_in_time_is_answered_however_long_it_takes(
         time.sleep(0.6)
         return {}
 
-    monkeypatch.setattr(Explorer, "explain", slow)
+    monkeypatch.setattr(Classify, "explain", slow)
     with serving(*sentiment) as client, closing(client.connect()) as line:
         for _ in range(2):
             kind = {"Content-Type": "application/json"}

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from explorer_server import serving
-from lrp_hooks.serve.answers import Explorer
+from lrp_hooks.serve.classify import Classify
 from lrp_hooks.serve.limits import Rate
 from lrp_hooks.serve.security import Guard
 
@@ -23,7 +23,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-PATHS = ("/", "/explorer.css", "/explorer.js", "/about")
+SCRIPTS = ("explorer", "page", "classify", "answer")
+PATHS = ("/", "/explorer.css", "/about", *(f"/{name}.js" for name in SCRIPTS))
 
 
 @pytest.mark.parametrize("path", [*PATHS, "/explain", "/nowhere", "/../setup.cfg"])
@@ -210,7 +211,7 @@ def test_questions_are_posted(client, path):
 
 @pytest.mark.parametrize(
     "path",
-    ["/nowhere", "/../pyproject.toml", "/%2e%2e/answers.py", "/answers.py", "//"],
+    ["/nowhere", "/../pyproject.toml", "/%2e%2e/answer.py", "/answer.py", "//"],
 )
 def test_nothing_else_is_served(client, path):
     assert client.send(path)[0] == 404
@@ -220,7 +221,7 @@ def test_an_unexpected_error_stays_at_home(sentiment, monkeypatch, caplog):
     def fail(*_):
         raise RuntimeError("a secret of /home/me")
 
-    monkeypatch.setattr(Explorer, "explain", fail)
+    monkeypatch.setattr(Classify, "explain", fail)
     with serving(*sentiment) as client, caplog.at_level(logging.ERROR):
         status, answer = client.ask("/explain", text="good")
         assert status == 500
