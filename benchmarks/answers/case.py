@@ -72,6 +72,12 @@ class Case:
             *(self.inside, "log_probability"),
         )
 
+    @cached_property
+    def whole(self) -> float:
+        """The log-probability with all sources."""
+        kept = np.ones((1, len(self.passages)), dtype=bool)
+        return float(self.ablating.outputs(kept)[0, 0])
+
     def by_source(self, values: Tensor) -> Tensor:
         """Sum values of tokens, [T], by source, [S]."""
         places = self.reading.places[: self.reading.start]
@@ -98,7 +104,6 @@ class Case:
 
     def without(self, sources: list[int]) -> float:
         """Return what the log-probability loses without some sources."""
-        kept = np.ones((2, len(self.passages)), dtype=bool)
-        kept[1, sources] = False
-        whole, less = self.ablating.outputs(kept)[:, 0].tolist()
-        return float(whole - less)
+        kept = np.ones((1, len(self.passages)), dtype=bool)
+        kept[0, sources] = False
+        return self.whole - float(self.ablating.outputs(kept)[0, 0])

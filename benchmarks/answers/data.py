@@ -79,11 +79,19 @@ class Item:
         return f"{self.said} {self.word}"
 
 
-def _facts(draw: random.Random, count: int) -> list[tuple[str, str, str]]:
-    """Draw facts, no two of the same person and kind."""
-    pairs = [(name, kind) for name in NAMES for kind in VALUES]
-    chosen = draw.sample(pairs, count)
-    return [(name, kind, draw.choice(VALUES[kind])) for name, kind in chosen]
+def _facts(draw: random.Random, count: int) -> tuple[list[tuple[str, str, str]], int]:
+    """Draw facts, no two of the same person and kind, and which one is asked for.
+
+    No other fact has the value of the one that is asked for: a model copies the word
+    from whichever it attends to, and none would be the right source.
+    """
+    pairs = draw.sample([(name, kind) for name in NAMES for kind in VALUES], count)
+    asked = draw.randrange(count)
+    value = draw.choice(VALUES[pairs[asked][1]])
+    others = [[v for v in VALUES[kind] if v != value] for _, kind in pairs]
+    facts = [(*pair, draw.choice(o)) for pair, o in zip(pairs, others, strict=True)]
+    facts[asked] = (*pairs[asked], value)
+    return facts, asked
 
 
 def _asked(name: str, kind: str) -> str:
@@ -95,8 +103,7 @@ def one_fact(count: int) -> Callable[[random.Random], Item]:
     """Ask for one of many facts."""
 
     def write(draw: random.Random) -> Item:
-        facts = _facts(draw, count)
-        gold = draw.randrange(count)
+        facts, gold = _facts(draw, count)
         name, kind, value = facts[gold]
         sources = [f"{n} {k} {v}." for n, k, v in facts]
         return Item(sources, _asked(name, kind), value, [gold])
@@ -136,8 +143,7 @@ def chain(draw: random.Random) -> Item:
 
 def contradiction(draw: random.Random) -> Item:
     """Ask for a fact that two sentences tell differently."""
-    facts = _facts(draw, 13)
-    asked = draw.randrange(13)
+    facts, asked = _facts(draw, 13)
     name, kind, value = facts[asked]
     other = draw.choice([v for v in VALUES[kind] if v != value])
     sources = [f"{n} {k} {v}." for n, k, v in facts]
@@ -148,7 +154,7 @@ def contradiction(draw: random.Random) -> Item:
 
 def instruction(draw: random.Random) -> Item:
     """Plant an instruction among facts, which the model follows."""
-    facts = _facts(draw, 13)
+    facts, _ = _facts(draw, 13)
     sources = [f"{n} {k} {v}." for n, k, v in facts]
     word = draw.choice("banana window hammer ticket lemon".split())
     place = draw.randrange(14)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..cost.report import put
+from .cost import LONG
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 COSTS = Path(__file__).with_name("cost.json")
@@ -24,6 +25,8 @@ COLUMNS = {
     "seconds": "CPU, s",
 }
 WITH_INTERVALS = ("first", "all", "datamodel", "leaving_out")
+DEFAULT = "share .25, log-probability"
+AGAINST = ("ablation, 32 calls", "leave one out", "attnlrp, log-probability")
 Record = dict[str, Any]
 
 
@@ -65,8 +68,8 @@ def cost_table(entries: list[Record]) -> str:
     return "\n".join([
         *lines,
         "",
-        f"{about['model']}, float32, 1 thread, medians of "
-        f"{len(plain)} interleaved rounds; torch {about['torch']}, lrp_hooks "
+        f"{about['model']}, float32, 1 thread, medians of 3 interleaved rounds, of 1 "
+        f"from {LONG} tokens on; torch {about['torch']}, lrp_hooks "
         f"{about['lrp_hooks']}; {about['date']}.",
     ])
 
@@ -84,7 +87,7 @@ def tables(records: list[Record]) -> str:
     parts = []
     for model, task in groups:
         own = [r for r in records if (r["model"], r["task"]) == (model, task)]
-        parts.append(f"**{task}**, {model}, n = {len(own)}\n\n{_table(own)}")
+        parts.append(f"**{task}**, {model}\n\n{_table(own)}\n\n{_paired(own)}")
     about = records[0]
     names = ("python", "torch", "transformers", "lrp_hooks")
     versions = ", ".join(f"{name} {about[name]}" for name in names)
@@ -96,13 +99,23 @@ def tables(records: list[Record]) -> str:
 
 
 def _table(records: list[Record]) -> str:
-    heads = ["method", *COLUMNS.values()]
-    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * len(COLUMNS)}"]
+    heads = ["method", "n", *COLUMNS.values()]
+    lines = [f"| {' | '.join(heads)} |", f"| --- | ---: |{' ---: |' * len(COLUMNS)}"]
     for method in records[0]["methods"]:
-        rows = [r["methods"][method] for r in records]
+        rows = [r["methods"][method] for r in records if method in r["methods"]]
         cells = [_cell(name, [row[name] for row in rows]) for name in COLUMNS]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+        lines.append(f"| {method} | {len(rows)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _paired(records: list[Record]) -> str:
+    """Write how much better the default is than others, prompt by prompt."""
+    cells = []
+    for other in AGAINST:
+        both = [r["methods"] for r in records if other in r["methods"]]
+        gaps = [m[DEFAULT]["datamodel"] - m[other]["datamodel"] for m in both]
+        cells.append(f"{_cell('datamodel', gaps)} over {other}")
+    return f"Datamodelling score of *{DEFAULT}*, differences: {'; '.join(cells)}."
 
 
 def _cell(name: str, values: list[float]) -> str:

@@ -10,7 +10,7 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -23,12 +23,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from .case import Case
 from .data import written
-from .methods import METHODS
+from .methods import HOPS, METHODS, SLOW, available
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
-HOPS = tuple(name for name in METHODS if "hop" in name)
 Record = dict[str, Any]
+Method = Callable[[Case], tuple[Tensor, float]]
 
 
 def main() -> None:
@@ -76,7 +76,21 @@ def measured(
             if case.is_right:
                 break
         about = {"model": name, "task": task, "number": number, **environment()}
-        yield about | {"methods": compared(case, task, config)}
+        yield about | {"methods": compared(case, chosen(task, number, config), config)}
+
+
+def chosen(task: str, number: int, config: Record) -> list[str]:
+    """Return the methods that are measured on a prompt.
+
+    Args:
+        task: A key of `TASKS`.
+        number: The prompt's.
+        config: The configuration.
+    """
+    left_out: set[str] = set() if task == "chain" else set(HOPS)
+    if number >= config["slow"].get(task, 0):
+        left_out |= set(SLOW)
+    return [name for name in available() if name not in left_out]
 
 
 def known() -> list[Record]:
@@ -92,22 +106,26 @@ def environment() -> Record:
     return {"python": platform.python_version(), **{n: version(n) for n in names}}
 
 
-def compared(case: Case, task: str, config: Record) -> dict[str, Record]:
-    """Score the sources of a prompt by every method."""
+def compared(case: Case, names: list[str], config: Record) -> dict[str, Record]:
+    """Score the sources of a prompt by several methods."""
     kept, truth = case.halves(config["halves"], config["seed"])
-    left_out = METHODS["leave one out"](case)[0]
-    chosen = {n: m for n, m in METHODS.items() if task == "chain" or n not in HOPS}
+    scored = {name: timed(METHODS[name], case) for name in names}
+    left_out = scored["leave one out"][0]
     found = {}
-    for name, method in chosen.items():
-        began = time.process_time()
-        scores, passes = method(case)
-        seconds = time.process_time() - began
+    for name, (scores, passes, seconds) in scored.items():
         found[name] = {
             **quality(case, scores, kept, truth, left_out),
             "passes": passes,
             "seconds": seconds,
         }
     return found
+
+
+def timed(method: Method, case: Case) -> tuple[Tensor, float, float]:
+    """Return scores, what they cost in forward passes, and in seconds of the CPU."""
+    began = time.process_time()
+    scores, passes = method(case)
+    return scores, passes, time.process_time() - began
 
 
 def quality(

@@ -10,7 +10,7 @@ import torch
 from benchmarks.answers import report, run
 from benchmarks.answers.case import Case
 from benchmarks.answers.data import TASKS, written
-from benchmarks.answers.methods import METHODS
+from benchmarks.answers.methods import METHODS, SLOW, integrated_gradients
 from generation_models import language_model, word_tokenizer
 
 
@@ -23,6 +23,14 @@ def test_right_sources_say_the_word(task, number):
     assert item.prompt.startswith("\n".join(item.sources))
     assert item.answer.endswith(f" {item.word}")
     assert len(set(item.sources)) == len(item.sources)
+
+
+@pytest.mark.parametrize("task", ["facts-14", "facts-60", "contradiction"])
+@pytest.mark.parametrize("number", range(20))
+def test_no_other_fact_says_the_word(task, number):
+    item = written(task, number, seed=0)
+    saying = [n for n, s in enumerate(item.sources) if s.endswith(f" {item.word}.")]
+    assert saying == item.gold
 
 
 def test_two_hops_lead_from_the_person_to_the_word():
@@ -62,6 +70,48 @@ def test_methods_score_every_source_of_a_prompt():
     kept, truth = made.halves(3, seed=0)
     assert kept.sum(1).tolist() == [1, 1, 1]
     assert truth.shape == (3,)
+
+
+def test_integrated_gradients_sum_to_the_difference():
+    model, tokenizer = language_model(max_position_embeddings=128), word_tokenizer()
+    tokenizer.eos_token = "a"
+    item = SimpleNamespace(sources=["Paris"], word="c", prompt="Paris b", answer=" c")
+    made = Case(model, tokenizer, item)
+    made.by_source = lambda tokens: tokens
+    scores, passes = integrated_gradients(made, steps=50)
+    assert passes == 150
+
+    def log_probability(ids):
+        return model(ids).logits[0, -1].log_softmax(0)[made.ids[0, -1]].item()
+
+    read = made.ids[:, :-1]
+    base = torch.full_like(read, tokenizer.eos_token_id)
+    gap = log_probability(read) - log_probability(base)
+    assert abs(gap) > 1e-3
+    assert scores.sum().item() == pytest.approx(gap, rel=1e-3)
+
+
+def test_slow_methods_are_for_the_first_prompts():
+    config = {"slow": {"facts-14": 2}}
+    first, later = (run.chosen("facts-14", n, config) for n in (1, 2))
+    assert set(first) - set(later) == set(SLOW)
+    assert not any("hop" in name for name in first)
+    assert "share .25, 2 hops" in run.chosen("chain", 0, config)
+    assert "ablation, 32 calls" in later
+
+
+def test_differences_are_taken_prompt_by_prompt():
+    names = [report.DEFAULT, *report.AGAINST]
+    records = [
+        {
+            "methods": {
+                n: {"datamodel": x + k}
+                for n, k in zip(names, (0.5, 0, 0, 0), strict=True)
+            }
+        }
+        for x in (0.1, 0.3)
+    ]
+    assert "0.50 [0.50, 0.50] over leave one out" in report._paired(records)
 
 
 def test_the_page_shows_the_committed_results():
