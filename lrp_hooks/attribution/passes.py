@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..engine.nested import first_tensor
 from ..engine.runtime import Runtime
+from ..engine.sharding import gathered, is_distributed, is_spread, share_of
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..engine.undo import undoing
@@ -178,6 +179,7 @@ def forward_pass(
     """
     length = call.rows.shape[1] if _has_positions(call) else None
     collector = collect(call.batch, length)
+    collector.spread = is_spread(subject.model)
     layers, asked = split_layers(subject, request.layers)
     reader = Reader(subject, call, request.wrt, layers)
     try:

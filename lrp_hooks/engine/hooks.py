@@ -136,8 +136,11 @@ class ModuleHooks:
         sink = None
         if collector is not None:
 
+            share = collector.share_of(x)
+
             def sink(kind: str, terms: Tensor) -> None:
-                collector.add(f"{name}.{kind}" if name else kind, terms)
+                part = share.of_terms(y, terms.ndim) if share else None
+                collector.add(f"{name}.{kind}" if name else kind, terms, part)
 
         with joining(sink), self.runtime.resting():
             return self.rule.join(module, x, y, again)
