@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..attribution.inputs import is_encoder_decoder
 from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
+from ..engine.wrappers import unwrapped
 from ..errors import ArgumentError, TextError, UnsupportedModelError
 from ..generation.model import (
     check_ids,
@@ -97,6 +98,7 @@ def explain_answer(
         empty, begins inside one of the prompt's tokens, or is too long for the model.
     """
     rules = _quarter() if rules is None else rules
+    model = unwrapped(model)
     check_model(model)
     _check_decodes(model)
     check_tokenizer(model, tokenizer)

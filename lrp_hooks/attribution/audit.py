@@ -162,7 +162,7 @@ class _Book:
             around = call.name in {"", name} or name.startswith(f"{call.name}.")
             if around and call.name not in seen:
                 call.entering += total
-                call.leaving += total if call.name == name else 0.0
+                call.leaving = total if call.name == name else call.leaving
                 seen.add(call.name)
 
 

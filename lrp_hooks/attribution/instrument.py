@@ -20,10 +20,12 @@ from ..engine.registry import lookup
 from ..engine.rule import Rule
 from ..engine.ruleset import RuleSet, load_rules
 from ..engine.runtime import Runtime
+from ..engine.sharding import check_stages
 from ..engine.stack import aside
 from ..engine.subject import Subject
 from ..engine.surroundings import Surroundings
 from ..engine.undo import Undo, undoing
+from ..engine.wrappers import unwrapped
 from ..errors import (
     AlreadyInstrumentedError,
     ArgumentError,
@@ -56,7 +58,9 @@ def instrument(
     relevance of ``x`` for any tool that takes a gradient.
 
     Args:
-        model: Any module.
+        model: Any module. Of ``DistributedDataParallel`` it is the module inside; names
+            are those without wrappers. Where parameters are spread over ranks (tensor
+            parallel, ``fully_shard``), all ranks call alike, with as many examples.
         rules: A rule set or its name: ``"conservative"``, ``"ah+ln"``, ``"cp-lrp"``,
             ``"attnlrp"``, ``"ah"``, ``"ln"`` or ``"gradient"``.
         overrides: ``{key: rule}`` laid over the rule set for this model only; a key is
@@ -74,7 +78,9 @@ def instrument(
         raise ArgumentError(
             f"model is a {type(model).__name__}; it must be a torch.nn.Module."
         )
+    model = unwrapped(model)
     check_compiled(model)
+    check_stages(model)
     load_rules()
     if not isinstance(rules, RuleSet):
         if not isinstance(rules, str):

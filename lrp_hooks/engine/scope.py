@@ -29,6 +29,7 @@ from .notes import is_number
 from .recompute import mark_reentrant, next_node, recomputed_in
 from .rule import FunctionTable
 from .scripts import ScriptWatch, script_names
+from .sharding import exchanges
 from .sources import SourceCollector
 from .stack import active_scope, height, open_scopes
 from .surroundings import Frame, Surroundings
@@ -274,7 +275,8 @@ class Scope(TorchFunctionMode):
         if transformed():
             self._tell_transformed(func, args, kwargs, result)
         elif is_number(result) and _any_carries((args, tuple(kwargs.values()))):
-            self.report(func, result)
+            if not exchanges(func):
+                self.report(func, result)
         return result
 
     def report(self, func: Callable[..., Any] | str, result: object) -> None:

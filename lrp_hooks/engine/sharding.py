@@ -23,13 +23,16 @@ __all__ = [
     "Share",
     "agreed",
     "check_stages",
+    "exchanges",
     "gathered",
     "is_distributed",
     "is_spread",
     "placed_as",
+    "seen_whole",
     "share_of",
     "sums",
     "whole",
+    "whole_output",
 ]
 
 _SHARE = "lrp_hooks: share"
@@ -61,6 +64,25 @@ def is_spread(model: nn.Module) -> bool:
         parameters are not gathered.
     """
     return any(map(is_distributed, model.parameters()))
+
+
+def exchanges(func: Any) -> bool:
+    """Tell a function that moves or sums values between ranks, which is linear.
+
+    Args:
+        func: A torch function.
+
+    Returns:
+        True for torch's functional collectives.
+    """
+    name = getattr(func, "__name__", "")
+    return name.removesuffix("_coalesced").strip("_") in _EXCHANGES
+
+
+_EXCHANGES = frozenset(
+    "all_gather_into_tensor all_gather_into_tensor_out all_reduce all_to_all_single "
+    "broadcast reduce_scatter_tensor shard_dim_alltoall wait_tensor".split()
+)
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -125,6 +147,20 @@ class Share:
         given = self._shape_of(tensor)
         shape = [n if d in spread else tensor.shape[d] for d, n in enumerate(given)]
         return Share(self.mesh, tuple(kept), tuple(shape[:ndim]))
+
+    def along(self, dim: int) -> Share:
+        """Return how a tensor is a share that is known to be spread along a dimension.
+
+        Args:
+            dim: The dimension.
+
+        Returns:
+            Its share.
+        """
+        from torch.distributed.tensor import Shard  # noqa: PLC0415
+
+        placed = (Shard(dim) if p.is_shard() else p for p in self.placements)
+        return Share(self.mesh, tuple(placed), None)
 
     def summed(self) -> Share:
         """Return how terms are shares that keep no dimension that is spread."""
@@ -310,16 +346,16 @@ def gathered(tensor: Tensor, share: Share | None = None) -> Tensor:
     if is_distributed(tensor):
         placed: Any = tensor
     else:
-        share = share or share_of(tensor)
-        if share is None:
+        found = share_of(tensor) if share is None else share
+        if found is None:
             return tensor
-        if not share.fits(tensor):
+        if share is None and not found.fits(tensor):
             raise UnsupportedModelError(
                 f"a tensor of shape {tuple(tensor.shape)} is one rank's share of a "
                 "value, and its layout does not show of which part; name a module "
                 "whose output is whole on every rank, or one that is split itself."
             )
-        placed = share.distributed(tensor)
+        placed = found.distributed(tensor)
     replicated = [_replicated()] * placed.device_mesh.ndim
     result: Tensor = placed.redistribute(placements=replicated).to_local()
     return result
@@ -347,6 +383,33 @@ def placed_as(value: Tensor, like: Tensor) -> Tensor:
     spread = DTensor.from_local(value, mesh, everywhere, run_check=False)
     spread = spread.redistribute(placements=placed)
     return spread if share is None else spread.to_local()
+
+
+def seen_whole(value: Tensor) -> tuple[Tensor, Tensor]:
+    """Take a look at a value without being in the way.
+
+    Args:
+        value: A tensor of any placement.
+
+    Returns:
+        All of it, whose gradient is the whole one; and what is to be handed on in its
+        place, which whoever gets it may overwrite.
+    """
+    seen = gathered(value).clone()
+    return seen, placed_as(seen.clone(), value)
+
+
+def whole_output(value: Tensor) -> Tensor:
+    """Return all of what a model returns, as far as its layout is known.
+
+    Args:
+        value: One of its outputs.
+
+    Returns:
+        The whole; the value itself where it is that, or where it is not known.
+    """
+    share = share_of(value)
+    return value if share is not None and not share.fits(value) else gathered(value)
 
 
 def agreed(model: nn.Module, flag: bool) -> bool:

@@ -160,7 +160,9 @@ class SourceCollector:
         self.sources, self.positions, self.unplaced = {}, {}, set()
         self._turned = turned
         by_shape: dict[tuple[Any, ...], list[tuple[str, Tensor]]] = {}
-        for name, terms in map(of_all_ranks, self._noted):
+        found = list(map(of_all_ranks, self._noted))  # once, since ranks meet here
+        self._noted = [(name, terms, None) for name, terms in found]
+        for name, terms in found:
             key = (terms.shape, terms.dtype, terms.device)
             by_shape.setdefault(key, []).append((name, terms))
         for group in by_shape.values():

@@ -17,6 +17,7 @@ from ..attribution.inputs import is_encoder_decoder
 from ..attribution.instrument import instrument
 from ..attribution.readout import Contrast
 from ..engine.ruleset import RuleSet
+from ..engine.wrappers import unwrapped
 from ..errors import ArgumentError
 from ..texts.encoding import read_tokens
 from ..texts.spans import vocabulary_mark
@@ -78,13 +79,15 @@ def explain_generation(
             the first one counts, and a warning says which that is.
         chunk: How many tokens a backward pass explains at once. Its memory grows in
             proportion. Defaults to ``None``: four, or fewer where the widest gradient
-            of a pass would exceed 256 MiB.
+            of a pass would exceed 256 MiB. Where parameters are spread over ranks, it
+            is always one.
         chat: Whether a text as prompt is the user's message in a chat.
         rules: A rule set or its name. Defaults to ``"conservative"``.
 
     Returns:
         The matrix of generated tokens and all tokens.
     """
+    model = unwrapped(model)
     check_model(model)
     seconds = seconds_of_frame(tokenizer)
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # out of a processor

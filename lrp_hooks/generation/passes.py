@@ -86,6 +86,7 @@ def relevance_of_each(
             return _nothing(begun.values, sum(r.places for r in begun.reads))
         widest = _widest_gradient(subject, begun.reads)
         chunk = chunk or max(1, min(BATCHED, count, BUDGET // widest))
+        chunk = 1 if begun.collector.spread else chunk  # ranks meet in each pass
         done = _Passes(begun.start, begun.reads, begun.collector, count)
         done.run(min(chunk, count))
     names = [read.name for read in begun.reads]
