@@ -91,12 +91,15 @@ def block_lists(subject: Subject) -> list[dict[str, nn.Module]]:
     Returns:
         The members of each list by name.
     """
-    names = {module: name for name, module in subject.modules.items()}
+    members: dict[str, dict[str, nn.Module]] = {}
+    for name, module in subject.modules.items():
+        members.setdefault(name.rpartition(".")[0], {})[name] = module
     inside: set[nn.Module] = set()
     lists = []
-    for module in names:
+    for name, module in subject.modules.items():
         if module not in inside and _is_list(module):
-            lists.append({names[m]: m for m in module.children() if m not in inside})
+            own = members.get(name, {}).items()
+            lists.append({n: m for n, m in own if m not in inside})
             inside.update(module.modules())
     return lists
 

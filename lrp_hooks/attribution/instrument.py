@@ -20,7 +20,7 @@ from ..engine.registry import lookup
 from ..engine.rule import Rule
 from ..engine.ruleset import RuleSet, load_rules
 from ..engine.runtime import Runtime
-from ..engine.sharding import check_stages
+from ..engine.sharding import check_ranks
 from ..engine.stack import aside
 from ..engine.subject import Subject
 from ..engine.surroundings import Surroundings
@@ -80,7 +80,7 @@ def instrument(
         )
     model = unwrapped(model)
     check_compiled(model)
-    check_stages(model)
+    check_ranks(model)
     load_rules()
     if not isinstance(rules, RuleSet):
         if not isinstance(rules, str):

@@ -182,7 +182,7 @@ class Scope(TorchFunctionMode):
             type(func) is types.MethodWrapperType  # an attribute such as x.shape
             or self._open[-1] is not self
             or self.resting
-            or (func in _CASTS and type(args[0]) in suspects)
+            or (func in _PLAIN and type(args[0]) in suspects)
         ):
             return self._as_it_is(func, args, kwargs)
         for value in args:
@@ -315,4 +315,10 @@ _VIEWS = {
 """Attributes that are tensors: a parameter's are constants as it is."""
 _GET_DATA, _SET_DATA = Tensor.data.__get__, Tensor.data.__set__  # type: ignore[attr-defined]
 _CASTS = {Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.type}
+_PLAIN = {
+    *_CASTS,
+    Tensor.register_hook,
+    Tensor.register_post_accumulate_grad_hook,
+}
+"""What is done to a parameter itself."""
 _MADE = {*_VIEWS, *_CASTS, _GET_DATA, _SET_DATA}

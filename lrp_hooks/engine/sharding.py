@@ -22,7 +22,7 @@ from ..errors import UnsupportedModelError
 __all__ = [
     "Share",
     "agreed",
-    "check_stages",
+    "check_ranks",
     "exchanges",
     "gathered",
     "is_distributed",
@@ -432,15 +432,21 @@ def agreed(model: nn.Module, flag: bool) -> bool:
     return bool(votes > 0)
 
 
-def check_stages(model: nn.Module) -> None:
-    """Refuse a model of which this rank has some layers alone.
+def check_ranks(model: nn.Module) -> None:
+    """Refuse a model that is spread over ranks in a way that no rule goes through.
 
     Args:
         model: Any module.
 
     Raises:
-        UnsupportedModelError: If its layers are spread over a pipeline of ranks.
+        UnsupportedModelError: If its layers are spread over a pipeline of ranks, or it
+            is wrapped by ``FullyShardedDataParallel``.
     """
+    if any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules()):
+        raise UnsupportedModelError(
+            "the model is wrapped by FullyShardedDataParallel, whose flat parameters "
+            "no rule can tell from the inputs; use torch.distributed.fsdp.fully_shard."
+        )
     stages = [getattr(m, "_pp_stage", None) for m in model.modules()]
     stage = next((s for s in stages if getattr(s, "pp_size", 1) > 1), None)
     if stage is not None:
