@@ -9,7 +9,6 @@ to the same exchange at the same time.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedModelError
+from .storage import is_distributed
 
 __all__ = [
     "Share",
@@ -36,21 +36,6 @@ __all__ = [
 ]
 
 _SHARE = "lrp_hooks: share"
-
-
-def is_distributed(value: object) -> bool:
-    """Tell a tensor that knows how it is spread over ranks.
-
-    Args:
-        value: Anything.
-
-    Returns:
-        True for a ``DTensor``.
-    """
-    # Whoever has one has imported this, which takes a second.
-    module = sys.modules.get("torch.distributed.tensor")
-    kind = getattr(module, "DTensor", None)  # not while it is being imported
-    return kind is not None and isinstance(value, kind)
 
 
 def is_spread(model: nn.Module) -> bool:
