@@ -62,6 +62,7 @@ SLOW = """
     project/test_docs project/test_examples project/test_packaging
     project/test_quick_start
     rules/test_every_function
+    whole_models/test_ranks
 """.split()
 
 

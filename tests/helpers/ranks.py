@@ -19,8 +19,9 @@ from torch.distributed.tensor.parallel import (
     SequenceParallel,
     parallelize_module,
 )
+from torch.testing import assert_close
 
-from lrp_hooks import instrument
+from lrp_hooks import explain_generation, instrument
 from lrp_hooks.errors import LrpHooksError
 
 RANKS = 2
@@ -35,20 +36,20 @@ LAYERS = (
 )
 
 
-def on_ranks(folder, work, *given):
+def on_ranks(folder, work, *given, count=RANKS):
     """Run a function of a mesh on every rank; return what each of them returned."""
     # A file to meet at, since a port may be taken; the loopback, since hosts vary.
-    multiprocessing.spawn(_rank, (str(folder), work, given), nprocs=RANKS)
-    return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(RANKS)]
+    multiprocessing.spawn(_rank, (count, str(folder), work, given), nprocs=count)
+    return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(count)]
 
 
-def _rank(rank, folder, work, given):
+def _rank(rank, count, folder, work, given):
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(RANKS), "LOCAL_RANK": str(rank)}
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
     meet = f"file://{folder}/meet"
-    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=RANKS)
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=count)
     try:
-        found = work(init_device_mesh("cpu", (RANKS,)), *given)
+        found = work(init_device_mesh("cpu", (count,)), *given)
         torch.save(found, Path(folder) / f"{rank}.pt")
     finally:
         dist.destroy_process_group()
@@ -214,9 +215,18 @@ def numbers(model, rules, wrt=None, layers=LAYERS, target=(1, 2)):
             r.module: torch.tensor([r.leaving, r.entering, r.bias, r.leak])
             for r in audit.rows
         },
-        "said": [str(warning.message) for warning in said],
+        # Of modules that are sharded one by one torch itself says that without us.
+        "said": [s for w in said if "FSDP2-wrapped" not in (s := str(w.message))],
         "removed": before == after,
     }
+
+
+def assert_same(found, right, **close):
+    kept = {k: v for k, v in found.items() if k not in {"error", "said", "removed"}}
+    assert kept.keys() <= right.keys()
+    for key, value in kept.items():
+        assert_close(value, right[key], msg=lambda m, key=key: f"{key}: {m}", **close)
+    assert found["removed"]
 
 
 def explained(mesh, names, rules, dtype=torch.float64):
@@ -247,3 +257,60 @@ def failing():
         yield said
     except LrpHooksError as error:
         said.append(str(error))
+
+
+def language_model(folder, dtype=torch.float32, **options):
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415  # takes seconds
+
+    load = AutoModelForCausalLM.from_pretrained
+    return load(folder, dtype=dtype, **options).eval()
+
+
+def read(model, tokenizer, prompt, rules, continuation=None):
+    """An explanation of the next token, its audit, and one of what is written."""
+    inputs = {"input_ids": torch.tensor([tokenizer(prompt)["input_ids"]])}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        with instrument(model, rules) as lrp:
+            found, audit = lrp.attribute(inputs), lrp.audit(inputs)
+        written = {"max_new_tokens": 3} if continuation is None else {}
+        matrix = explain_generation(
+            model, tokenizer, prompt, rules=rules, continuation=continuation, **written
+        )
+    return {
+        "scores": found.scores,
+        "output": found.output,
+        "error": torch.cat([found.ledger.error, matrix.ledger.error]),
+        "sources": found.ledger.sources,
+        "audit": {
+            r.module: torch.tensor([r.leaving, r.entering, r.bias, r.leak])
+            for r in audit.rows
+        },
+        "matrix": matrix.scores,
+        "target": matrix.target,
+        "said": [str(warning.message) for warning in said],
+        "removed": True,
+    }
+
+
+def language_models(mesh, folder, tokenizer, prompt, rules, ways, dtype):
+    """Read a language model in each way of spreading it."""
+    found = {}
+    for way in ways:
+        if way == "planned":
+            model = language_model(folder, dtype, tp_plan="auto")
+        elif way == "halves":
+            plan = {
+                "model.layers.*.mlp.gate_proj": ColwiseParallel(),
+                "model.layers.*.mlp.up_proj": ColwiseParallel(),
+                "model.layers.*.mlp.down_proj": RowwiseParallel(),
+            }
+            model = parallelize_module(language_model(folder, dtype), mesh, plan)
+        else:
+            model = language_model(folder, dtype)
+            for block in model.model.layers:
+                fully_shard(block, mesh=mesh)
+            fully_shard(model, mesh=mesh)
+        for rule_set in rules:
+            found[way, rule_set] = read(model, tokenizer, prompt, rule_set)
+    return found
