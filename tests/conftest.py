@@ -51,7 +51,7 @@ QUICK = """
 # `pytest -m slow`: browsers, processes, sites, every function, every line: a third of
 # the time of all tests. `pytest` alone leaves them out; CI runs them, too.
 SLOW = """
-    attribution/test_atomic
+    attribution/test_atomic attribution/test_processes
     benchmarks/test_molecules
     browser/test_explorer browser/test_explorer_layers browser/test_pages
     captum/test_rules

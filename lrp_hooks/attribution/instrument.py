@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..engine.acceptance import Key, check_compiled, checked_overrides
 from ..engine.attachment import attach
 from ..engine.coverage import Coverage, row
+from ..engine.hooks import unhooked
 from ..engine.registry import lookup
 from ..engine.rule import Rule
 from ..engine.ruleset import RuleSet, load_rules
@@ -118,6 +119,7 @@ class Instrumentation:
         """
         self.rules = rules
         self._strict = strict
+        self._overrides = overrides
         self._lock = threading.RLock()
         self._undo = Undo()
         self._warned: set[tuple[str, str]] = set()
@@ -273,6 +275,7 @@ class Instrumentation:
         self.runtime.abandon()
         self._undo.run()
         self._subject = None
+        self._overrides = {}
 
     def __enter__(self) -> Instrumentation:
         """Return self; the rules are active already."""
@@ -292,6 +295,20 @@ class Instrumentation:
         state = "active" if self._subject else "removed"
         kind = self.coverage.rows[0].kind
         return f"{kind}, rules {self.rules.name!r}, {state}\n{self.coverage!r}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as the plain model and its rules: it is hooked where it lands.
+
+        Raises:
+            ArgumentError: After `remove`, which leaves nothing to copy.
+        """
+        if self._subject is None:
+            raise ArgumentError(
+                "an instrumentation was copied or pickled after remove(), so it has no "
+                "model; do that before, or copy the model."
+            )
+        given = (self._subject.model, self.rules, self._overrides, self._strict)
+        return (_instrumented_again, given)
 
     def _report(self, func: Callable[..., Any] | str, module: str) -> None:
         label = func if isinstance(func, str) else func.__qualname__
@@ -331,6 +348,13 @@ class Instrumentation:
                 UnruledWarning,
                 stacklevel=2,
             )
+
+
+def _instrumented_again(
+    model: nn.Module, rules: RuleSet, overrides: Mapping[Key, Rule], strict: bool
+) -> Instrumentation:
+    """Instrument the copy of a model."""
+    return instrument(unhooked(model), rules, overrides=overrides, strict=strict)
 
 
 _REMEDY = (
