@@ -21,7 +21,7 @@ from ..engine.coverage import Coverage, aligned
 from ..engine.nested import replace_first
 from ..engine.ruleset import RuleSet
 from ..engine.runtime import Runtime
-from ..engine.sharding import Share, sums
+from ..engine.shares import Share, sums
 from ..engine.sources import Constant, SourceCollector
 from ..engine.subject import Subject
 from ..engine.undo import undoing

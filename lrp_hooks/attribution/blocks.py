@@ -162,7 +162,9 @@ class _Watch:
             again = 1 + sum(run.name.partition(":")[0] == name for run in self.runs)
             label = f"{name}:{again}" if again > 1 else name
             spread = self.collector.spread
-            seen = seen_whole(value) if spread else (copy := value.clone(), copy.clone())
+            seen = (
+                seen_whole(value) if spread else (copy := value.clone(), copy.clone())
+            )
             self.runs.append(_Run(of, label, given, seen[0], alike))
             # A clone is handed on, which a model may overwrite.
             return replace_first(output, value, seen[1])

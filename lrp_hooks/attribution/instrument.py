@@ -297,7 +297,10 @@ class Instrumentation:
         return f"{kind}, rules {self.rules.name!r}, {state}\n{self.coverage!r}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle as the plain model and its rules: it is hooked where it lands.
+        """Copy and pickle as the plain model and its rules, hooked where it lands.
+
+        Returns:
+            What makes it again.
 
         Raises:
             ArgumentError: After `remove`, which leaves nothing to copy.

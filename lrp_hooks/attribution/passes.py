@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ..engine.nested import first_tensor, replace_floats
 from ..engine.runtime import Runtime
-from ..engine.sharding import is_spread, share_of, whole_output
+from ..engine.sharding import is_spread, whole_output
+from ..engine.shares import share_of
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..engine.undo import undoing
@@ -271,6 +272,9 @@ def select_target(subject: Subject, forward: Forward, target: Any) -> Selected:
 
     Returns:
         The scalars, [B], and what they are.
+
+    Raises:
+        UnsupportedModelError: If they are one rank's share of something.
     """
     output, call = forward.output, forward.call
     with advising(call):

@@ -12,14 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.nested import first_tensor, replace_first
-from ..engine.sharding import (
-    gathered,
-    is_distributed,
-    is_spread,
-    placed_as,
-    seen_whole,
-    whole,
-)
+from ..engine.sharding import gathered, is_spread, placed_as, seen_whole
+from ..engine.shares import whole
+from ..engine.storage import is_distributed
 from ..engine.subject import Subject
 from ..engine.undo import undoing
 from ..errors import ArgumentError

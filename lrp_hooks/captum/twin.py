@@ -35,7 +35,7 @@ class _NoLedger(SourceCollector):
     def watch(self, out: Tensor, constant: Any, name: str) -> None:
         """Note nothing."""
 
-    def add(self, name: str, terms: Tensor) -> None:
+    def add(self, name: str, terms: Tensor, share: Any = None) -> None:
         """Note nothing."""
 
 

@@ -135,7 +135,6 @@ class ModuleHooks:
         collector, name = self.runtime.collector, self.frame.name
         sink = None
         if collector is not None:
-
             share = collector.share_of(x)
 
             def sink(kind: str, terms: Tensor) -> None:

@@ -29,7 +29,7 @@ from .notes import is_number
 from .recompute import mark_reentrant, next_node, recomputed_in
 from .rule import FunctionTable
 from .scripts import ScriptWatch, script_names
-from .sharding import exchanges
+from .shares import exchanges
 from .sources import SourceCollector
 from .stack import active_scope, height, open_scopes
 from .surroundings import Frame, Surroundings

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import UnsupportedModelError
 from .autograd import carries, on_gradient
 from .kept import Kept
-from .sharding import Share, share_of, whole
+from .shares import Share, share_of, whole
 
 __all__ = ["Gate", "SourceCollector", "of_all_ranks"]
 

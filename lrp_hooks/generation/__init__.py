@@ -8,30 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..attribution.inputs import is_encoder_decoder
 from ..attribution.instrument import instrument
-from ..attribution.readout import Contrast
 from ..engine.ruleset import RuleSet
 from ..engine.wrappers import unwrapped
 from ..errors import ArgumentError, GenerationInterrupted
-from ..results.prefixes import Prefixes
-from ..texts.encoding import read_tokens
-from ..texts.spans import vocabulary_mark
 from .across import by_encoder_decoder, seconds_of_frame
+from .asked import Asked
 from .explanation import GenerationExplanation
 from .model import check_model, check_tokenizer
-from .passes import relevance_of_each
 from .resumed import known_ids, take_up
-from .table import GenerationRow, Rows, Table
-from .tokens import contrast_ids
-from .written import Column, Written, by_decoder
+from .table import GenerationRow, Table
+from .written import by_decoder
 
 __all__ = ["GenerationExplanation", "GenerationRow", "explain_generation"]
 
@@ -119,28 +112,20 @@ def explain_generation(
     given = (model, tokenizer, prompt, chat, max_new_tokens, continuation)
     across = is_encoder_decoder(model)
     text = by_encoder_decoder(*given, seconds) if across else by_decoder(*given)
-    device = next(model.parameters()).device
-    targets, others = torch.tensor(text.generated, device=device), None
-    if contrast is not None:
-        count = len(text.generated)
-        found = contrast_ids(tokenizer, contrast, count, text.vocabulary, across)
-        others = torch.tensor(found, device=device)
-    whole = _Whole(model, tokenizer, text, targets, others)
-    table = Table(len(targets), text.start)
+    asked = Asked.of(model, tokenizer, text, contrast)
+    table = Table(len(text.generated), text.start)
     with instrument(model, rules) as lrp:
-        name = lrp.rules.name
+        table.meta["rules"] = lrp.rules.name
         if resume is not None:
-            take_up(resume, text, others, name, table)
-        given_rows = (model, lrp, text.inputs, targets, others, chunk, table, text.wrt)
-        interrupted = _fill(table, relevance_of_each(*given_rows), on_row)
-    table.meta["rules"] = name
+            take_up(resume, text, asked.others, table)
+        interrupted = _fill(table, asked.rows(lrp, chunk, table), on_row)
     if interrupted is not None:
         raise GenerationInterrupted(
             f"{table.done} of {table.count} tokens were explained; pass "
             "resume=error.partial to go on behind them.",
-            whole.explanation(table.rows()) if table.done else None,
+            asked.explanation(table.rows()) if table.done else None,
         ) from interrupted
-    return whole.explanation(table.rows())
+    return asked.explanation(table.rows())
 
 
 def _fill(
@@ -161,8 +146,9 @@ def _fill(
         with bar, closing(blocks):
             for numbers in blocks:
                 bar.update(len(numbers))
-                for number in numbers if on_row is not None else ():
-                    on_row(number, table.row(number))
+                if on_row is not None:
+                    for number in numbers:
+                        on_row(number, table.row(number))
     except KeyboardInterrupt as error:
         return error
     except SystemError as error:  # torch makes one of an interrupt in a node
@@ -170,68 +156,6 @@ def _fill(
             raise
         return error.__cause__
     return None
-
-
-@dataclass(frozen=True, eq=False)
-class _Whole:
-    """What is to be explained, of which the first rows are an explanation already."""
-
-    model: nn.Module
-    tokenizer: Any
-    text: Written
-    targets: Tensor
-    others: Tensor | None
-
-    def explanation(self, rows: Rows) -> GenerationExplanation:
-        """Return the rows with what they are about."""
-        count, text = len(rows.scores), self.text
-        columns = text.columns[: text.start + count]
-        places = torch.arange(len(columns), device=rows.scores.device)
-        numbers = torch.arange(count, device=places.device)
-        targets = self.targets[:count]
-        others = None if self.others is None else self.others[:count]
-        positions = rows.ledger.positions
-        assert isinstance(positions, Prefixes)
-        widened = replace(positions, width=len(columns))
-        return GenerationExplanation(
-            scores=_widen(rows.scores),
-            output=rows.ledger.output,
-            target=targets if others is None else Contrast(targets, others),
-            method="lrp",
-            tokens=[[column.token for column in columns]] * count,
-            attended=places < text.start + numbers[:, None],
-            prompt=text.start,
-            ledger=replace(rows.ledger, positions=widened),
-            meta=self._meta(columns, targets, others, rows.meta),
-        )
-
-    def _meta(
-        self,
-        columns: Sequence[Column],
-        targets: Tensor,
-        others: Tensor | None,
-        meta: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        count = len(targets)
-        named = targets if others is None else torch.cat([targets, others])
-        names = read_tokens(self.tokenizer, named[None])
-        assert names is not None
-        rest = self.targets[count:].tolist()
-        return {
-            "model": type(self.model).__name__,
-            "labels": dict(zip(named.tolist(), names.tokens[0], strict=True)),
-            "special": [[column.special for column in columns]] * count,
-            "subwords": vocabulary_mark(self.tokenizer),
-            "pieces": [[column.piece for column in columns]] * count,
-            **self.text.meta,
-            **meta,
-            **({"rest": rest} if rest else {}),
-        }
-
-
-def _widen(values: Tensor) -> Tensor:
-    """Add the column of the last token, which comes after every explained one."""
-    return torch.nn.functional.pad(values, (0, 1))
 
 
 def _check_numbers(max_new_tokens: Any, continuation: Any, chunk: Any) -> None:

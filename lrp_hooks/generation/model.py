@@ -139,9 +139,10 @@ def check_causal(scores: Tensor, attended: Tensor, begin: int = 0) -> None:
     if bool(later.any()):
         row, column = later.nonzero()[0].tolist()
         raise UnsupportedModelError(
-            f"generated token {begin + row} draws on the token at {column}, which comes after "
-            "it: the model is not causal, so one pass over the whole text is not that "
-            "of each prefix. Explain each prefix with instrument(model).attribute()."
+            f"generated token {begin + row} draws on the token at {column}, which "
+            "comes after it: the model is not causal, so one pass over the whole text "
+            "is not that of each prefix. Explain each prefix with "
+            "instrument(model).attribute()."
         )
 
 

@@ -26,7 +26,7 @@ from ..engine.autograd import carries
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..results.ledger import Ledger
-from .batched import Noting, batch_rules, gradients_of_each
+from .batched import batch_rules, gradients_of_each
 from .begun import Begun, Read, started
 from .model import check_causal
 from .table import Rows, Table
@@ -200,17 +200,17 @@ class _Passes:
         grads, noted = gradients_of_each(
             self.start.output, leaves, seeds, self.collector
         )
-        parts, inputs = [], 0.0
+        parts, sums = [], []
         for read, grad in zip(self.reads, grads, strict=True):
             relevance = relevance_of(read.leaf, grad[:, 0])
             parts.append(by_place(relevance, read.bands_first))
-            inputs = inputs + relevance.double().flatten(1).sum(1)
+            sums.append(relevance.double().flatten(1).sum(1))
         found = _sorted(noted, len(tokens), self.length)
         self._add_head(tokens, found)
         output = self.output[tokens.start : tokens.stop]
         dtype = torch.promote_types(output.dtype, torch.float32)
-        assert isinstance(inputs, Tensor)
-        ledger = Ledger(inputs.to(dtype), found.sources, found.positions, output)
+        inputs = torch.stack(sums).sum(0).to(dtype)
+        ledger = Ledger(inputs, found.sources, found.positions, output)
         meta = {"backward_passes": 1, "chunk": self.chunk}
         return Rows(torch.cat(parts, 1), ledger, meta)
 

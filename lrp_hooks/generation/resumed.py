@@ -32,9 +32,9 @@ def known_ids(resume: object) -> list[int]:
     """
     if not isinstance(resume, GenerationExplanation) or "words" in resume.meta:
         raise ArgumentError(
-            f"resume is a {type(resume).__name__}; it must be the GenerationExplanation "
-            "that an interrupted explain_generation() left (error.partial), not merged "
-            "to words."
+            f"resume is a {type(resume).__name__}; it must be the "
+            "GenerationExplanation that an interrupted explain_generation() left "
+            "(error.partial), not merged to words."
         )
     return [*_targets(resume.target).tolist(), *resume.meta.get("rest", [])]
 
@@ -43,7 +43,6 @@ def take_up(
     resume: GenerationExplanation,
     text: Written,
     others: Tensor | None,
-    rules: str,
     table: Table,
 ) -> None:
     """Enter the rows that are done.
@@ -52,8 +51,7 @@ def take_up(
         resume: What was done.
         text: What is to be explained.
         others: The tokens of a contrast, [G].
-        rules: The rule set's name.
-        table: Takes the rows.
+        table: Takes the rows; its ``meta`` says the rule set.
 
     Raises:
         ArgumentError: If they are rows of something else.
@@ -66,7 +64,7 @@ def take_up(
         "prompt": known == prompt,
         "continuation": ids == text.generated,
         "contrast": _alike(rivals, None if others is None else others[:done]),
-        "rules": resume.meta.get("rules") == rules,
+        "rules": resume.meta.get("rules") == table.meta["rules"],
     }
     other = [name for name, alike in same.items() if not alike]
     if other:

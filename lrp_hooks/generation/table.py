@@ -90,7 +90,9 @@ class Table:
             for t in range(start, stop):
                 row = None if matrix is None else matrix[t - start, : self.first + t]
                 kept.append(None if row is None else row.to(rows.ledger.inputs.dtype))
-        self._scores += [row[: self.first + t] for t, row in enumerate(rows.scores, start)]
+        self._scores += [
+            row[: self.first + t] for t, row in enumerate(rows.scores, start)
+        ]
         self._inputs.append(rows.ledger.inputs)
         self._outputs.append(rows.ledger.output)
         self.done = stop
@@ -118,22 +120,25 @@ class Table:
         """
         width = self.first + self.done - 1
         scores = self._scores[0].new_zeros(self.done, width)
-        for t, row in enumerate(self._scores):
+        # An interrupt may have come while rows were added, which do not count then.
+        for t, row in enumerate(self._scores[: self.done]):
             scores[t, : len(row)] = row
         positions = {
-            name: torch.cat([
-                self._inputs[0].new_zeros(self.first + t) if row is None else row
-                for t, row in enumerate(kept)
-            ])
+            name: torch.cat(list(map(self._placed, range(self.done), kept)))
             for name, kept in self._positions.items()
+            if len(kept) >= self.done
         }
         ledger = Ledger(
-            torch.cat(self._inputs),
+            torch.cat(self._inputs)[: self.done],
             {name: values[: self.done] for name, values in self._sources.items()},
             Prefixes(positions, self.first, self.done, width),
-            torch.cat(self._outputs),
+            torch.cat(self._outputs)[: self.done],
         )
         return Rows(scores, ledger, self.meta)
+
+    def _placed(self, number: int, row: Tensor | None) -> Tensor:
+        zeros = self._inputs[0].new_zeros
+        return zeros(self.first + number) if row is None else row
 
 
 def known_rows(scores: Tensor, ledger: Ledger, width: int) -> Rows:

@@ -229,10 +229,8 @@ def _decode(node: Any, tensors: Mapping[str, Tensor], base: type) -> Any:
             _decode(key, tensors, base): _decode(value, tensors, base)
             for key, value in node["items"]
         }
-    if kind == "repeated":
-        return [_decode(node["item"], tensors, base)] * node["times"]
-    if kind == "tuple":
-        return tuple(_decode(entry, tensors, base) for entry in node["items"])
+    if kind in {"repeated", "tuple"}:
+        return _decode_entries(node, tensors, base)
     values = {k: _decode(v, tensors, base) for k, v in node["fields"].items()}
     found = _find_class(node["class"], base)
     hints = hints_of(found)
@@ -246,6 +244,13 @@ def _decode(node: Any, tensors: Mapping[str, Tensor], base: type) -> Any:
         raise ArgumentError(
             f"the file's {node['class']} does not fit this version of it ({error})."
         ) from error
+
+
+def _decode_entries(node: Any, tensors: Mapping[str, Tensor], base: type) -> Any:
+    """Return a tuple, or a list of one entry again and again."""
+    if node[_KIND] == "repeated":
+        return [_decode(node["item"], tensors, base)] * node["times"]
+    return tuple(_decode(entry, tensors, base) for entry in node["items"])
 
 
 def _find_class(name: str, base: type) -> type:

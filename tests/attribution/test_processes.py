@@ -7,11 +7,11 @@ import cloudpickle
 import joblib
 import pytest
 import torch
+from lrp_hooks.rules.linear import Gamma
 
+from generation_models import language_model, word_tokenizer
 from lrp_hooks import RuleSet, instrument
 from lrp_hooks.captum import LayerRelevance, LLMRelevance
-from lrp_hooks.rules.linear import Gamma
-from generation_models import language_model, word_tokenizer
 from small_models import hugging_face
 from travel import ids, relevance, scores
 

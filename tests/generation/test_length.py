@@ -55,7 +55,10 @@ def test_rows_come_as_they_are_done(chunk):
             k: v for k, v in sources.items() if v
         }
         assert_close(
-            float(row.scores.sum()) + sum(row.sources.values()), row.output, rtol=1e-9, atol=1e-9
+            float(row.scores.sum()) + sum(row.sources.values()),
+            row.output,
+            rtol=1e-9,
+            atol=1e-9,
         )
 
 

@@ -81,8 +81,8 @@ class Block(nn.Module):
         self.down = nn.Linear(3 * width, width)
 
     def forward(self, x):
-        x = x + self.attention(self.first(x))
-        return x + self.down(self.act(self.up(self.second(x))))
+        y = x + self.attention(self.first(x))
+        return y + self.down(self.act(self.up(self.second(y))))
 
 
 class Last(nn.Module):
@@ -97,7 +97,11 @@ class Net(nn.Module):
         super().__init__()
         self.words, self.places = nn.Embedding(12, width), nn.Embedding(6, width)
         self.blocks = nn.ModuleList(Block(width, heads) for _ in range(2))
-        self.norm, self.last, self.head = nn.LayerNorm(width), Last(), nn.Linear(width, 4)
+        self.norm, self.last, self.head = (
+            nn.LayerNorm(width),
+            Last(),
+            nn.Linear(width, 4),
+        )
 
     def forward(self, ids):
         x = self.words(ids) + self.places(torch.arange(ids.shape[1]))

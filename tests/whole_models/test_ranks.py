@@ -73,7 +73,12 @@ def test_language_models_of_transformers(shape, tmp_path):
     given = (tmp_path / "model", word_tokenizer(), "the capital of France is")
     whole = ranks.language_model(given[0], torch.float64)
     found = on_ranks(
-        tmp_path, language_models, *given, ("conservative", "attnlrp"), WAYS, torch.float64
+        tmp_path,
+        language_models,
+        *given,
+        ("conservative", "attnlrp"),
+        WAYS,
+        torch.float64,
     )
     for rank in found:
         for (_, rules), spread in rank.items():
@@ -86,7 +91,9 @@ def test_language_models_of_transformers(shape, tmp_path):
 SMOLLM2 = os.environ.get("LRP_HOOKS_SMOLLM2", "")
 
 
-@pytest.mark.skipif(not SMOLLM2, reason="LRP_HOOKS_SMOLLM2 names no folder of the model")
+@pytest.mark.skipif(
+    not SMOLLM2, reason="LRP_HOOKS_SMOLLM2 names no folder of the model"
+)
 @pytest.mark.parametrize(
     ("way", "count"), [("fully sharded", 2), ("halves", 2), ("planned", 3)]
 )
