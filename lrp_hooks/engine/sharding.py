@@ -61,8 +61,8 @@ def gathered(tensor: Tensor, share: Share | None = None) -> Tensor:
                 "whose output is whole on every rank, or one that is split itself."
             )
         placed = found.distributed(tensor)
-    replicated = [replicated()] * placed.device_mesh.ndim
-    result: Tensor = placed.redistribute(placements=replicated).to_local()
+    everywhere = [replicated()] * placed.device_mesh.ndim
+    result: Tensor = placed.redistribute(placements=everywhere).to_local()
     return result
 
 
