@@ -23,6 +23,7 @@ from ..generation.model import (
 )
 from ..generation.tokens import Prompt, Text, as_ids, read_prompt
 from ..rules import Attention
+from ..texts.devices import device_of
 from .ablation import METHODS, Ablating
 from .explanation import AnswerExplanation
 from .passages import answer_spans, bodies, prompt_sources
@@ -171,7 +172,7 @@ def _read(
         check_length(model, len(given.ids), max_new_tokens)
         with instrument(model, rules):
             pass  # what cannot be explained is refused before the model writes
-        ids = as_ids(given.ids, next(model.parameters()).device)
+        ids = as_ids(given.ids, device_of(model))
         written = greedy(model, ids, max_new_tokens)
         text = Text(given, [*given.ids, *written], len(given.ids))
         return read_written(tokenizer, text)

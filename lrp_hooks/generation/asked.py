@@ -13,6 +13,7 @@ from ..attribution.inputs import is_encoder_decoder
 from ..attribution.instrument import Instrumentation
 from ..attribution.readout import Contrast
 from ..results.prefixes import Prefixes
+from ..texts.devices import device_of
 from ..texts.encoding import read_tokens
 from ..texts.spans import vocabulary_mark
 from .explanation import GenerationExplanation
@@ -57,7 +58,7 @@ class Asked:
         Returns:
             What is asked.
         """
-        device = next(model.parameters()).device
+        device = device_of(model)
         targets, others = torch.tensor(text.generated, device=device), None
         if contrast is not None:
             across, count = is_encoder_decoder(model), len(text.generated)
