@@ -246,6 +246,16 @@ def explained(mesh, names, rules, dtype=torch.float64):
     return found
 
 
+def explained_from(mesh, names, rules, read):
+    """Explain the net from a module on, by rule sets of one's own."""
+    found = {}
+    for name in names:
+        model = SPREAD[name](net(), mesh)
+        for key, rule_set in rules.items():
+            found[name, key] = numbers(model, rule_set, read, ("blocks.1.up",))
+    return found
+
+
 def refused(mesh):
     """What is said of models that cannot be explained."""
     wrapped = FullyShardedDataParallel(net(), device_id=torch.device("cpu"))

@@ -110,12 +110,16 @@ def test_a_device_map(away, rules, tmp_path):
     whole.save_pretrained(tmp_path)
     here = {"model.layers.0": "cpu", "model.rotary_emb": "cpu"}
     there = ("model.embed_tokens", "model.layers.1", "model.norm", "lm_head")
-    spread = type(whole).from_pretrained(
-        tmp_path,
-        dtype=torch.float64,
-        device_map=here | dict.fromkeys(there, away),
-        offload_folder=tmp_path / "away",
-    ).eval()
+    spread = (
+        type(whole)
+        .from_pretrained(
+            tmp_path,
+            dtype=torch.float64,
+            device_map=here | dict.fromkeys(there, away),
+            offload_folder=tmp_path / "away",
+        )
+        .eval()
+    )
     found, right = (explain(m, tokens(2, 5), scalar, rules) for m in (spread, whole))
     assert_closed(found)
     assert_close(found.values, right.values)

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from lrp_hooks.rules import Attention, Epsilon, Gamma
 
 import ranks
 from generation_models import SHARED_SIZES, language_model, word_tokenizer
+from lrp_hooks import RuleSet
 from ranks import (
     SPREAD,
     assert_same,
     explained,
+    explained_from,
     language_models,
     net,
     numbers,
@@ -49,6 +52,25 @@ def test_every_rank_has_the_numbers_of_the_whole_model(spread, plain, name, rule
 @pytest.mark.parametrize("name", SPREAD)
 def test_outputs_are_those_of_the_plain_model(spread, name):
     assert all(of_both(spread, name, "same"))
+
+
+OWN = {
+    "gamma": {"linear": Gamma(0.25)},
+    "epsilon": {"linear": Epsilon(0.01)},
+    "in between": {"attention": Attention(query_key_share=0.25)},
+}
+
+
+def test_other_rules_read_where_a_value_is_spread(tmp_path):
+    base = RuleSet.named("conservative")
+    rules = {key: base.override(**own) for key, own in OWN.items()}
+    rules["ah+ln"] = RuleSet.named("ah+ln")
+    names, read = ["tensor parallel", "sequence parallel"], "blocks.0.up"
+    for rank in on_ranks(tmp_path, explained_from, names, rules, read):
+        for (_, key), found in rank.items():
+            right = numbers(net(), rules[key], read, ("blocks.1.up",))
+            assert_same(found, right, rtol=1e-10, atol=1e-12)
+            assert found["said"] == right["said"]
 
 
 def test_flat_parameters_are_refused(tmp_path):
