@@ -16,6 +16,7 @@ from .errors import (
     ArgumentError,
     CompiledModelError,
     ConvergenceWarning,
+    GenerationInterrupted,
     InferenceModeError,
     LrpHooksError,
     LrpHooksWarning,
@@ -34,7 +35,7 @@ from .errors import (
 )
 from .explainers.compare import compare
 from .explainers.explain import explain
-from .generation import GenerationExplanation, explain_generation
+from .generation import GenerationExplanation, GenerationRow, explain_generation
 from .results.comparison import Comparison
 from .results.explanation import Explanation
 from .results.layer_flow import LayerFlow
@@ -56,6 +57,8 @@ __all__ = [
     "Coverage",
     "Explanation",
     "GenerationExplanation",
+    "GenerationInterrupted",
+    "GenerationRow",
     "InferenceModeError",
     "Instrumentation",
     "LayerFlow",

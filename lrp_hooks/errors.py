@@ -13,6 +13,7 @@ __all__ = [
     "ArgumentError",
     "CompiledModelError",
     "ConvergenceWarning",
+    "GenerationInterrupted",
     "InferenceModeError",
     "LrpHooksError",
     "LrpHooksWarning",
@@ -95,6 +96,25 @@ class CompiledModelError(ArgumentError):
 
 class InferenceModeError(LrpHooksError, RuntimeError):
     """``torch.inference_mode()`` records no graph, so there is nothing to propagate."""
+
+
+class GenerationInterrupted(KeyboardInterrupt):
+    """Ctrl-C came while the tokens of a text were explained.
+
+    Attributes:
+        partial: The `GenerationExplanation` of the tokens that were done, for
+            ``explain_generation(..., resume=partial)``; None where there were none.
+    """
+
+    def __init__(self, message: str, partial: Any = None) -> None:
+        """Keep what was done.
+
+        Args:
+            message: How much that was.
+            partial: See above.
+        """
+        super().__init__(message)
+        self.partial = partial
 
 
 class NonFiniteError(LrpHooksError, ValueError):

@@ -92,7 +92,7 @@ class Attention(ScopeRule):
         with torch.no_grad():
             p = func(x, *args, **kwargs)
         dim = args[0] if args else kwargs["dim"]
-        absorb = _absorber()
+        absorb = _absorber(x)
 
         def backward(grad: Tensor, scores: Tensor, p: Tensor) -> Tensor:
             kept = (grad * p).sum(dim, keepdim=True)
@@ -150,18 +150,20 @@ class Attention(ScopeRule):
         return splice(out, value, backward, *kept)
 
 
-def _absorber() -> Callable[[Tensor], None] | None:
+def _absorber(scores: Tensor) -> Callable[[Tensor], None] | None:
     """Return what enters the relevance that a softmax absorbs, [..., queries]."""
     scope = active_scope()
     if scope is None or scope.collector is None:
         return None
     collector, name = scope.collector, scope.constants.name_source("softmax")
+    share = collector.share_of(scores)  # heads may be spread over ranks
+    share = share and share.summed()
 
     def absorb(terms: Tensor) -> None:
         batch, queries = collector.batch, terms.shape[-1]
         if terms.ndim > 1 and terms.shape[0] % batch == 0:
             terms = terms.reshape(batch, -1, queries).transpose(1, 2)
-        collector.add(name, terms)
+        collector.add(name, terms, share)
 
     return absorb
 
@@ -185,7 +187,7 @@ def _shared(
     if live and carries(value):
         value = split(value, 1 / (1 - share))
     out = fused(query, key, value, mask)
-    absorb = _absorber()
+    absorb = _absorber(out)
     if absorb is None or not live:
         return out
     # A copy, since the model may overwrite what attention returned.

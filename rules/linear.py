@@ -128,7 +128,7 @@ class _Sharing(ScopeRule):
         self, layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, z: Tensor
     ) -> Tensor:
         bias = z.new_zeros(()) if bias is None else bias
-        keep = _keeper()
+        keep = _keeper(x)
         backward = partial(self._backward, layer, keep)
         # A copy, since what comes next may overwrite the output.
         return splice(z, x, backward, x, weight, bias, z.clone())
@@ -156,15 +156,17 @@ class _Sharing(ScopeRule):
         return shares
 
 
-def _keeper() -> Keep | None:
+def _keeper(x: Tensor) -> Keep | None:
     scope = active_scope()
     if scope is None or scope.collector is None:
         return None
     collector, module = scope.collector, scope.constants.name_source("")
+    share = collector.share_of(x)
 
     def keep(name: str, terms: Tensor) -> None:
         flat = terms.sum(-1) if terms.ndim > 1 else terms
-        collector.add(f"{module}{name}", flat)
+        part = share.of_terms(x, flat.ndim) if share else None
+        collector.add(f"{module}{name}", flat, part)
 
     return keep
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from types import MethodType
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +81,7 @@ def looks_like_rms_norm(module: nn.Module) -> bool:
     x = torch.linspace(-2.0, 1.7, 2 * width, dtype=double, device=cpu).cos()
     x = x.view(2, width)
     try:
-        function = copy.deepcopy(module).to(x).forward
+        function = _forward_with(module, x)
         with torch.no_grad(), torch.random.fork_rng(devices=[]), cpu:
             y, larger = function(x), function(2 * x)
     except NOT_A_FUNCTION:
@@ -95,8 +96,26 @@ def looks_like_rms_norm(module: nn.Module) -> bool:
     return torch.allclose(gain[0], gain[1], rtol=1e-3, atol=1e-6)
 
 
+def _forward_with(module: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return the forward of a copy with some gain, where the module's may be away."""
+    hook = getattr(module, "_hf_hook", None)  # accelerate's, which brings weights
+    memo: dict[int, object] = {} if hook is None else {id(hook): hook}
+    for weight in module.parameters():
+        gain = torch.linspace(0.5, 1.5, weight.shape[0], dtype=x.dtype, device=x.device)
+        memo[id(weight)] = nn.Parameter(gain, weight.requires_grad)
+    return _own_forward(copy.deepcopy(module, memo).to(x))
+
+
+def _own_forward(module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Return a module's forward without what brings or spreads its weights."""
+    spreads = getattr(module.__dict__.get("forward"), "__module__", None) or ""
+    if hasattr(module, "_hf_hook") or spreads.startswith("transformers.distributed"):
+        return MethodType(type(module).forward, module)
+    return module.forward
+
+
 def _takes_one(module: nn.Module) -> bool:
     try:
-        return len(inspect.signature(module.forward).parameters) == 1
+        return len(inspect.signature(_own_forward(module)).parameters) == 1
     except (TypeError, ValueError):  # builtins have no signature
         return False

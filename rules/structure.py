@@ -22,6 +22,7 @@ from ..engine import (
     carries,
     drop_history,
     in_place,
+    is_distributed,
     mark_alias,
     owner_of,
     report,
@@ -297,7 +298,8 @@ def _detach(func: Callable[..., Any], x: Tensor) -> Tensor:
 def _require_grad(func: Callable[..., Any], x: Tensor, on: bool = True) -> Tensor:
     """While a ledger is written, relevance starts only where it is read."""
     scope = active_scope()
-    if scope is not None and scope.collector is not None:
+    gathers = is_distributed(x)  # so are parameters made that are gathered for a call
+    if scope is not None and scope.collector is not None and not gathers:
         return x
     result: Tensor = func(x, on)
     return result

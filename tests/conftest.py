@@ -51,7 +51,7 @@ QUICK = """
 # `pytest -m slow`: browsers, processes, sites, every function, every line: a third of
 # the time of all tests. `pytest` alone leaves them out; CI runs them, too.
 SLOW = """
-    attribution/test_atomic
+    attribution/test_atomic attribution/test_processes
     benchmarks/test_molecules
     browser/test_explorer browser/test_explorer_answer browser/test_explorer_layers
     browser/test_pages
@@ -63,6 +63,7 @@ SLOW = """
     project/test_docs project/test_examples project/test_packaging
     project/test_quick_start
     rules/test_every_function
+    whole_models/test_ranks
 """.split()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..attribution.inputs import is_encoder_decoder
 from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
+from ..engine.wrappers import unwrapped
 from ..errors import ArgumentError, TextError, UnsupportedModelError
 from ..generation.model import (
     check_ids,
@@ -22,6 +23,7 @@ from ..generation.model import (
 )
 from ..generation.tokens import Prompt, Text, as_ids, read_prompt
 from ..rules import Attention
+from ..texts.devices import device_of
 from .ablation import METHODS, Ablating
 from .explanation import AnswerExplanation
 from .passages import answer_spans, bodies, prompt_sources
@@ -97,6 +99,7 @@ def explain_answer(
         empty, begins inside one of the prompt's tokens, or is too long for the model.
     """
     rules = _quarter() if rules is None else rules
+    model = unwrapped(model)
     check_decodes(model)
     check_tokenizer(model, tokenizer)
     _check_options(method, target, hops, calls, answer, max_new_tokens)
@@ -177,7 +180,7 @@ def _read(
         check_length(model, len(given.ids), max_new_tokens)
         with instrument(model, rules):
             pass  # what cannot be explained is refused before the model writes
-        ids = as_ids(given.ids, next(model.parameters()).device)
+        ids = as_ids(given.ids, device_of(model))
         written = greedy(model, ids, max_new_tokens)
         text = Text(given, [*given.ids, *written], len(given.ids))
         return read_written(tokenizer, text)

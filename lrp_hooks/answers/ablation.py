@@ -23,6 +23,7 @@ from ..errors import TextError
 from ..generation.tokens import Prompt, as_ids
 from ..support.extras import require
 from ..support.passages import Passage
+from ..texts.devices import device_of
 from .found import Found
 from .reading import Reading
 
@@ -90,7 +91,7 @@ class Ablating:
 
     def _output(self, kept: Sequence[bool]) -> Tensor:
         answer = self.reading.ids[self.reading.start :]
-        device = next(self.model.parameters()).device
+        device = device_of(self.model)
         ids = as_ids([*self._prompt(kept), *answer], device)
         takes = inspect.signature(self.model.forward).parameters
         options = {"logits_to_keep": len(answer) + 1, "use_cache": False}

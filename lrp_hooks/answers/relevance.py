@@ -17,6 +17,7 @@ from ..generation.model import check_causal
 from ..generation.tokens import as_ids
 from ..results.ledger import Ledger
 from ..support.passages import Passage
+from ..texts.devices import device_of
 from .found import Found
 from .passages import members
 from .passes import SpanRows, relevance_of_spans
@@ -52,7 +53,7 @@ def explained_by_relevance(
     Returns:
         The scores, with a ledger.
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     ids = as_ids(reading.ids[:-1], device)
     targets = torch.tensor(reading.ids[reading.start :], device=device)
     with checkpointed(model) if low_memory else nullcontext():

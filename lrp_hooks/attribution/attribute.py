@@ -13,6 +13,7 @@ from ..engine.autograd import carries
 from ..engine.foreign import depends, last_gate
 from ..engine.ruleset import RuleSet
 from ..engine.runtime import Runtime
+from ..engine.sharding import agreed
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..errors import ArgumentError
@@ -174,7 +175,7 @@ def _placed(
         if _is_misplaced(done.collector, ledger, rules):
             done.collector.settle(turned=True)
             ledger = _ledger(done)
-        if _is_misplaced(done.collector, ledger, rules):
+        if agreed(subject.model, _is_misplaced(done.collector, ledger, rules)):
             done = run(one_by_one=True)
             ledger = _ledger(done)
     outputs = [p.selected.scalar.detach() for p in (first, done)]

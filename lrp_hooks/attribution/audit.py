@@ -8,7 +8,7 @@ row is the one that needs a rule.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from ..engine.coverage import Coverage, aligned
 from ..engine.nested import replace_first
 from ..engine.ruleset import RuleSet
 from ..engine.runtime import Runtime
+from ..engine.shares import Share, sums
 from ..engine.sources import Constant, SourceCollector
 from ..engine.subject import Subject
 from ..engine.undo import undoing
@@ -105,19 +106,54 @@ class _Book:
 
     calls: list[_Call] = field(default_factory=list)
     running: list[_Call] = field(default_factory=list)
+    noted: list[tuple[tuple[_Call, ...], str, Tensor, Share | None]] = field(
+        default_factory=list
+    )
     collector: SourceCollector | None = None
+
+    def note(
+        self,
+        calls: tuple[_Call, ...],
+        column: str,
+        value: Any,
+        share: Share | None,
+        grad: Tensor,
+    ) -> None:
+        """Note the relevance of a value in a column of calls."""
+        terms = torch.where(grad == 0, 0.0, grad.conj() * value).real
+        self.noted.append((calls, column, terms.double().sum(), share))
+
+    def settle(self) -> None:
+        """Enter what was noted, by all ranks."""
+        totals = sums([(total, share) for *_, total, share in self.noted])
+        for (calls, column, *_), total in zip(self.noted, totals, strict=True):
+            for call in calls:
+                setattr(call, column, getattr(call, column) + total)
+        self.noted.clear()
 
     def enter(self, name: str, module: nn.Module, args: Any, kwargs: Any) -> Any:
         """Give the module aliases of its inputs: what comes back is its own part."""
         call = _Call(name, self.running[-1] if self.running else None)
         self.calls.append(call)
         self.running.append(call)
-        return _aliased((args, kwargs), partial(_add, call, "entering"))
+        return self._aliased((args, kwargs), call, "entering")
 
     def leave(self, name: str, module: nn.Module, args: Any, output: Any) -> Any:
         """Return aliases of the module's outputs: what comes in is from outside."""
         call = self.running.pop()
-        return _aliased(output, partial(_add, call, "leaving"))
+        return self._aliased(output, call, "leaving")
+
+    def _aliased(self, value: Any, call: _Call, column: str) -> Any:
+        """Replace what carries relevance by aliases whose gradients are watched."""
+        assert self.collector is not None
+        for tensor in _carrying(value):
+            alias = splice(tensor.data, tensor, lambda grad: grad)
+            kept = alias.detach().clone()  # it may be overwritten
+            share = self.collector.share_of(tensor)
+            share = share and share.summed()
+            on_gradient(alias, partial(self.note, (call,), column, kept, share))
+            value = replace_first(value, tensor, alias)
+        return value
 
     def read(self, name: str, total: float) -> None:
         """Enter relevance that was read at a module's output: there it all begins."""
@@ -126,19 +162,8 @@ class _Book:
             around = call.name in {"", name} or name.startswith(f"{call.name}.")
             if around and call.name not in seen:
                 call.entering += total
-                call.leaving += total if call.name == name else 0.0
+                call.leaving = total if call.name == name else call.leaving
                 seen.add(call.name)
-
-
-def _aliased(value: Any, act: Callable[[Tensor, Tensor], None]) -> Any:
-    """Replace what carries relevance by aliases whose gradients are watched."""
-    for tensor in _carrying(value):
-        alias = splice(tensor.data, tensor, lambda grad: grad)
-        on_gradient(
-            alias, partial(act, alias.detach().clone())
-        )  # it may be overwritten
-        value = replace_first(value, tensor, alias)
-    return value
 
 
 def _carrying(value: Any) -> list[Tensor]:
@@ -154,11 +179,6 @@ def _carrying(value: Any) -> list[Tensor]:
     return found
 
 
-def _add(call: _Call, column: str, value: Tensor, grad: Tensor) -> None:
-    terms = torch.where(grad == 0, 0.0, grad.conj() * value).real
-    setattr(call, column, getattr(call, column) + float(terms.double().sum()))
-
-
 class _Collector(SourceCollector):
     """Enters a source in the calls that were running when its constant was added."""
 
@@ -167,32 +187,35 @@ class _Collector(SourceCollector):
         book.collector = self
         book.calls.clear()
         book.running.clear()
+        book.noted.clear()
         self.book = book
 
     def watch(self, out: Tensor, constant: Constant, name: str) -> None:
         super().watch(out, constant, name)
         if carries(out):
-            running = tuple(self.book.running)
-            on_gradient(out, partial(self._enter_bias, running, constant))
+            running, share = tuple(self.book.running), self.share_of(out)
+            share = share and share.summed()
+            on_gradient(out, partial(self._note_bias, running, constant, share))
 
-    def add(self, name: str, terms: Tensor) -> None:
-        super().add(name, terms)
-        total = float(terms.detach().double().sum())
-        counted = set()
+    def add(self, name: str, terms: Tensor, share: Share | None = None) -> None:
+        super().add(name, terms, share)
+        inside: dict[str, _Call] = {}
         for call in reversed(self.book.calls):
-            inside = not call.name or name.startswith(f"{call.name}.")
-            if inside and call.name not in counted:
-                call.bias += total
-                counted.add(call.name)
+            if not call.name or name.startswith(f"{call.name}."):
+                inside.setdefault(call.name, call)
+        total = terms.detach().double().sum()
+        share = share and share.summed()
+        self.book.noted.append((tuple(inside.values()), "bias", total, share))
 
-    @staticmethod
-    def _enter_bias(
-        running: tuple[_Call, ...], constant: Constant, grad: Tensor
+    def _note_bias(
+        self,
+        running: tuple[_Call, ...],
+        constant: Constant,
+        share: Share | None,
+        grad: Tensor,
     ) -> None:
         value = constant() if callable(constant) else constant
-        terms = torch.where(grad == 0, 0.0, grad.conj() * value).real.double().sum()
-        for call in running:
-            call.bias += float(terms)
+        self.book.note(running, "bias", value, share, grad)
 
 
 def audit(
@@ -222,6 +245,7 @@ def audit(
             undo.hook(module, "forward_hook", leave)
         collect = partial(_Collector, book)
         relevance = attribute(subject, runtime, rules, request, collect)
+    book.settle()
     values = relevance.values
     by_name = (
         values if isinstance(values, dict) else {relevance.meta["read"][0]: values}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..engine.autograd import carries
 from ..engine.nested import first_tensor, replace_first
+from ..engine.sharding import seen_whole
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..engine.undo import undoing
@@ -90,12 +91,15 @@ def block_lists(subject: Subject) -> list[dict[str, nn.Module]]:
     Returns:
         The members of each list by name.
     """
-    names = {module: name for name, module in subject.modules.items()}
+    members: dict[str, dict[str, nn.Module]] = {}
+    for name, module in subject.modules.items():
+        members.setdefault(name.rpartition(".")[0], {})[name] = module
     inside: set[nn.Module] = set()
     lists = []
-    for module in names:
+    for name, module in subject.modules.items():
         if module not in inside and _is_list(module):
-            lists.append({names[m]: m for m in module.children() if m not in inside})
+            own = members.get(name, {}).items()
+            lists.append({n: m for n, m in own if m not in inside})
             inside.update(module.modules())
     return lists
 
@@ -117,12 +121,14 @@ class _Run(NamedTuple):
         name: Its name.
         given: The first float tensor that it was given.
         returned: The first one that it returned, as it is watched.
+        alike: Whether both had one shape.
     """
 
     of: int
     name: str
     given: Tensor | None
     returned: Tensor
+    alike: bool
 
 
 class _Watch:
@@ -152,11 +158,16 @@ class _Watch:
             if value is None or threading.get_ident() != self.thread:
                 return None
             given = first_tensor((args, kwargs), torch.Tensor.is_floating_point)
+            alike = given is not None and given.shape == value.shape
             again = 1 + sum(run.name.partition(":")[0] == name for run in self.runs)
             label = f"{name}:{again}" if again > 1 else name
-            self.runs.append(_Run(of, label, given, value.clone()))
+            spread = self.collector.spread
+            seen = (
+                seen_whole(value) if spread else (copy := value.clone(), copy.clone())
+            )
+            self.runs.append(_Run(of, label, given, seen[0], alike))
             # A clone is handed on, which a model may overwrite.
-            return replace_first(output, value, self.runs[-1].returned.clone())
+            return replace_first(output, value, seen[1])
 
         return hook
 
@@ -172,9 +183,8 @@ class _Watch:
         return {r.name: r.returned for r in cuts if r.returned.shape[1] == length}
 
     def _keeps_layout(self, run: _Run) -> bool:
-        given, returned = run.given, run.returned
-        layout = returned.ndim == 3 and len(returned) == self.collector.batch
-        return layout and carries(given) and returned.shape == given.shape  # type: ignore[union-attr]
+        layout = run.returned.ndim == 3 and len(run.returned) == self.collector.batch
+        return layout and carries(run.given) and run.alike
 
 
 def _away(runs: Iterable[_Run]) -> set[int]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..engine.nested import first_tensor
 from ..engine.subject import Subject
 from ..engine.undo import undoing
+from ..engine.wrappers import plain_name
 from ..errors import NonFiniteError
 from ..results.ledger import Ledger
 from .inputs import Call
@@ -38,7 +39,7 @@ def check_output(subject: Subject, call: Call, scalar: Tensor) -> None:
         if value.is_floating_point() and bool(value.isnan().any()):
             raise NonFiniteError(
                 f"the model's output is not finite: NaN stands in its weights, first "
-                f"in {name!r}. Load the weights again."
+                f"in {plain_name(name)!r}. Load the weights again."
             )
     bad = [name for name, value in _inputs(call) if not bool(value.isfinite().all())]
     if bad:

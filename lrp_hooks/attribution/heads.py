@@ -18,6 +18,7 @@ from ..engine.autograd import splice
 from ..engine.functions import FUSED, MOVES, PRODUCTS, SOFTMAX
 from ..engine.runtime import Runtime
 from ..engine.scope import Scope
+from ..engine.sharding import gathered
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..engine.surroundings import Frame
@@ -182,8 +183,14 @@ class _HeadScope(Scope):
             return _unfolded(values.permute(*order), self.batch, module)
 
         name = self._name(f"{module}.{HEADS}" if module else HEADS)
-        self.seen[name] = by_head(mixed).clone()
-        return splice(mixed.detach().clone(), self.seen[name], by_head)
+        share = self.collector.share_of(mixed) if self.collector else None
+
+        def every(values: Tensor) -> Tensor:  # heads may be spread over ranks
+            heads = by_head(values)
+            return heads if share is None else gathered(heads, share.along(1))
+
+        self.seen[name] = every(mixed).clone()
+        return splice(mixed.detach().clone(), self.seen[name], every)
 
     def _name(self, name: str) -> str:
         again = sum(n == name or n.startswith(f"{name}:") for n in self.seen)

@@ -16,14 +16,17 @@ from torch import Tensor, nn
 from ..engine.acceptance import Key, check_compiled, checked_overrides
 from ..engine.attachment import attach
 from ..engine.coverage import Coverage, row
+from ..engine.hooks import unhooked
 from ..engine.registry import lookup
 from ..engine.rule import Rule
 from ..engine.ruleset import RuleSet, load_rules
 from ..engine.runtime import Runtime
+from ..engine.sharding import check_ranks
 from ..engine.stack import aside
 from ..engine.subject import Subject
 from ..engine.surroundings import Surroundings
 from ..engine.undo import Undo, undoing
+from ..engine.wrappers import unwrapped
 from ..errors import (
     AlreadyInstrumentedError,
     ArgumentError,
@@ -56,7 +59,9 @@ def instrument(
     relevance of ``x`` for any tool that takes a gradient.
 
     Args:
-        model: Any module.
+        model: Any module. Of ``DistributedDataParallel`` it is the module inside; names
+            are those without wrappers. Where parameters are spread over ranks (tensor
+            parallel, ``fully_shard``), all ranks call alike, with as many examples.
         rules: A rule set or its name: ``"conservative"``, ``"ah+ln"``, ``"cp-lrp"``,
             ``"attnlrp"``, ``"ah"``, ``"ln"`` or ``"gradient"``.
         overrides: ``{key: rule}`` laid over the rule set for this model only; a key is
@@ -74,7 +79,9 @@ def instrument(
         raise ArgumentError(
             f"model is a {type(model).__name__}; it must be a torch.nn.Module."
         )
+    model = unwrapped(model)
     check_compiled(model)
+    check_ranks(model)
     load_rules()
     if not isinstance(rules, RuleSet):
         if not isinstance(rules, str):
@@ -112,6 +119,7 @@ class Instrumentation:
         """
         self.rules = rules
         self._strict = strict
+        self._overrides = overrides
         self._lock = threading.RLock()
         self._undo = Undo()
         self._warned: set[tuple[str, str]] = set()
@@ -267,6 +275,7 @@ class Instrumentation:
         self.runtime.abandon()
         self._undo.run()
         self._subject = None
+        self._overrides = {}
 
     def __enter__(self) -> Instrumentation:
         """Return self; the rules are active already."""
@@ -286,6 +295,23 @@ class Instrumentation:
         state = "active" if self._subject else "removed"
         kind = self.coverage.rows[0].kind
         return f"{kind}, rules {self.rules.name!r}, {state}\n{self.coverage!r}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as the plain model and its rules, hooked where it lands.
+
+        Returns:
+            What makes it again.
+
+        Raises:
+            ArgumentError: After `remove`, which leaves nothing to copy.
+        """
+        if self._subject is None:
+            raise ArgumentError(
+                "an instrumentation was copied or pickled after remove(), so it has no "
+                "model; do that before, or copy the model."
+            )
+        given = (self._subject.model, self.rules, self._overrides, self._strict)
+        return (_instrumented_again, given)
 
     def _report(self, func: Callable[..., Any] | str, module: str) -> None:
         label = func if isinstance(func, str) else func.__qualname__
@@ -325,6 +351,13 @@ class Instrumentation:
                 UnruledWarning,
                 stacklevel=2,
             )
+
+
+def _instrumented_again(
+    model: nn.Module, rules: RuleSet, overrides: Mapping[Key, Rule], strict: bool
+) -> Instrumentation:
+    """Instrument the copy of a model."""
+    return instrument(unhooked(model), rules, overrides=overrides, strict=strict)
 
 
 _REMEDY = (

@@ -11,13 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.nested import first_tensor
+from ..engine.nested import first_tensor, replace_floats
 from ..engine.runtime import Runtime
+from ..engine.sharding import is_spread, whole_output
+from ..engine.shares import share_of
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..engine.undo import undoing
 from ..engine.unseen import Differentiates
-from ..errors import InferenceModeError
+from ..errors import InferenceModeError, UnsupportedModelError
 from .backward import by_example, gradients, mixes, sum_rows
 from .checks import Complain, check_gate, check_repeats, watch_target
 from .finite import check_output
@@ -178,6 +180,7 @@ def forward_pass(
     """
     length = call.rows.shape[1] if _has_positions(call) else None
     collector = collect(call.batch, length)
+    collector.spread = is_spread(subject.model)
     layers, asked = split_layers(subject, request.layers)
     reader = Reader(subject, call, request.wrt, layers)
     try:
@@ -189,6 +192,8 @@ def forward_pass(
     except Differentiates:
         runtime.tell_differentiates(bool(asked))
         return forward_pass(subject, runtime, call, request, collect)
+    if collector.spread:
+        output = replace_floats(output, whole_output)
     reader.check_layers()
     check_repeats(reader.outputs, request.complain)
     aside = any(value is not call.main for value in reader.inputs.values())
@@ -267,12 +272,15 @@ def select_target(subject: Subject, forward: Forward, target: Any) -> Selected:
 
     Returns:
         The scalars, [B], and what they are.
+
+    Raises:
+        UnsupportedModelError: If they are one rank's share of something.
     """
     output, call = forward.output, forward.call
     with advising(call):
         if callable(target):
             output = watch_target(output, forward.collector)
-        return select(
+        selected = select(
             output,
             target,
             subject.model,
@@ -280,6 +288,12 @@ def select_target(subject: Subject, forward: Forward, target: Any) -> Selected:
             call.output_mask,
             call.batch_dim,
         )
+    if forward.collector.spread and share_of(selected.scalar) is not None:
+        raise UnsupportedModelError(
+            "what is explained is one rank's share of a value; explain an output that "
+            "is whole on every rank, such as one of output_layouts=Replicate()."
+        )
+    return selected
 
 
 def _length_read(reads: dict[str, Tensor]) -> int | None:

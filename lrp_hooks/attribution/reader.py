@@ -5,12 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..engine.nested import first_tensor, replace_first
+from ..engine.sharding import gathered, is_spread, placed_as, seen_whole
+from ..engine.shares import whole
+from ..engine.storage import is_distributed
 from ..engine.subject import Subject
 from ..engine.undo import undoing
 from ..errors import ArgumentError
@@ -46,6 +50,7 @@ class Reader:
         self.call = call
         self.reads: dict[str, Tensor] = {}
         self.seen: dict[str, Tensor] = {}
+        self.spread = is_spread(subject.model)
         self.thread = threading.get_ident()
         self.outputs: list[Tensor | None] = []
         self.main = call.main
@@ -131,13 +136,18 @@ class Reader:
         if given is not None:
             call = call.with_floats(given)
         with undoing() as undo:
+            for name, module in self._tables().items():
+                undo.hook(module, "forward_hook", partial(_name_rows, name))
             for name, module in modules.items():
                 if isinstance(name, InputOf):
                     before = self._before(name)
                     undo.hook(module, "forward_pre_hook", before, with_kwargs=True)
                 else:
                     hook = self._hook(name, read)
-                    undo.hook(module, "forward_hook", hook, with_kwargs=True)
+                    # Of a spread value hooks of torch's own leave one rank's share.
+                    spread = any(map(is_distributed, module.parameters(recurse=False)))
+                    options = {"with_kwargs": True, "prepend": spread}
+                    undo.hook(module, "forward_hook", hook, **options)
             for name, module in self.layers.items():
                 hook = self._hook(name, self._watches)
                 undo.hook(module, "forward_hook", hook, with_kwargs=True)
@@ -145,6 +155,10 @@ class Reader:
         result = first_tensor(output, torch.Tensor.is_floating_point)
         self.outputs.append(None if result is None else result.detach())
         return output
+
+    def _tables(self) -> dict[str, nn.Module]:
+        """Return the tables whose rows other hooks of theirs put together."""
+        return self.subject.embeddings if self.spread else {}
 
     def _hook(self, name: str, act: Callable[..., Any] | None) -> Callable[..., Any]:
         def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -171,13 +185,15 @@ class Reader:
         if name in self.reads:
             return None
         # A clone is handed on, since a model may overwrite it and a leaf must stay.
-        self.reads[name] = self._put(name, value)
-        return self._handed(self.reads[name], value)
+        every = gathered(value) if self.spread else value
+        self.reads[name] = self._put(name, every)
+        handed = self._handed(self.reads[name], every)
+        return placed_as(handed, value) if self.spread else handed
 
     def _reads_named(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         if name in self.modules:
             return self._reads_module(name, given, value)
-        ids = first_tensor(given)
+        ids = _ids(given)
         wanted = [n for n in self.ids if n not in self.reads]
         if ids is None or not wanted:
             return None
@@ -189,7 +205,7 @@ class Reader:
         return None
 
     def _reads_ids(self, name: str, given: Any, value: Tensor) -> Tensor | None:
-        ids = first_tensor(given)
+        ids = _ids(given)
         ours = ids is not None and (
             same_storage(ids, self.main) or _are_the_same(ids, self.main)
         )
@@ -198,7 +214,7 @@ class Reader:
         )
 
     def _reads_as_many(self, name: str, given: Any, value: Tensor) -> Tensor | None:
-        ids = first_tensor(given)
+        ids = _ids(given)
         ours = ids is not None and ids.numel() == self.call.main.numel()
         return (
             self._reads_module(name, given, value) if ours and not self.reads else None
@@ -236,8 +252,23 @@ class Reader:
         )
 
     def _watches(self, name: str, given: Any, value: Tensor) -> Tensor:
+        if self.spread:
+            self.seen[name], handed = seen_whole(value)
+            return handed
         self.seen[name] = value.clone()
         return self.seen[name].clone()  # which a model may overwrite
+
+
+def _name_rows(name: str, module: nn.Module, args: Any, rows: Any) -> None:
+    """Name what was looked up, which is a constant where nothing is read there."""
+    if isinstance(rows, Tensor) and not rows.requires_grad:
+        rows._lrp_name = f"{name}.weight" if name else "weight"  # type: ignore[attr-defined]
+
+
+def _ids(given: Any) -> Tensor | None:
+    """Return the ids that a table is given, all of them."""
+    ids = first_tensor(given)
+    return None if ids is None else whole(ids)
 
 
 def _are_the_same(ids: Tensor, given: Tensor) -> bool:

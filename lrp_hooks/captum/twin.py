@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..attribution.instrument import Instrumentation, instrument
 from ..attribution.passes import eval_mode
 from ..engine.acceptance import Key
+from ..engine.hooks import unhooked
 from ..engine.rule import Rule
 from ..engine.ruleset import RuleSet
 from ..engine.sources import SourceCollector
@@ -34,7 +35,7 @@ class _NoLedger(SourceCollector):
     def watch(self, out: Tensor, constant: Any, name: str) -> None:
         """Note nothing."""
 
-    def add(self, name: str, terms: Tensor) -> None:
+    def add(self, name: str, terms: Tensor, share: Any = None) -> None:
         """Note nothing."""
 
 
@@ -58,6 +59,10 @@ class Twin:
         """Refuse the name of a rule set that does not exist."""
         if isinstance(self.rules, str):
             RuleSet.named(self.rules)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle with a plain model, also while it is instrumented."""
+        return (_again, (self.model, self.rules, self.overrides, self.strict))
 
     @contextmanager
     def active(self) -> Generator[Instrumentation]:
@@ -124,6 +129,10 @@ class Twin:
                 "attribute() outside."
             ) from error
         return found
+
+
+def _again(model: nn.Module, *settings: Any) -> Twin:
+    return Twin(unhooked(model), *settings)
 
 
 def owner(forward_func: Any) -> tuple[nn.Module, Any]:

@@ -32,6 +32,7 @@ from .registry import register, register_shape
 from .rule import FunctionTable, LeafRule, Rule, ScopeRule
 from .ruleset import RuleSet, add_functions
 from .stack import active_scope
+from .storage import is_distributed
 
 __all__ = [
     "FunctionTable",
@@ -46,6 +47,7 @@ __all__ = [
     "drop_history",
     "freeze",
     "in_place",
+    "is_distributed",
     "mark_alias",
     "on_gradient",
     "owner_of",

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import ArgumentError, CompiledModelError, UnsupportedModelError
 from .rule import Rule, as_rule
+from .wrappers import named_modules
 
 __all__ = ["Key", "check_compiled", "checked_overrides"]
 
@@ -56,12 +57,12 @@ def checked_overrides(
     Raises:
         ArgumentError: If a key is of another kind, or matches no module.
     """
-    names = dict(model.named_modules())
+    names = dict(named_modules(model))
     for key in overrides:
         if isinstance(key, str):
             found = any(fnmatchcase(name, key) for name in names)
         elif isinstance(key, nn.Module):
-            found = any(module is key for module in names.values())
+            found = any(module is key for module in model.modules())
         elif isinstance(key, type) and issubclass(key, nn.Module):
             found = True
         else:

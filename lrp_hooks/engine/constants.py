@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .autograd import carries
 from .surroundings import Frame, Surroundings, storage_address
+from .wrappers import plain_name
 
 __all__ = ["Constants", "note_trained"]
 
@@ -123,5 +124,5 @@ class Constants:
         frame = self.frames[-1]
         for name, parameter in frame.module.named_parameters():
             if parameter is value:
-                return f"{frame.name}.{name}" if frame.name else name
+                return plain_name(f"{frame.name}.{name}" if frame.name else name)
         return None

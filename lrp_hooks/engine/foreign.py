@@ -82,7 +82,10 @@ _VIEWS = frozenset(
 _KNOWN = (
     f"{__name__.partition('.')[0]}.",
     "torch.utils.checkpoint",
-    "torch.distributed.fsdp",  # passes gradients on as they are
+    # These pass gradients on as they are, to other ranks.
+    "torch.distributed.",
+    "torch.nn.parallel.",
+    "transformers.distributed.",
     # torch's full backward hooks pass gradients on as they are.
     "torch.nn.modules._functions.BackwardHookFunction",
 )

@@ -21,7 +21,7 @@ from .undo import Undo
 from .unseen import transformed
 from .writes import rule_table
 
-__all__ = ["ModuleHooks"]
+__all__ = ["ModuleHooks", "unhooked"]
 
 
 FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
@@ -135,9 +135,11 @@ class ModuleHooks:
         collector, name = self.runtime.collector, self.frame.name
         sink = None
         if collector is not None:
+            share = collector.share_of(x)
 
             def sink(kind: str, terms: Tensor) -> None:
-                collector.add(f"{name}.{kind}" if name else kind, terms)
+                part = share.of_terms(y, terms.ndim) if share else None
+                collector.add(f"{name}.{kind}" if name else kind, terms, part)
 
         with joining(sink), self.runtime.resting():
             return self.rule.join(module, x, y, again)
@@ -256,6 +258,23 @@ class _WrappedScript(_Wrapped):
 
 def _plain(module: nn.Module, method: str) -> Callable[..., Any]:
     return MethodType(getattr(type(module), method), module)
+
+
+def unhooked(model: nn.Module) -> nn.Module:
+    """Rid a copy of an instrumented model of what its hooks were copied as.
+
+    Args:
+        model: The copy.
+
+    Returns:
+        The same, plain.
+    """
+    for module in model.modules():
+        for kind in (_WrappedCall, _WrappedForward):
+            own = vars(module).get(kind.method)
+            if isinstance(own, MethodType) and own == _plain(module, kind.method):
+                del vars(module)[kind.method]
+    return model
 
 
 def _wrap(wrapped: _Wrapped, undo: Undo) -> None:

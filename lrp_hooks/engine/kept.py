@@ -57,6 +57,8 @@ def before_write(tensor: Tensor) -> None:
     if not _memory.holders:
         return
     address = storage_address(tensor)
+    if not address:
+        return  # in no memory, as what was freed meanwhile
     for reference, copy in _memory.holders.pop(address, ()):
         holder = reference()
         if holder is not None:

@@ -10,7 +10,7 @@ import importlib
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
@@ -189,6 +189,10 @@ class RuleSet:
         name = self.name + "".join(f" + {family}={r!r}" for family, r in rules.items())
         return replace(self, name=name, **rules)  # type: ignore[arg-type]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle as a description; what has a name is the one of that name."""
+        return (_described, tuple(getattr(self, f.name) for f in fields(self)))
+
     def save_as(self, name: str) -> RuleSet:
         """Make this rule set available under a name.
 
@@ -224,3 +228,17 @@ class RuleSet:
         lines = [f"RuleSet {self.name!r}"]
         lines += [f"  {family:<14} {getattr(self, family)!r}" for family in FAMILIES]
         return "\n".join(lines)
+
+
+def _described(name: str, *settings: Any) -> RuleSet:
+    """Return the rule set of a description, where it is known under its name."""
+    load_rules()
+    made, known = RuleSet(name, *settings), RuleSet._named.get(name)
+    return known if known is not None and _alike(known, made) else made
+
+
+def _alike(one: RuleSet, other: RuleSet) -> bool:
+    """Tell whether two rule sets have the same rules with the same settings."""
+    kinds = [[type(getattr(s, f)) for f in FAMILIES] for s in (one, other)]
+    flags = [(s.registered, s.complete) for s in (one, other)]
+    return kinds[0] == kinds[1] and flags[0] == flags[1] and repr(one) == repr(other)

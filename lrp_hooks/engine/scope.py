@@ -29,6 +29,7 @@ from .notes import is_number
 from .recompute import mark_reentrant, next_node, recomputed_in
 from .rule import FunctionTable
 from .scripts import ScriptWatch, script_names
+from .shares import exchanges
 from .sources import SourceCollector
 from .stack import active_scope, height, open_scopes
 from .surroundings import Frame, Surroundings
@@ -181,7 +182,7 @@ class Scope(TorchFunctionMode):
             type(func) is types.MethodWrapperType  # an attribute such as x.shape
             or self._open[-1] is not self
             or self.resting
-            or (func in _CASTS and type(args[0]) in suspects)
+            or (func in _PLAIN and type(args[0]) in suspects)
         ):
             return self._as_it_is(func, args, kwargs)
         for value in args:
@@ -274,7 +275,8 @@ class Scope(TorchFunctionMode):
         if transformed():
             self._tell_transformed(func, args, kwargs, result)
         elif is_number(result) and _any_carries((args, tuple(kwargs.values()))):
-            self.report(func, result)
+            if not exchanges(func):
+                self.report(func, result)
         return result
 
     def report(self, func: Callable[..., Any] | str, result: object) -> None:
@@ -313,4 +315,10 @@ _VIEWS = {
 """Attributes that are tensors: a parameter's are constants as it is."""
 _GET_DATA, _SET_DATA = Tensor.data.__get__, Tensor.data.__set__  # type: ignore[attr-defined]
 _CASTS = {Tensor.to, Tensor.cpu, Tensor.cuda, Tensor.type}
+_PLAIN = {
+    *_CASTS,
+    Tensor.register_hook,
+    Tensor.register_post_accumulate_grad_hook,
+}
+"""What is done to a parameter itself."""
 _MADE = {*_VIEWS, *_CASTS, _GET_DATA, _SET_DATA}

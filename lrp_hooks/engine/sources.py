@@ -17,8 +17,9 @@ from torch import Tensor
 from ..errors import UnsupportedModelError
 from .autograd import carries, on_gradient
 from .kept import Kept
+from .shares import Share, share_of, whole
 
-__all__ = ["Gate", "SourceCollector"]
+__all__ = ["Gate", "SourceCollector", "of_all_ranks"]
 
 Constant = Tensor | complex | Callable[[], Tensor]
 
@@ -76,6 +77,7 @@ class SourceCollector:
             they matter if what is explained depends on them.
         gate: The last gate of the forward pass.
         spans: The numbers of the graph's nodes that scopes of other threads made.
+        spread: Whether the model's parameters are spread over ranks.
     """
 
     def __init__(self, batch: int, length: int | None) -> None:
@@ -87,7 +89,7 @@ class SourceCollector:
         """
         self.batch = batch
         self.length = length
-        self._noted: list[tuple[str, Tensor]] = []
+        self._noted: list[tuple[str, Tensor, Share | None]] = []
         self.sources: dict[str, Tensor] = {}
         self.positions: dict[str, Tensor] = {}
         self.unplaced: set[str] = set()
@@ -97,6 +99,7 @@ class SourceCollector:
         self.unruled: list[tuple[Callable[..., Any] | str, str, tuple[Any, ...]]] = []
         self.gate: Gate | None = None
         self.spans: list[tuple[int, int]] = []
+        self.spread = False
 
     def clear(self) -> None:
         """Forget what a backward pass brought; what the forward recorded stays."""
@@ -115,24 +118,38 @@ class SourceCollector:
         if not carries(out):
             return
 
-        shape = out.shape
+        shape, share = out.shape, self.share_of(out)
+        if share is not None:
+            share = share.of_terms(out, max(1, out.ndim - 1))
         kept = constant if callable(constant) else Kept(constant)
 
         def hook(grad: Tensor) -> None:
             value = kept.values if isinstance(kept, Kept) else kept()
             _check_held(value, name)
-            self._noted.append((name, _inner(grad.view(shape), value)))
+            self._noted.append((name, _inner(grad.view(shape), value), share))
 
         on_gradient(_whole(out), hook)
 
-    def add(self, name: str, terms: Tensor) -> None:
+    def share_of(self, tensor: Tensor) -> Share | None:
+        """Find out whether terms made of a tensor's gradient are one rank's alone.
+
+        Args:
+            tensor: A tensor that carries relevance.
+
+        Returns:
+            How the tensor is placed; None where all ranks have the same.
+        """
+        return share_of(tensor) if self.spread else None
+
+    def add(self, name: str, terms: Tensor, share: Share | None = None) -> None:
         """Note relevance terms of a source.
 
         Args:
             name: The source's qualified name.
             terms: Any shape; see `_rows` for the layouts that are understood.
+            share: How they are one rank's share of the terms.
         """
-        self._noted.append((name, terms.detach()))
+        self._noted.append((name, terms.detach(), share))
 
     def settle(self, turned: bool = False) -> None:
         """Sort the terms by source, example and position, in float64.
@@ -143,7 +160,9 @@ class SourceCollector:
         self.sources, self.positions, self.unplaced = {}, {}, set()
         self._turned = turned
         by_shape: dict[tuple[Any, ...], list[tuple[str, Tensor]]] = {}
-        for name, terms in self._noted:
+        found = list(map(of_all_ranks, self._noted))  # once, since ranks meet here
+        self._noted = [(name, terms, None) for name, terms in found]
+        for name, terms in found:
             key = (terms.shape, terms.dtype, terms.device)
             by_shape.setdefault(key, []).append((name, terms))
         for group in by_shape.values():
@@ -188,6 +207,19 @@ class SourceCollector:
         if not found and batch == 1:
             found.append(terms.reshape(n, 1, -1).sum(-1))
         return found
+
+
+def of_all_ranks(noted: tuple[str, Tensor, Share | None]) -> tuple[str, Tensor]:
+    """Return a source's name and its terms, summed or put together over ranks.
+
+    Args:
+        noted: Its name, this rank's terms, and how they are a share.
+
+    Returns:
+        The name and all terms.
+    """
+    name, terms, share = noted
+    return name, whole(terms) if share is None else share.whole(terms)
 
 
 def _whole(out: Tensor) -> Tensor:

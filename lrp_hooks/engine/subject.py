@@ -9,6 +9,7 @@ from torch import nn
 
 from ..errors import ArgumentError
 from ..support.suggest import did_you_mean
+from .wrappers import named_modules
 
 __all__ = ["Subject"]
 
@@ -31,7 +32,7 @@ class Subject:
         """
         self.model = model
         self.apart: set[Any] = set()
-        self.modules: dict[str, nn.Module] = dict(model.named_modules())
+        self.modules: dict[str, nn.Module] = dict(named_modules(model))
 
     def module(self, argument: str, name: object) -> nn.Module:
         """Find a module by its qualified name.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .rule import FunctionTable
 from .sources import SourceCollector
 from .storage import storage_address
+from .wrappers import named_modules, plain_name
 
 __all__ = ["Frame", "State", "Surroundings", "storage_address"]
 
@@ -120,13 +121,13 @@ class Surroundings:
         Returns:
             The surroundings.
         """
-        parameters = list(model.named_parameters())
+        parameters = [(plain_name(n), p) for n, p in model.named_parameters()]
         constants, storages = _named(model, parameters)
         kinds: set[type] = {type(p) for _, p in parameters}
         suspects = kinds | {list, tuple, nn.Parameter}
         holders = [
             (f"{prefix}." if prefix else "", module._parameters)
-            for prefix, module in model.named_modules()
+            for prefix, module in named_modules(model)
             if module._parameters
         ]
         trained = {storage_address(p) for _, p in parameters if p.requires_grad}
@@ -142,11 +143,12 @@ def _named(
     }
     storages: dict[int, str] = {}
     tensors: list[tuple[str, Tensor]] = []
-    for prefix, module in model.named_modules():
+    for prefix, module in named_modules(model):
         attributes = [(k, v) for k, v in vars(module).items() if isinstance(v, Tensor)]
         dot = f"{prefix}." if prefix else ""
         tensors += [(dot + key, value) for key, value in attributes]
-    for name, tensor in [*tensors, *model.named_buffers(), *parameters]:
+    buffers = [(plain_name(name), buffer) for name, buffer in model.named_buffers()]
+    for name, tensor in [*tensors, *buffers, *parameters]:
         storages[storage_address(tensor)] = name
     storages.pop(0, None)
     return constants, storages

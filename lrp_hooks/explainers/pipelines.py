@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from ..engine.wrappers import unwrapped
 from ..errors import ArgumentError
 from ..tasks.bi_encoders import sentence_encoder
 
@@ -35,6 +36,7 @@ def unpacked(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
             )
         tokenizer = model.tokenizer if tokenizer is None else tokenizer
         model = inner
+    model = unwrapped(model)
     if not isinstance(model, nn.Module):
         raise ArgumentError(
             f"model is a {type(model).__name__}; it must be a torch.nn.Module, or a "

@@ -6,28 +6,30 @@ token, several of them at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ..attribution.inputs import is_encoder_decoder
 from ..attribution.instrument import instrument
-from ..attribution.readout import Contrast
 from ..engine.ruleset import RuleSet
-from ..errors import ArgumentError
-from ..texts.encoding import read_tokens
-from ..texts.spans import vocabulary_mark
+from ..engine.wrappers import unwrapped
+from ..errors import ArgumentError, GenerationInterrupted
 from .across import by_encoder_decoder, seconds_of_frame
+from .asked import Asked
 from .explanation import GenerationExplanation
-from .model import check_causal, check_model, check_tokenizer
-from .passes import Rows, relevance_of_each
-from .tokens import contrast_ids
-from .written import Written, by_decoder
+from .model import check_model, check_tokenizer
+from .resumed import known_ids, take_up
+from .table import GenerationRow, Table
+from .written import by_decoder
 
-__all__ = ["GenerationExplanation", "explain_generation"]
+__all__ = ["GenerationExplanation", "GenerationRow", "explain_generation"]
+
+BAR_DELAY = 2.0
+"""Seconds before a bar shows: what is done by then needs none."""
 
 
 def explain_generation(
@@ -41,14 +43,17 @@ def explain_generation(
     chunk: int | None = None,
     chat: bool = False,
     rules: str | RuleSet = "conservative",
+    on_row: Callable[[int, GenerationRow], object] | None = None,
+    resume: GenerationExplanation | None = None,
 ) -> GenerationExplanation:
     """Explain every token that a language model writes.
 
     The model writes greedily, uninstrumented, unless what follows the prompt is given.
     Row t of the scores is `Instrumentation.attribute` of the tokens before generated
     token t with that token's raw logit as the target: with its sources it sums to the
-    logit. All rows come from one forward pass; each takes one backward pass, which
-    starts behind the language-model head.
+    logit. All rows come from one forward pass, those of long texts from one for each
+    block of them; each row takes one backward pass, which starts behind the
+    language-model head.
 
     An encoder-decoder reads the prompt in its encoder, and writes in its decoder: the
     columns are the encoder's tokens, the token that the decoder starts with, and what
@@ -78,17 +83,28 @@ def explain_generation(
             the first one counts, and a warning says which that is.
         chunk: How many tokens a backward pass explains at once. Its memory grows in
             proportion. Defaults to ``None``: four, or fewer where the widest gradient
-            of a pass would exceed 256 MiB.
+            of a pass would exceed 256 MiB. Where parameters are spread over ranks, it
+            is always one.
         chat: Whether a text as prompt is the user's message in a chat.
         rules: A rule set or its name. Defaults to ``"conservative"``.
+        on_row: Called with the number of each row and what is in it, as soon as it is
+            done, in order; rules are in force meanwhile.
+        resume: The rows that an interrupted call has left: only the others are made.
+            The model does not write again; the other arguments must be the same.
 
     Returns:
         The matrix of generated tokens and all tokens.
+
+    Raises:
+        GenerationInterrupted: At Ctrl-C, with the rows that are done as ``.partial``.
     """
+    model = unwrapped(model)
     check_model(model)
     seconds = seconds_of_frame(tokenizer)
     tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # out of a processor
     check_tokenizer(model, tokenizer)
+    if resume is not None and continuation is None:
+        max_new_tokens, continuation = None, known_ids(resume)
     _check_numbers(max_new_tokens, continuation, chunk)
     if max_new_tokens is not None:
         with instrument(model, rules):
@@ -96,61 +112,50 @@ def explain_generation(
     given = (model, tokenizer, prompt, chat, max_new_tokens, continuation)
     across = is_encoder_decoder(model)
     text = by_encoder_decoder(*given, seconds) if across else by_decoder(*given)
-    device = next(model.parameters()).device
-    targets, others = torch.tensor(text.generated, device=device), None
-    if contrast is not None:
-        count = len(text.generated)
-        found = contrast_ids(tokenizer, contrast, count, text.vocabulary, across)
-        others = torch.tensor(found, device=device)
+    asked = Asked.of(model, tokenizer, text, contrast)
+    table = Table(len(text.generated), text.start)
     with instrument(model, rules) as lrp:
-        explained = relevance_of_each(
-            model, lrp, text.inputs, targets, others, chunk, text.wrt
-        )
-        explained.meta["rules"] = lrp.rules.name
-    return _explanation(model, tokenizer, text, targets, others, explained)
+        table.meta["rules"] = lrp.rules.name
+        if resume is not None:
+            take_up(resume, text, asked.others, table)
+        interrupted = _fill(table, asked.rows(lrp, chunk, table), on_row)
+    if interrupted is not None:
+        raise GenerationInterrupted(
+            f"{table.done} of {table.count} tokens were explained; pass "
+            "resume=error.partial to go on behind them.",
+            asked.explanation(table.rows()) if table.done else None,
+        ) from interrupted
+    return asked.explanation(table.rows())
 
 
-def _explanation(
-    model: nn.Module,
-    tokenizer: Any,
-    text: Written,
-    targets: Tensor,
-    others: Tensor | None,
-    rows: Rows,
-) -> GenerationExplanation:
-    count, device = len(targets), rows.scores.device
-    places = torch.arange(len(text.columns), device=device)
-    attended = places < text.start + torch.arange(count, device=device)[:, None]
-    check_causal(rows.scores, attended[:, :-1])
-    named = targets if others is None else torch.cat([targets, others])
-    names = read_tokens(tokenizer, named[None])
-    assert names is not None
-    meta = {
-        "model": type(model).__name__,
-        "labels": dict(zip(named.tolist(), names.tokens[0], strict=True)),
-        "special": [[column.special for column in text.columns]] * count,
-        "subwords": vocabulary_mark(tokenizer),
-        "pieces": [[column.piece for column in text.columns]] * count,
-        **text.meta,
-        **rows.meta,
-    }
-    positions = {name: _widen(part) for name, part in rows.ledger.positions.items()}
-    return GenerationExplanation(
-        scores=_widen(rows.scores),
-        output=rows.ledger.output,
-        target=targets if others is None else Contrast(targets, others),
-        method="lrp",
-        tokens=[[column.token for column in text.columns]] * count,
-        attended=attended,
-        prompt=text.start,
-        ledger=replace(rows.ledger, positions=positions),
-        meta=meta,
+def _fill(
+    table: Table,
+    blocks: Generator[range],
+    on_row: Callable[[int, GenerationRow], object] | None,
+) -> BaseException | None:
+    """Fill the table; return what interrupted that."""
+    bar = tqdm(
+        total=table.count,
+        initial=table.done,
+        unit="token",
+        disable=None,  # off a terminal
+        leave=False,
+        delay=BAR_DELAY,
     )
-
-
-def _widen(values: Tensor) -> Tensor:
-    """Add the column of the last token, which comes after every explained one."""
-    return torch.nn.functional.pad(values, (0, 1))
+    try:
+        with bar, closing(blocks):
+            for numbers in blocks:
+                bar.update(len(numbers))
+                if on_row is not None:
+                    for number in numbers:
+                        on_row(number, table.row(number))
+    except KeyboardInterrupt as error:
+        return error
+    except SystemError as error:  # torch makes one of an interrupt in a node
+        if not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
+        return error.__cause__
+    return None
 
 
 def _check_numbers(max_new_tokens: Any, continuation: Any, chunk: Any) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..attribution.places import has_bands_first
 from ..errors import ArgumentError, TextError
 from ..texts.decoding import DECODER, decoder_ids, position_limits
+from ..texts.devices import device_of
 from .model import check_ids, generated_ids, vocabulary
 from .tokens import as_ids, read_prompt, whole_numbers
 from .written import Column, Written, columns, columns_of_prompt
@@ -71,7 +72,7 @@ def by_encoder_decoder(
     first, *others = columns(tokenizer, ids)
     first = replace(first, special=True, piece=f"\n{first.token}")  # a line of its own
     return Written(
-        inputs={**inputs, DECODER: as_ids(ids[:-1], next(model.parameters()).device)},
+        inputs={**inputs, DECODER: as_ids(ids[:-1], device_of(model))},
         columns=[*given, first, *others],
         generated=ids[1:],
         vocabulary=known,
@@ -105,7 +106,7 @@ def _text(
             f"the prompt has {len(given.ids)} tokens, but the model's encoder has "
             f"{limit} positions. Shorten the prompt."
         )
-    ids = as_ids(given.ids, next(model.parameters()).device)
+    ids = as_ids(given.ids, device_of(model))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     return inputs, columns_of_prompt(tokenizer, given, given.ids)
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..engine import autograd
-from ..engine.sources import SourceCollector
+from ..engine.sources import SourceCollector, of_all_ranks
 
 __all__ = ["Noting", "batch_rules", "gradients_of_each"]
 
@@ -32,7 +32,7 @@ class Noting(SourceCollector):
         Returns:
             Names and terms, in the order in which they came.
         """
-        taken = self._noted[start:]
+        taken = [of_all_ranks(noted) for noted in self._noted[start:]]
         del self._noted[start:]
         return taken
 

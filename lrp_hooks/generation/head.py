@@ -88,8 +88,8 @@ def start_of_each(
     """
     plain = Start(explained, torch.ones_like(explained), {})
     count = explained.shape[1]
-    if len(hidden) != 1 or not hidden[0].requires_grad:
-        return plain
+    if collector.spread or len(hidden) != 1 or not hidden[0].requires_grad:
+        return plain  # parameters are gathered where a pass comes by the whole model
     if hidden[0].ndim != 3 or hidden[0].shape[1] < count:
         return plain
     collector.clear()

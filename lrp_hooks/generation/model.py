@@ -124,12 +124,13 @@ def check_ids(ids: list[int], rows: int) -> None:
         )
 
 
-def check_causal(scores: Tensor, attended: Tensor) -> None:
+def check_causal(scores: Tensor, attended: Tensor, begin: int = 0) -> None:
     """Refuse a model whose tokens draw on later ones.
 
     Args:
         scores: [G, N].
         attended: Boolean [G, N]: which tokens stand before each generated one.
+        begin: The number of the first of these tokens.
 
     Raises:
         UnsupportedModelError: If a score of another token is not 0.
@@ -138,9 +139,10 @@ def check_causal(scores: Tensor, attended: Tensor) -> None:
     if bool(later.any()):
         row, column = later.nonzero()[0].tolist()
         raise UnsupportedModelError(
-            f"generated token {row} draws on the token at {column}, which comes after "
-            "it: the model is not causal, so one pass over the whole text is not that "
-            "of each prefix. Explain each prefix with instrument(model).attribute()."
+            f"generated token {begin + row} draws on the token at {column}, which "
+            "comes after it: the model is not causal, so one pass over the whole text "
+            "is not that of each prefix. Explain each prefix with "
+            "instrument(model).attribute()."
         )
 
 

@@ -10,11 +10,10 @@ before all that it writes.
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,31 +26,19 @@ from ..engine.autograd import carries
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..results.ledger import Ledger
-from .batched import Noting, batch_rules, gradients_of_each
-from .begun import Read, started
-from .head import Start
+from .batched import batch_rules, gradients_of_each
+from .begun import Begun, Read, started
+from .model import check_causal
+from .table import Rows, Table
 
-__all__ = ["Rows", "relevance_of_each"]
+__all__ = ["relevance_of_each"]
 
 BATCHED = 4
 """Tokens a backward pass: more are slower on a CPU, whose caches they overflow."""
 BUDGET = 1 << 28
 """Bytes that the widest gradient of a backward pass may have."""
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """The relevance of G generated tokens over the N tokens before the last one.
-
-    Attributes:
-        scores: [G, N].
-        ledger: Its sources are [G], its positions [G, N].
-        meta: How it was done.
-    """
-
-    scores: Tensor
-    ledger: Ledger
-    meta: dict[str, Any]
+LONG = 64
+"""Rows from which on some of them are worth a forward pass of their own."""
 
 
 def relevance_of_each(
@@ -61,9 +48,12 @@ def relevance_of_each(
     targets: Tensor,
     others: Tensor | None,
     chunk: int | None,
+    table: Table,
     wrt: Sequence[str] | None = None,
-) -> Rows:
+) -> Generator[range]:
     """Explain the logit of each of the last tokens of a text.
+
+    Long texts are explained in blocks, each from a forward pass over its own prefix.
 
     Args:
         model: The instrumented model.
@@ -73,63 +63,125 @@ def relevance_of_each(
             positions.
         others: Tokens whose logits are subtracted, [G], if any.
         chunk: Tokens a backward pass; None for a number that suits the model.
+        table: Takes the rows; those that it has already are not made again.
         wrt: The inputs that are read, that with the explained tokens last; the main
             one by default.
 
-    Returns:
-        One row a token; what was read at several inputs stands side by side.
+    Yields:
+        The numbers of the rows that have just come.
     """
-    subject, count = Subject(model), len(targets)
-    explained = partial(_explained, targets=targets, others=others)
-    with started(model, lrp, inputs, count, explained, wrt) as begun:
-        if begun.start is None:
-            return _nothing(begun.values, sum(r.places for r in begun.reads))
-        widest = _widest_gradient(subject, begun.reads)
-        chunk = chunk or max(1, min(BATCHED, count, BUDGET // widest))
-        done = _Passes(begun.start, begun.reads, begun.collector, count)
-        done.run(min(chunk, count))
-    names = [read.name for read in begun.reads]
-    check_relevance(subject, {" and ".join(names): done.scores})
-    meta = {
-        "read": names,
-        "chunk": done.chunk,
-        "backward_passes": done.passes,
-        "gradient_bytes": done.chunk * widest,
-    }
-    return Rows(done.scores, done.ledger(begun.values[0].detach()), meta)
+    name, count = wrt[-1] if wrt else "input_ids", len(targets)
+    length = inputs[name].shape[1]
+    size = _block(count - table.done, table.width)
+    for begin in range(table.done, count, size):
+        end = min(begin + size, count)
+        given = {**inputs, name: inputs[name][:, : length - count + end]}
+        rivals = None if others is None else others[begin:end]
+        block = _Block(Subject(model), targets[begin:end], rivals, chunk, table)
+        yield from block.run(model, lrp, given, wrt)
+
+
+def _block(count: int, width: int) -> int:
+    """Return how many rows are worth a forward pass of their own.
+
+    Each row goes backward through the longest prefix of its block, on average half a
+    block too long; a pass over R rows wastes R / 2 of T positions R times, and costs T.
+    """
+    whole = count < LONG
+    return max(1, count) if whole else max(LONG // 2, math.isqrt(2 * width))
+
+
+class _Block:
+    """Rows that start from one forward pass."""
+
+    def __init__(
+        self,
+        subject: Subject,
+        targets: Tensor,
+        others: Tensor | None,
+        chunk: int | None,
+        table: Table,
+    ) -> None:
+        self.subject, self.targets, self.others = subject, targets, others
+        self.chunk, self.table, self.count = chunk, table, len(targets)
+
+    def run(
+        self,
+        model: nn.Module,
+        lrp: Instrumentation,
+        inputs: Mapping[str, Tensor],
+        wrt: Sequence[str] | None,
+    ) -> Iterator[range]:
+        """Explain every token, some a pass."""
+        explained = partial(_explained, targets=self.targets, others=self.others)
+        with started(model, lrp, inputs, self.count, explained, wrt) as begun:
+            self.table.meta["forward_passes"] = self._counted("forward_passes") + 1
+            if begun.start is None:
+                yield self._enter(_nothing(begun))
+                return
+            passes = _Passes(begun, self.count, self._chunk(begun))
+            for rows in passes.run():
+                names = [read.name for read in begun.reads]
+                check_relevance(self.subject, {" and ".join(names): rows.scores})
+                yield self._enter(rows)
+
+    def _chunk(self, begun: Begun) -> int:
+        """Return how many tokens a pass explains, and note what it takes."""
+        widest = _widest_gradient(self.subject, begun.reads)
+        chunk = self.chunk or max(1, min(BATCHED, BUDGET // widest))
+        chunk = 1 if begun.collector.spread else min(chunk, self.count)
+        meta = self.table.meta
+        meta["read"] = [read.name for read in begun.reads]
+        meta["gradient_bytes"] = max(chunk * widest, self._counted("gradient_bytes"))
+        return chunk
+
+    def _enter(self, rows: Rows) -> range:
+        table, meta = self.table, self.table.meta
+        meta["backward_passes"] = (
+            self._counted("backward_passes") + rows.meta["backward_passes"]
+        )
+        meta["chunk"] = max(self._counted("chunk"), rows.meta["chunk"])
+        first, stop = table.done, table.done + len(rows.scores)
+        places = torch.arange(rows.scores.shape[1], device=rows.scores.device)
+        numbers = torch.arange(first, stop, device=places.device)[:, None]
+        check_causal(rows.scores, places < table.first + numbers, first)
+        table.enter(rows)
+        return range(first, stop)
+
+    def _counted(self, key: str) -> int:
+        return int(self.table.meta.get(key, 0))
 
 
 class _Passes:
     """The backward passes through one graph, and what they bring."""
 
-    def __init__(
-        self, start: Start, reads: Sequence[Read], collector: Noting, count: int
-    ) -> None:
-        self.start, self.reads, self.collector = start, reads, collector
-        self.count, self.passes, self.chunk = count, 0, 1
+    def __init__(self, begun: Begun, count: int, chunk: int) -> None:
+        assert begun.start is not None
+        self.start, self.reads, self.collector = (
+            begun.start,
+            begun.reads,
+            begun.collector,
+        )
+        self.output = begun.values[0].detach()
+        self.count, self.chunk = count, chunk
         # With two inputs, a term's length does not tell whose positions it has.
-        self.length = reads[0].places if len(reads) == 1 else None
-        width, leaf = sum(r.places for r in reads), reads[0].leaf
-        self.scores = torch.zeros(count, width, dtype=leaf.dtype, device=leaf.device)
-        self.inputs = self.scores.new_zeros(count, dtype=torch.float64)
-        self.sources: dict[str, Tensor] = {}
-        self.positions: dict[str, Tensor] = {}
+        self.length = self.reads[0].places if len(self.reads) == 1 else None
 
-    def run(self, chunk: int) -> None:
+    def run(self) -> Iterator[Rows]:
         """Explain every token, ``chunk`` of them a pass."""
-        self.chunk = chunk
-        if chunk > 1:
+        if self.chunk > 1:
             batch_rules(self.start.output, self.collector)
         begin = 0
         while begin < self.count:
             tokens = range(begin, min(begin + self.chunk, self.count))
             try:
-                self._explain(tokens)
+                rows = self._explain(tokens)
             except (RuntimeError, NotImplementedError) as error:
                 if self.chunk == 1:
                     raise
                 self._alone(error)
                 continue
+            yield rows
             begin = tokens.stop
 
     def _alone(self, error: Exception) -> None:
@@ -142,39 +194,39 @@ class _Passes:
         )
         self.chunk = 1
 
-    def _explain(self, tokens: range) -> None:
+    def _explain(self, tokens: range) -> Rows:
         seeds = self.start.seeds(tokens, self.count)
         leaves = tuple(read.leaf for read in self.reads)
         grads, noted = gradients_of_each(
             self.start.output, leaves, seeds, self.collector
         )
-        rows, begin = slice(tokens.start, tokens.stop), 0
+        parts, sums = [], []
         for read, grad in zip(self.reads, grads, strict=True):
             relevance = relevance_of(read.leaf, grad[:, 0])
-            columns = slice(begin, begin := begin + read.places)
-            self.scores[rows, columns] = by_place(relevance, read.bands_first)
-            self.inputs[rows] += relevance.double().flatten(1).sum(1)
-        sorted_ = _sorted(noted, len(tokens), self.length)
-        for table, found in (
-            (self.sources, sorted_.sources),
-            (self.positions, sorted_.positions),
-        ):
-            for name, values in found.items():
-                shape = (self.count, *values.shape[1:])
-                table.setdefault(name, values.new_zeros(shape))[rows] = values
-        self.passes += 1
-
-    def ledger(self, output: Tensor) -> Ledger:
-        """Return the ledger of all tokens, given their logits [G]."""
-        for name, values in self.start.sources.items():
-            sources = self.sources.setdefault(name, torch.zeros_like(values))
-            sources += values
-            if self.length is not None:
-                shape = (self.count, self.length)
-                positions = self.positions.setdefault(name, values.new_zeros(shape))
-                positions.diagonal(self.length - self.count)[:] += values
+            parts.append(by_place(relevance, read.bands_first))
+            sums.append(relevance.double().flatten(1).sum(1))
+        found = _sorted(noted, len(tokens), self.length)
+        self._add_head(tokens, found)
+        output = self.output[tokens.start : tokens.stop]
         dtype = torch.promote_types(output.dtype, torch.float32)
-        return Ledger(self.inputs.to(dtype), self.sources, self.positions, output)
+        inputs = torch.stack(sums).sum(0).to(dtype)
+        ledger = Ledger(inputs, found.sources, found.positions, output)
+        meta = {"backward_passes": 1, "chunk": self.chunk}
+        return Rows(torch.cat(parts, 1), ledger, meta)
+
+    def _add_head(self, tokens: range, found: SourceCollector) -> None:
+        """Add what the head has added, at each token's own place."""
+        rows = torch.arange(len(tokens))
+        for name, every in self.start.sources.items():
+            values = every[tokens.start : tokens.stop]
+            sources = found.sources.setdefault(name, torch.zeros_like(values))
+            found.sources[name] = sources + values
+            if self.length is None:
+                continue
+            shape = (len(tokens), self.length)
+            placed = found.positions.setdefault(name, values.new_zeros(shape))
+            first = self.length - self.count + tokens.start
+            placed[rows, first + rows] += values
 
 
 def _explained(logits: Tensor, targets: Tensor, others: Tensor | None) -> list[Tensor]:
@@ -207,10 +259,10 @@ def _widest_gradient(subject: Subject, reads: Sequence[Read]) -> int:
     return max(sizes) * reads[0].leaf.element_size()
 
 
-def _nothing(explained: Tensor, width: int) -> Rows:
+def _nothing(begun: Begun) -> Rows:
     """Return rows of zeros, for logits that do not depend on what is read."""
-    output = explained[0].detach()
-    scores = output.new_zeros(len(output), width)
-    sources = {} if carries(explained) else {"constant output": output.double()}
+    output = begun.values[0].detach()
+    scores = output.new_zeros(len(output), sum(r.places for r in begun.reads))
+    sources = {} if carries(begun.values) else {"constant output": output.double()}
     ledger = Ledger(scores.sum(1), sources, {}, output)
     return Rows(scores, ledger, {"chunk": 0, "backward_passes": 0})

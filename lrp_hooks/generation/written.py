@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..support import marks
+from ..texts.devices import device_of
 from ..texts.encoding import read_tokens
 from ..texts.spans import pieces, vocabulary_mark
 from .model import check_ids, check_length, greedy, vocabulary
@@ -82,7 +83,7 @@ def by_decoder(
     """
     given = read_prompt(tokenizer, prompt, chat)
     rows = vocabulary(model)
-    device = next(model.parameters()).device
+    device = device_of(model)
     check_ids(given.ids, rows)
     if max_new_tokens is None:
         text = forced(tokenizer, given, continuation)

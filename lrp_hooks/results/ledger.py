@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +33,7 @@ class Ledger:
 
     inputs: Tensor
     sources: dict[str, Tensor]
-    positions: dict[str, Tensor]
+    positions: Mapping[str, Tensor]
     output: Tensor
 
     @property

@@ -141,7 +141,7 @@ class _Encoder:
             return _plain(value)
         if isinstance(value, Tensor):
             return self._encode_tensor(value, where)
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and not is_dataclass(value):
             return self._encode_mapping(value, where)
         if isinstance(value, (list, tuple)):
             return self._encode_entries(value, where)
@@ -158,6 +158,11 @@ class _Encoder:
     def _encode_entries(self, value: Any, where: str) -> object:
         if hasattr(value, "_asdict"):  # a named tuple
             return self._encode_fields(value, value._asdict(), where)
+        if len(value) > 1 and all(entry is value[0] for entry in value):
+            item = value[0]
+            if isinstance(item, list | dict) and type(value) is list:
+                once = self.encode(item, f"{where}.0")
+                return {_KIND: "repeated", "times": len(value), "item": once}
         entries = [self.encode(v, f"{where}.{i}") for i, v in enumerate(value)]
         return entries if type(value) is list else {_KIND: "tuple", "items": entries}
 
@@ -224,8 +229,8 @@ def _decode(node: Any, tensors: Mapping[str, Tensor], base: type) -> Any:
             _decode(key, tensors, base): _decode(value, tensors, base)
             for key, value in node["items"]
         }
-    if kind == "tuple":
-        return tuple(_decode(entry, tensors, base) for entry in node["items"])
+    if kind in {"repeated", "tuple"}:
+        return _decode_entries(node, tensors, base)
     values = {k: _decode(v, tensors, base) for k, v in node["fields"].items()}
     found = _find_class(node["class"], base)
     hints = hints_of(found)
@@ -239,6 +244,13 @@ def _decode(node: Any, tensors: Mapping[str, Tensor], base: type) -> Any:
         raise ArgumentError(
             f"the file's {node['class']} does not fit this version of it ({error})."
         ) from error
+
+
+def _decode_entries(node: Any, tensors: Mapping[str, Tensor], base: type) -> Any:
+    """Return a tuple, or a list of one entry again and again."""
+    if node[_KIND] == "repeated":
+        return [_decode(node["item"], tensors, base)] * node["times"]
+    return tuple(_decode(entry, tensors, base) for entry in node["items"])
 
 
 def _find_class(name: str, base: type) -> type:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..errors import TextError, UnknownTokensWarning
+from .devices import device_of
 from .given import Text
 
 __all__ = [
@@ -322,7 +323,7 @@ def _batch(
             "attention_mask. Explain them one by one."
         )
     filler = {"input_ids": padding_id(model, tokenizer)}
-    device = next(model.parameters(), torch.zeros(())).device
+    device = device_of(model)
     batch = {
         name: pad_sequence(
             [torch.tensor(row[name]) for row in rows],

@@ -17,6 +17,7 @@ from lrp_hooks import (
     instrument,
 )
 from lrp_hooks.generation import passes
+from lrp_hooks.generation.table import Table
 
 TOKENIZER = word_tokenizer()
 PROMPT = "the capital of France is"
@@ -169,7 +170,9 @@ def test_a_rule_is_asked_for_one_gradient_at_a_time():
         ids = torch.tensor([[2, 3, 4, 5, 6]])
         targets = torch.tensor([7, 8, 9])
         inputs = {"input_ids": ids}
-        each = passes.relevance_of_each(model, lrp, inputs, targets, None, 3)
+        each = Table(3, 3)
+        list(passes.relevance_of_each(model, lrp, inputs, targets, None, 3, each))
+        each = each.rows()
         assert set(shapes) == {(1, 5, 12)} and len(shapes) == 3
         for t, target in enumerate(targets.tolist()):
             alone = lrp.attribute({"input_ids": ids[:, : 3 + t]}, target)

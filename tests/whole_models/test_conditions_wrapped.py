@@ -12,7 +12,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from condition_models import COMPLETE, assert_closed, explain, families, scalar
-from lrp_hooks import UnruledWarning, instrument
+from generation_models import language_model, word_tokenizer
+from lrp_hooks import UnruledWarning, explain_generation, instrument
 from small_models import encoder, hugging_face
 from strategies import noise, tokens
 
@@ -96,12 +97,44 @@ def test_a_dispatched_model(family, offload):
     else:
         model = accelerate.dispatch_model(model, {"": "cpu"}, force_hooks=True)
     found = explain(model, ids)
-    # RMSNorm without its weights is not recognised as a whole, and computes in float32.
-    tolerance = 1e-7 if offload and family == "llama" else 1e-10
-    assert_closed(found, tolerance)
-    close = {"rtol": 1e-5, "atol": tolerance}
+    assert_closed(found)
+    close = {"rtol": 1e-10, "atol": 1e-10}
     assert_close(found.values, plain.values, **close)
     assert_close(found.ledger.sources, plain.ledger.sources, **close)
+
+
+@pytest.mark.parametrize("rules", ["conservative", "attnlrp"])
+@pytest.mark.parametrize("away", ["cpu", "disk"])
+def test_a_device_map(away, rules, tmp_path):
+    whole = language_model("Llama", attention_bias=True)
+    whole.save_pretrained(tmp_path)
+    here = {"model.layers.0": "cpu", "model.rotary_emb": "cpu"}
+    there = ("model.embed_tokens", "model.layers.1", "model.norm", "lm_head")
+    spread = (
+        type(whole)
+        .from_pretrained(
+            tmp_path,
+            dtype=torch.float64,
+            device_map=here | dict.fromkeys(there, away),
+            offload_folder=tmp_path / "away",
+        )
+        .eval()
+    )
+    found, right = (explain(m, tokens(2, 5), scalar, rules) for m in (spread, whole))
+    assert_closed(found)
+    assert_close(found.values, right.values)
+    assert_close(found.ledger.sources, right.ledger.sources)
+    written = (word_tokenizer(), "the capital of France is")
+    rows = [
+        explain_generation(m, *written, max_new_tokens=3, rules=rules)
+        for m in (spread, whole)
+    ]
+    assert_close(rows[0].scores, rows[1].scores)
+    audits = []
+    for model in (spread, whole):
+        with instrument(model, rules) as lrp:
+            audits.append({r.module: r.leaving for r in lrp.audit(tokens(2, 5)).rows})
+    assert audits[0] == pytest.approx(audits[1], rel=1e-9, abs=1e-12)
 
 
 def test_two_models_in_threads():

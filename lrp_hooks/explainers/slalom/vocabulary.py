@@ -14,6 +14,7 @@ from ...attribution.inputs import Call
 from ...attribution.passes import eval_mode
 from ...attribution.readout import select
 from ...errors import ArgumentError, TextError
+from ...texts.devices import device_of
 from .explanation import SlalomWarning
 from .learning import learn
 from .probe import Probe, last_logits, log_odds
@@ -81,7 +82,7 @@ def fit_vocabulary(
             f"n_samples={n_samples} is too few for {minimum - 1} distinct tokens; the "
             f"minimum is {minimum}."
         )
-    device = next(model.parameters(), torch.zeros(())).device
+    device = device_of(model)
     ids = torch.tensor([text.ids], device=device)
     probe = Probe(model, Call((ids,), {}, ids), 0)
     samples = sample(text, "mixed", number, torch.Generator().manual_seed(seed))
