@@ -5,9 +5,9 @@ import pickle
 
 import pytest
 import torch
+from lrp_hooks.rules.linear import Gamma, Zero
 
 from lrp_hooks import ArgumentError, RuleSet, instrument
-from lrp_hooks.rules.linear import Gamma, Zero
 from small_models import hugging_face
 from travel import ids, scores
 
