@@ -21,7 +21,10 @@ __all__ = ["HOPS", "METHODS", "SLOW", "available"]
 
 Scored = tuple[Tensor, float]
 """Scores [S], and the cost in forward passes (a backward pass counts as two)."""
-SHARE = RuleSet.named("conservative").override(attention=Attention(0.25))
+SHARE, LESS = (
+    RuleSet.named("conservative").override(attention=Attention(share))
+    for share in (0.25, 0.125)
+)
 
 
 def relevance(case: Case, **options: Any) -> Scored:
@@ -96,6 +99,7 @@ def _ours(rules: str | RuleSet, target: str, hops: int = 0) -> Callable[[Case], 
 
 METHODS: dict[str, Callable[[Case], Scored]] = {
     "share .25, log-probability": _ours(SHARE, "log_probability"),
+    "share .125, log-probability": _ours(LESS, "log_probability"),
     "attnlrp, log-probability": _ours("attnlrp", "log_probability"),
     "conservative, log-probability": _ours("conservative", "log_probability"),
     "attnlrp, logit": _ours("attnlrp", "logit"),

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..cost.report import put
 from .cost import LONG
+from .methods import METHODS
 
 RESULTS = Path(__file__).with_name("results.jsonl")
 COSTS = Path(__file__).with_name("cost.json")
@@ -101,8 +102,10 @@ def tables(records: list[Record]) -> str:
 def _table(records: list[Record]) -> str:
     heads = ["method", "n", *COLUMNS.values()]
     lines = [f"| {' | '.join(heads)} |", f"| --- | ---: |{' ---: |' * len(COLUMNS)}"]
-    for method in records[0]["methods"]:
+    for method in METHODS:
         rows = [r["methods"][method] for r in records if method in r["methods"]]
+        if not rows:
+            continue
         cells = [_cell(name, [row[name] for row in rows]) for name in COLUMNS]
         lines.append(f"| {method} | {len(rows)} | {' | '.join(cells)} |")
     return "\n".join(lines)
