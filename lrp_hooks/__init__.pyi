@@ -35,6 +35,7 @@ from .errors import (
 from .explainers.compare import compare
 from .explainers.explain import explain
 from .generation import GenerationExplanation, explain_generation
+from .many import explain_many
 from .results.comparison import Comparison
 from .results.explanation import Explanation
 from .results.layer_flow import LayerFlow
@@ -84,6 +85,7 @@ __all__ = [
     "explain",
     "explain_answer",
     "explain_generation",
+    "explain_many",
     "explainers",
     "faithfulness",
     "freeze",

@@ -1,0 +1,62 @@
+"""A model that travels: by its folder where there is one, else as it is."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from os import PathLike
+from typing import Any
+
+from torch import nn
+
+from ..errors import ArgumentError
+from ..explainers.pipelines import unpacked
+from ..texts.loading import load_folder
+
+__all__ = ["Travelling"]
+
+
+class Travelling:
+    """A model and its tokenizer, loaded where they land if a folder has them.
+
+    Attributes:
+        folder: The folder, or None.
+        device: Where the model runs; None for where it is.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any = None) -> None:
+        """Remember a model.
+
+        Args:
+            model: A folder, a module, a pipeline or a sentence encoder.
+            tokenizer: Its tokenizer. Defaults to ``None``: the folder's own.
+        """
+        self.folder = str(model) if isinstance(model, str | PathLike) else None
+        self.device: str | None = None
+        self._given = (None if self.folder is not None else model, tokenizer)
+
+    @cached_property
+    def pair(self) -> tuple[nn.Module, Any]:
+        """The model and its tokenizer.
+
+        Raises:
+            ArgumentError: If there is no tokenizer.
+        """
+        model, tokenizer = self._given
+        if self.folder is None:
+            model, tokenizer = unpacked(model, tokenizer)
+        else:
+            model, own = load_folder(self.folder)
+            tokenizer = own if tokenizer is None else tokenizer
+        if tokenizer is None:
+            raise ArgumentError(
+                "tokenizer is None, and the data is texts. Pass the model's tokenizer, "
+                "or a folder that holds both."
+            )
+        return (model if self.device is None else model.to(self.device)), tokenizer
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what the folder has."""
+        state = dict(vars(self))
+        if self.folder is not None:
+            state.pop("pair", None)
+        return state
