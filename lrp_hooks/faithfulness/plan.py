@@ -101,4 +101,3 @@ class Plan:
             "chunk": self.chunk,
             "seed": self.seed,
         }
-

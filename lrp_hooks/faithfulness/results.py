@@ -110,4 +110,3 @@ class Results:
 
     def _path(self, number: int) -> Path:
         return self.parts / f"{number:05d}.json"
-

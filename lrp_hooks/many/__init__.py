@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,7 +24,7 @@ from .models import Travelling
 from .records import WORK, read_digest
 from .warned import Warned, tell
 
-__all__ = ["explain_many"]
+__all__ = ["Summary", "explain_many", "run"]
 
 MANIFEST, WHAT = "_manifest.json", "explanations"
 
@@ -107,7 +108,21 @@ def explain_many(
     what.check()
     where = as_engine(engine, workers, address, num_gpus)
     model = Travelling(model_or_folder, tokenizer)
-    return run(model, data, out, what, where, progress or sys.stderr)
+    run(model, data, out, what, where, progress or sys.stderr)
+    return Path(out)
+
+
+@dataclass
+class Summary:
+    """What became of a run.
+
+    Attributes:
+        texts: How many the data has.
+        failed: How many of those that were explained now could not be.
+    """
+
+    texts: int = 0
+    failed: int = 0
 
 
 def run(
@@ -117,7 +132,7 @@ def run(
     what: Asked,
     engine: Engine,
     stderr: TextIO,
-) -> Path:
+) -> Summary:
     """Do what `explain_many` was asked for.
 
     Args:
@@ -129,7 +144,7 @@ def run(
         stderr: Where a bar is shown, if that is a terminal.
 
     Returns:
-        The folder.
+        What became of it.
     """
     rows = read_data(data, what.columns)
     folder = made(out)
@@ -144,9 +159,10 @@ def run(
         bind(folder, MANIFEST, fingerprint, "*.parquet", WHAT)
         if engine.num_gpus:
             model.device = "cuda"
-        _do_the_rest(Explaining(model, what, str(folder)), rows, folder, engine, stderr)
+        do = Explaining(model, what, str(folder))
+        found = _do_the_rest(do, rows, folder, engine, stderr)
         sweep(folder)
-    return folder
+    return found
 
 
 def _device(model: Travelling) -> str:
@@ -155,9 +171,10 @@ def _device(model: Travelling) -> str:
 
 def _do_the_rest(
     do: Explaining, rows: Data, folder: Path, engine: Engine, stderr: TextIO
-) -> None:
+) -> Summary:
     """Explain the portions that are still to be done."""
-    found: list[Warned] = []
+    told: set[Warned] = set()
+    found = Summary()
     bar = tqdm(
         total=rows.total,
         unit="text",
@@ -167,13 +184,15 @@ def _do_the_rest(
         smoothing=0.05,
     )
     left = _Left(rows, do.asked.size, folder, bar)
-    jobs = iter(left)
-    with bar, closing(engine.map(do, jobs, folder)) as results:
+    with bar, closing(engine.map(do, left, folder)) as results:
         for _, done in results:
             bar.update(done.texts)
-            found = list({*found, *done.warned})
+            found.failed += done.failed
+            told.update(done.warned)
     left.check()
-    tell(found)
+    tell(told)
+    found.texts = left.texts
+    return found
 
 
 class _Left:
@@ -181,11 +200,12 @@ class _Left:
 
     def __init__(self, rows: Data, size: int, folder: Path, bar: tqdm) -> None:
         self.rows, self.size, self.folder, self.bar = rows, size, folder, bar
-        self.count = 0
+        self.count = self.texts = 0
 
     def __iter__(self) -> Generator[Portion]:
         for portion in self.rows.portions(self.size):
             self.count += 1
+            self.texts += len(portion.rows)
             path = part_path(self.folder, portion.number)
             if not path.exists():
                 yield portion

@@ -21,9 +21,11 @@ def lengths(tokenizer: Any, texts: Sequence[Any]) -> list[int | None]:
     counts: list[int | None] = [None] * len(texts)
     for kind in (str, tuple):
         own = [number for number, text in enumerate(texts) if _is_plain(text, kind)]
-        columns = zip(*(texts[n] for n in own), strict=True) if kind is tuple else [
-            [texts[n] for n in own]
-        ]
+        columns = (
+            zip(*(texts[n] for n in own), strict=True)
+            if kind is tuple
+            else [[texts[n] for n in own]]
+        )
         if own:
             made = tokenizer(
                 *map(list, columns), truncation=False, padding=False, verbose=False

@@ -181,7 +181,9 @@ def _file(path: Path, columns: Sequence[str]) -> Data:
     found = {name: as_list(values) for name, values in read_columns(path)}
     kept = {name: values for name, values in found.items() if name in columns}
     _check_columns(path, [*found], columns)
-    rows = [dict(zip(kept, row, strict=True)) for row in zip(*kept.values(), strict=True)]
+    rows = [
+        dict(zip(kept, row, strict=True)) for row in zip(*kept.values(), strict=True)
+    ]
     return Data(rows, len(rows), _digest([path]))
 
 

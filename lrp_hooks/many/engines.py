@@ -7,7 +7,7 @@ yields each with what came of it.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from os import PathLike
@@ -50,20 +50,20 @@ class Engine:
         Args:
             do: What does one.
             jobs: Any number of them.
-            aside: A folder of this run, that all workers see. Defaults to ``None``:
-                there is none.
+            aside: A folder of this run. Defaults to ``None``: there is none.
 
         Yields:
             Each job and what came of it, as they get done.
         """
+        workers = self.workers
+        if isinstance(jobs, Sized):
+            workers = min(workers, len(jobs))
         if self.name == "ray":
             from . import on_ray
 
-            yield from on_ray.actors(
-                _packed(do, on_ray.pickler()), jobs, self, aside
-            )
-        elif self.workers > 1:
-            yield from processes(_packed(do, pickle), jobs, self.workers)
+            yield from on_ray.actors(_packed(do, on_ray.pickler()), jobs, self, aside)
+        elif workers > 1:
+            yield from processes(_packed(do, pickle), jobs, workers)
         else:
             # So that the number of workers decides no bit.
             with one_thread(), entered(do):
@@ -108,7 +108,9 @@ def as_engine(
     if not isinstance(workers, int) or isinstance(workers, bool) or workers < 1:
         raise ArgumentError(f"workers={workers!r} must be a whole number from 1 on.")
     if engine == "local" and (address is not None or num_gpus):
-        name, value = ("address", address) if address is not None else ("num_gpus", num_gpus)
+        name, value = (
+            ("address", address) if address is not None else ("num_gpus", num_gpus)
+        )
         raise ArgumentError(
             f"{name}={value!r} goes with engine='ray', and engine is 'local'. Pass "
             "engine='ray', or leave it out."

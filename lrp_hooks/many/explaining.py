@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 from ..answers import explain_answer
 from ..attribution.readout import label_id
 from ..attribution.rows import most_rows
-from ..errors import ArgumentError, NonFiniteError, TargetError, TextError
+from ..errors import NonFiniteError, TargetError, TextError
 from ..explainers.explain import answer, asked
 from ..explainers.lrp import keeping_instrumented
 from ..generation import explain_generation
@@ -74,21 +75,25 @@ class Explaining(AbstractContextManager["Explaining"]):
     model: Travelling
     asked: Asked
     folder: str
+    # Calls may come from another thread than the one that enters.
+    _context: Context | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Explaining:
         """Load the model, and let it stay instrumented."""
-        self._stack.enter_context(keeping_instrumented())
+        self._context = copy_context()
+        self._context.run(self._stack.enter_context, keeping_instrumented())
         _ = self.model.pair
         return self
 
     def __exit__(self, *error: object) -> None:
         """Leave the model as it was."""
-        self._stack.close()
+        assert self._context is not None
+        self._context.run(self._stack.close)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the stack behind: each process has its own."""
-        return {**vars(self), "_stack": ExitStack()}
+        """Leave behind what each process has of its own."""
+        return {**vars(self), "_context": None, "_stack": ExitStack()}
 
     def __call__(self, portion: Portion) -> Done:
         """Explain a portion, and write what is found.
@@ -100,7 +105,7 @@ class Explaining(AbstractContextManager["Explaining"]):
             What became of it.
         """
         with warned() as found:
-            records = self.records(portion.rows)
+            records = (self._context or copy_context()).run(self.records, portion.rows)
         write(
             part_path(self.folder, portion.number),
             portion.start,
@@ -133,7 +138,9 @@ class Explaining(AbstractContextManager["Explaining"]):
         found: dict[int, Record] = {}
         for group in groups:
             own = [rows[n] for n in group]
-            found |= zip(group, self._tried([texts[n] for n in group], own), strict=True)
+            found |= zip(
+                group, self._tried([texts[n] for n in group], own), strict=True
+            )
         return [found[n] for n in range(len(rows))]
 
     def _text(self, row: Any) -> Any:
@@ -196,7 +203,9 @@ class Explaining(AbstractContextManager["Explaining"]):
         call: Callable[..., Any] = _CALLS[self.asked.method]
         found = call(*self.model.pair, prompt, **{**options, **beside})
         if self.asked.method == ANSWER:
-            named, targets = ([p.text for p in each] for each in (found.sources, found.spans))
+            named, targets = (
+                [p.text for p in each] for each in (found.sources, found.spans)
+            )
         else:
             named, targets = found.tokens[0], found.generated
         return of_matrix(named, found.scores, found.output, targets, found.ledger)

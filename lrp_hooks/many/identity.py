@@ -72,7 +72,12 @@ def print_of(value: Any) -> Any:
     code = getattr(value, "__code__", None)
     if code is not None:  # its address is another one each time
         held = [cell.cell_contents for cell in value.__closure__ or ()]
-        said = (code.co_code, print_of([c for c in code.co_consts if not hasattr(c, "co_code")]), code.co_names, print_of(held))
+        said = (
+            code.co_code,
+            print_of([c for c in code.co_consts if not hasattr(c, "co_code")]),
+            code.co_names,
+            print_of(held),
+        )
         return f"{value.__qualname__} {hashlib.sha256(repr(said).encode()).hexdigest()}"
     return str(value)
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import ArgumentError
 from ..explainers.pipelines import unpacked
+from ..support.files import StrPath
 from ..texts.loading import load_folder
 
 __all__ = ["Travelling"]
@@ -23,16 +24,21 @@ class Travelling:
         device: Where the model runs; None for where it is.
     """
 
-    def __init__(self, model: Any, tokenizer: Any = None) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any = None, folder: StrPath | None = None
+    ) -> None:
         """Remember a model.
 
         Args:
             model: A folder, a module, a pipeline or a sentence encoder.
             tokenizer: Its tokenizer. Defaults to ``None``: the folder's own.
+            folder: What the model was loaded from, if from a folder.
         """
-        self.folder = str(model) if isinstance(model, str | PathLike) else None
         self.device: str | None = None
-        self._given = (None if self.folder is not None else model, tokenizer)
+        self._given = (model, tokenizer)
+        self.folder = None if folder is None else str(folder)
+        if isinstance(model, str | PathLike):
+            self.folder, self._given = str(model), (None, tokenizer)
 
     @cached_property
     def pair(self) -> tuple[nn.Module, Any]:
@@ -42,11 +48,12 @@ class Travelling:
             ArgumentError: If there is no tokenizer.
         """
         model, tokenizer = self._given
-        if self.folder is None:
-            model, tokenizer = unpacked(model, tokenizer)
-        else:
+        if model is None:
+            assert self.folder is not None
             model, own = load_folder(self.folder)
             tokenizer = own if tokenizer is None else tokenizer
+        else:
+            model, tokenizer = unpacked(model, tokenizer)
         if tokenizer is None:
             raise ArgumentError(
                 "tokenizer is None, and the data is texts. Pass the model's tokenizer, "
@@ -59,4 +66,5 @@ class Travelling:
         state = dict(vars(self))
         if self.folder is not None:
             state.pop("pair", None)
+            state["_given"] = (None, self._given[1])
         return state

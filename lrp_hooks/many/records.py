@@ -69,7 +69,11 @@ def of_batch(found: Explanation) -> list[Record]:
 
 
 def of_matrix(
-    tokens: Sequence[str], scores: Tensor, output: Tensor, targets: Sequence[str], ledger: Ledger | None
+    tokens: Sequence[str],
+    scores: Tensor,
+    output: Tensor,
+    targets: Sequence[str],
+    ledger: Ledger | None,
 ) -> Record:
     """Make the record of a text whose output is many, a row of scores each.
 
@@ -83,7 +87,9 @@ def of_matrix(
     Returns:
         The record.
     """
-    groups = None if ledger is None else {n: _lists(v) for n, v in ledger.groups.items()}
+    groups = (
+        None if ledger is None else {n: _lists(v) for n, v in ledger.groups.items()}
+    )
     return {
         "tokens": list(tokens),
         "scores": _lists(scores),
@@ -106,7 +112,12 @@ def _groups(ledger: Ledger | None, count: int) -> list[dict[str, float] | None]:
 
 
 def write(
-    path: Path, start: int, records: Sequence[Record], dtype: torch.dtype, deep: bool, digest: str
+    path: Path,
+    start: int,
+    records: Sequence[Record],
+    dtype: torch.dtype,
+    deep: bool,
+    digest: str,
 ) -> None:
     """Write a file of records, whole or not at all.
 

@@ -31,7 +31,9 @@ def warned() -> Generator[list[Warned]]:
             found += dict.fromkeys((w.category, str(w.message)) for w in ours)
     for each in caught:
         if each not in ours:
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+            warnings.warn_explicit(
+                each.message, each.category, each.filename, each.lineno
+            )
 
 
 def tell(found: Iterable[Warned]) -> None:
