@@ -76,7 +76,7 @@ def _check_text(arguments: Namespace) -> None:
             raise ArgumentError(f"--{option} goes with --data FILE. Name a data file.")
     if arguments.text is None:
         raise ArgumentError(
-            "there is nothing to explain. Pass a text, - for the lines of standard "
+            "there is nothing to explain. Pass TEXT, - for the lines of standard "
             "input, or --data FILE. Try: lrp-hooks explain --help"
         )
 

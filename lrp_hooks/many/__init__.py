@@ -218,7 +218,8 @@ class _Left:
         """Refuse data without a row, and a folder that explains more rows.
 
         Raises:
-            ArgumentError: If it is so.
+            ArgumentError: If there is no row.
+            differing: If the folder explains more rows.
         """
         if not self.count:
             raise ArgumentError("data has no rows. Pass at least one text.")

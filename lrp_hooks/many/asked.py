@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +14,19 @@ from ..explainers.calls import check_number
 from ..generation import explain_generation
 from .identity import print_of
 
-__all__ = ["ANSWER", "GENERATION", "Asked"]
+__all__ = ["ANSWER", "CALLS", "TOKENS", "Asked"]
 
 GENERATION, ANSWER = "generation", "answer"
 # What is read beside each prompt, where the data has it.
 _BESIDE = {GENERATION: ("continuation",), ANSWER: ("answer", "sources")}
-_CALLS = {GENERATION: explain_generation, ANSWER: explain_answer}
+CALLS: dict[str, Callable[..., Any]] = {
+    GENERATION: explain_generation,
+    ANSWER: explain_answer,
+}
 _OF_EXPLAIN = ("stride", "decoder")
 _PART, _SMALL_PART = 512, 16
 TOKENS = 1024
+"""Tokens of a batch, padding included."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class Asked:
     @property
     def is_deep(self) -> bool:
         """Whether a text has rows of scores: a token or a span that is written each."""
-        return self.method in _CALLS
+        return self.method in CALLS
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -98,7 +102,7 @@ class Asked:
                 f"label={self.label!r} goes with explainers, not with method="
                 f"{self.method!r}. Leave it out."
             )
-        known = [*inspect.signature(_CALLS[self.method]).parameters][3:]
+        known = [*inspect.signature(CALLS[self.method]).parameters][3:]
         for name in self.options:
             if name not in known:
                 raise ArgumentError(

@@ -190,6 +190,9 @@ def _file(path: Path, columns: Sequence[str]) -> Data:
 def _folder(folder: Path, columns: Sequence[str]) -> Data:
     """Read the parquet files of a folder, in the order of their names.
 
+    Returns:
+        The rows.
+
     Raises:
         ArgumentError: If there is none.
     """
@@ -243,10 +246,12 @@ def _check_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> 
 
 
 def _digest(paths: Sequence[Path]) -> str:
-    """Return a digest of what files hold."""
-    digest = hashlib.sha256()
+    """Return a digest of what files hold, one after the other."""
+    whole = hashlib.sha256()
     for path in paths:
+        digest = hashlib.sha256()
         with path.open("rb") as file:
             while block := file.read(BLOCK):
                 digest.update(block)
-    return digest.hexdigest()
+        whole.update(digest.digest())
+    return whole.hexdigest()

@@ -7,23 +7,19 @@ yields each with what came of it.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Generator, Iterable, Sized
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterable, Sized
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 from ..errors import ArgumentError
 from ..support.suggest import did_you_mean
-from .workers import one_thread, processes
+from . import on_ray
+from .workers import Do, entered, one_thread, processes
 
-__all__ = ["ENGINES", "Do", "Engine", "as_engine"]
+__all__ = ["ENGINES", "Engine", "as_engine"]
 
 ENGINES = ("local", "ray")
-
-Do = Callable[[Any], Any]
-"""What does a job. It is pickled, and unpickled once in each process; one that is a
-context manager is entered before the first job of a process."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +55,9 @@ class Engine:
         if isinstance(jobs, Sized):
             workers = min(workers, len(jobs))
         if self.name == "ray":
-            from . import on_ray
-
-            yield from on_ray.actors(_packed(do, on_ray.pickler()), jobs, self, aside)
+            packed = _packed(do, on_ray.pickler())
+            where = (workers, self.address, self.num_gpus)
+            yield from on_ray.actors(packed, jobs, *where, aside)
         elif workers > 1:
             yield from processes(_packed(do, pickle), jobs, workers)
         else:
@@ -69,18 +65,6 @@ class Engine:
             with one_thread(), entered(do):
                 for job in jobs:
                     yield job, do(job)
-
-
-def entered(do: Do) -> AbstractContextManager[Any]:
-    """Make a context of what does jobs.
-
-    Args:
-        do: A `Do`.
-
-    Returns:
-        Its own context, or one that does nothing.
-    """
-    return do if isinstance(do, AbstractContextManager) else nullcontext()
 
 
 def as_engine(
@@ -120,6 +104,9 @@ def as_engine(
 
 def _packed(do: Do, pickler: Any) -> bytes:
     """Pickle what does jobs.
+
+    Returns:
+        The bytes.
 
     Raises:
         ArgumentError: If something in it cannot be.

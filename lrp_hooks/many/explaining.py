@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
@@ -12,15 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..answers import explain_answer
 from ..attribution.readout import label_id
 from ..attribution.rows import most_rows
 from ..errors import NonFiniteError, TargetError, TextError
 from ..explainers.explain import answer, asked
 from ..explainers.lrp import keeping_instrumented
-from ..generation import explain_generation
 from ..texts.listing import is_missing
-from .asked import ANSWER, Asked
+from .asked import ANSWER, CALLS, Asked
 from .batches import batches, lengths
 from .data import Portion
 from .models import Travelling
@@ -200,8 +198,9 @@ class Explaining(AbstractContextManager["Explaining"]):
         }
         if {"answer", "continuation"} & beside.keys():
             options.pop("max_new_tokens", None)  # nothing is written
-        call: Callable[..., Any] = _CALLS[self.asked.method]
-        found = call(*self.model.pair, prompt, **{**options, **beside})
+        found = CALLS[self.asked.method](
+            *self.model.pair, prompt, **{**options, **beside}
+        )
         if self.asked.method == ANSWER:
             named, targets = (
                 [p.text for p in each] for each in (found.sources, found.spans)
@@ -209,9 +208,6 @@ class Explaining(AbstractContextManager["Explaining"]):
         else:
             named, targets = found.tokens[0], found.generated
         return of_matrix(named, found.scores, found.output, targets, found.ledger)
-
-
-_CALLS = {"generation": explain_generation, ANSWER: explain_answer}
 
 
 def _dtype(model: nn.Module) -> torch.dtype:

@@ -58,20 +58,21 @@ def bind(
         what: What the folder holds, for the message.
 
     Raises:
-        ArgumentError: If it cannot be used, or belongs to another run.
+        ArgumentError: If it cannot be used.
+        differing: If it belongs to another run.
     """
     wanted = json.loads(json.dumps(wanted))
     try:
         path = folder / name
-        found = json.loads(path.read_text()) if path.exists() else None
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     except (OSError, ValueError) as error:
         raise ArgumentError(
             f"out={str(folder)!r} cannot be used: {error}. Name another folder."
         ) from error
     if found is None and any(folder.glob(parts)):
         raise ArgumentError(
-            f"out={str(folder)!r} has finished portions, but no {name} that "
-            "says of what. Name another folder, or delete that one."
+            f"out={str(folder)!r} has finished portions, but no {name} that says of "
+            "what. Name another folder, or delete that one."
         )
     if found is None:
         write_whole({path: json.dumps(wanted, indent=2).encode()})
@@ -140,8 +141,10 @@ def claimed(folder: Path) -> Generator[None]:
             "since": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         write_whole({holder: json.dumps(me).encode()})
-        yield
-        holder.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
     finally:
         lock.release()
 
@@ -161,7 +164,7 @@ def _take_over(folder: Path, holder: Path) -> None:
             f"over, delete {str(holder)!r}."
         )
     warnings.warn(
-        f"out={str(folder)!r}: a run by {_named(last)} has ended early; it is taken up.",
+        f"out={str(folder)!r}: {_named(last)} has ended early and is taken up.",
         LrpHooksWarning,
         stacklevel=5,
     )
@@ -170,7 +173,7 @@ def _take_over(folder: Path, holder: Path) -> None:
 def _holder(path: Path) -> dict[str, Any]:
     """Return who holds a folder, as far as that is known."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # it is being written, or has just been taken away
     return found

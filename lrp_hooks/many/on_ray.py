@@ -1,4 +1,4 @@
-"""Portions of work on a Ray cluster: Ray Data hands them to actors, and repeats them."""
+"""Portions of work on a Ray cluster: Ray Data hands them out, lost ones again."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from ..errors import ArgumentError, LrpHooksError
 from ..support.extras import require
 from ..support.files import write_whole
 from ..support.text import one_line
-
-if TYPE_CHECKING:
-    from .engines import Engine
+from .workers import entered
 
 __all__ = ["actors", "pickler"]
 
@@ -37,7 +37,9 @@ def pickler() -> Any:
 def actors(
     packed: bytes,
     jobs: Iterable[Any],
-    engine: Engine,
+    workers: int,
+    address: str | None,
+    num_gpus: float,
     aside: str | PathLike[str] | None,
 ) -> Generator[tuple[Any, Any]]:
     """Do jobs in actors, each of which unpacks what does them once.
@@ -48,7 +50,9 @@ def actors(
     Args:
         packed: What does a job, a pickled callable.
         jobs: What can be pickled.
-        engine: Where, and how many.
+        workers: How many actors.
+        address: Of the cluster; None for one that is found or started.
+        num_gpus: Of each actor.
         aside: A folder that all nodes see; None for one of this machine.
 
     Yields:
@@ -56,7 +60,7 @@ def actors(
     """
     ray = require("ray", "ray", "engine='ray'")
     data = require("ray.data", "ray", "engine='ray'")
-    with _cluster(ray, engine.address), _waiting(packed, jobs, aside) as (do, paths):
+    with _cluster(ray, address), _waiting(packed, jobs, aside) as (do, paths):
         if not paths:
             return
         data.DataContext.get_current().enable_progress_bars = False
@@ -67,9 +71,9 @@ def actors(
             fn_constructor_args=(do,),
             batch_size=1,
             batch_format="numpy",
-            compute=data.ActorPoolStrategy(size=min(engine.workers, len(paths))),
+            compute=data.ActorPoolStrategy(size=min(workers, len(paths))),
             num_cpus=1,
-            num_gpus=engine.num_gpus,
+            num_gpus=num_gpus,
         )
         for row in done.iter_rows():
             result = pickle.loads(row["result"])
@@ -83,10 +87,6 @@ class Actor:
 
     def __init__(self, path: str) -> None:
         """Unpack what does them; it stays entered as long as the process lives."""
-        import torch
-
-        from .engines import entered
-
         torch.set_num_threads(1)
         self.do = pickle.loads(Path(path).read_bytes())
         entered(self.do).__enter__()

@@ -49,7 +49,7 @@ def of_batch(found: Explanation) -> list[Record]:
     """
     if not isinstance(found.scores, Tensor) or found.tokens is None:
         raise ArgumentError(
-            "the scores of this model are those of several inputs, or of no tokens, and "
+            "the scores of this model are of several inputs, or of no tokens, and "
             "explain_many() writes a row of tokens for each text. Use explain()."
         )
     scores, output = _lists(found.scores), _lists(found.output)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from multiprocessing.connection import wait
 from typing import Any
@@ -23,7 +23,11 @@ from tqdm import tqdm
 
 from ..errors import LrpHooksError
 
-__all__ = ["one_thread", "processes"]
+__all__ = ["Do", "entered", "one_thread", "processes"]
+
+Do = Callable[[Any], Any]
+"""What does a job. It is pickled, and unpickled once in each process; one that is a
+context manager is entered before the first job of a process."""
 
 AHEAD = 2
 """Jobs that wait for each process, so that none waits for a job."""
@@ -87,6 +91,18 @@ def _done(
             yield under_way.pop(future), future.result()
 
 
+def entered(do: Do) -> AbstractContextManager[Any]:
+    """Make a context of what does jobs.
+
+    Args:
+        do: A `Do`.
+
+    Returns:
+        Its own context, or one that does nothing.
+    """
+    return do if isinstance(do, AbstractContextManager) else nullcontext()
+
+
 @contextmanager
 def one_thread() -> Generator[None]:
     """Have torch use one thread, on which the last bits of its sums depend.
@@ -116,7 +132,7 @@ def _interrupts_held_back() -> Generator[None]:
 
 
 # What a worker process does jobs with.
-_does: Callable[[Any], Any] | None = None
+_does: Do | None = None
 
 
 def _start(packed: bytes) -> None:
@@ -129,6 +145,7 @@ def _start(packed: bytes) -> None:
     tqdm.set_lock(threading.RLock())
     torch.set_num_threads(1)
     _does = pickle.loads(packed)
+    entered(_does).__enter__()
 
 
 def _do(job: Any) -> Any:
