@@ -64,7 +64,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     for name, metavar, help in (
         ("data", "FILE", "texts, one a row: .parquet, .csv, .tsv or .jsonl"),
         ("out", "DIR", "parquet files; the same command goes on where it stopped"),
-        ("text", "COLUMN", "of texts (default: text)"),
+        ("text", "COLUMN", "of texts (default: text or sentence)"),
         ("label", "COLUMN", "of labels that are explained (default: the prediction)"),
     ):
         dest = {"text": "column"}.get(name, name)

@@ -66,7 +66,8 @@ def explain_many(
             order of the data: ``row``, ``tokens``, ``scores``, ``output``, ``target``,
             ``ledger`` (its groups, by name) and ``error``, which is null or says why
             this text could not be explained.
-        text: The column of texts, or the two of pairs.
+        text: The column of texts, or the two of pairs. Defaults to ``"text"``, for
+            which ``"sentence"`` will do in a file.
         label: The column of labels, names or numbers of classes: what is explained of
             each text. Defaults to ``None``: ``target``.
         target: What is explained of every text, see `explain`.

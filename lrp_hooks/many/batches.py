@@ -44,7 +44,11 @@ def _is_plain(text: Any, kind: type) -> bool:
 
 
 def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def batches(

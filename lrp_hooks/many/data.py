@@ -24,6 +24,8 @@ Row = Mapping[str, Any]
 READ_AHEAD = 1024
 """Rows of a parquet file that are read at once."""
 BLOCK = 2**20
+TEXT, ALSO_TEXT = "text", "sentence"
+"""What files call their texts, if nothing else is said."""
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,8 @@ def _file(path: Path, columns: Sequence[str]) -> Data:
     if path.suffix.lower() == ".parquet" and path.is_file() and path.stat().st_size:
         return _parquet([path], columns)
     found = {name: as_list(values) for name, values in read_columns(path)}
-    kept = {name: values for name, values in found.items() if name in columns}
-    _check_columns(path, [*found], columns)
+    names = _names(path, [*found], columns)
+    kept = {name: found[own] for own, name in names.items()}
     rows = [
         dict(zip(kept, row, strict=True)) for row in zip(*kept.values(), strict=True)
     ]
@@ -216,7 +218,7 @@ def _parquet(paths: Sequence[Path], columns: Sequence[str]) -> Data:
         try:
             with parquet.ParquetFile(path) as file:
                 total += file.metadata.num_rows
-                _check_columns(path, file.schema_arrow.names, columns)
+                _names(path, file.schema_arrow.names, columns)
         except (OSError, ValueError) as error:
             if isinstance(error, ArgumentError):
                 raise
@@ -230,19 +232,31 @@ def _parquet_rows(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[Row
     parquet = require("pyarrow.parquet", "evaluate", "reading tables")
     for path in paths:
         with parquet.ParquetFile(path) as file:
-            kept = [name for name in file.schema_arrow.names if name in columns]
-            for batch in file.iter_batches(READ_AHEAD, columns=kept):
-                yield from batch.to_pylist()
+            names = _names(path, file.schema_arrow.names, columns)
+            for batch in file.iter_batches(READ_AHEAD, columns=[*names]):
+                for row in batch.to_pylist():
+                    yield {name: row[own] for own, name in names.items()}
 
 
-def _check_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
-    """Refuse a file without the column of texts, which is the first that is read."""
-    if columns[0] not in found:
+def _names(path: Path, found: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    """Say which columns of a file are read, and what each stands for.
+
+    Returns:
+        ``{column of the file: column that is read}``.
+
+    Raises:
+        ArgumentError: If the column of texts, the first that is read, is not there.
+    """
+    names = {name: name for name in found if name in columns}
+    if columns[0] == TEXT and TEXT not in found and ALSO_TEXT in found:
+        names[ALSO_TEXT] = TEXT
+    if columns[0] not in names.values():
         raise ArgumentError(
             f"the data file {str(path)!r} has no column {columns[0]!r}; it has "
             f"{', '.join(map(repr, found[:12])) or 'no columns at all'}. Name the "
             f"column of texts by text=.{did_you_mean(columns[0], found)}"
         )
+    return names
 
 
 def _digest(paths: Sequence[Path]) -> str:

@@ -4,20 +4,12 @@ import os
 
 import pytest
 
-from lrp_hooks import ArgumentError, LrpHooksError, TextError
+from lrp_hooks import ArgumentError
 from lrp_hooks.many.engines import Engine, as_engine
 
 
 def squared(job):
     return job * job, os.getpid()
-
-
-def refusing(job):
-    raise TextError("no")
-
-
-def dying(job):
-    os._exit(3)
 
 
 def test_in_this_process_jobs_are_taken_one_by_one():
@@ -27,30 +19,6 @@ def test_in_this_process_jobs_are_taken_one_by_one():
     assert next(results) == (0, (0, os.getpid()))
     assert taken == [0]
     results.close()
-
-
-@pytest.mark.slow
-def test_processes_do_every_job_once_and_few_are_taken_ahead():
-    taken = []
-    jobs = (taken.append(n) or n for n in range(40))
-    results = Engine(workers=2).map(squared, jobs)
-    first = next(results)
-    assert len(taken) <= 8
-    found = [first, *results]
-    assert sorted((job, result[0]) for job, result in found) == [
-        (n, n * n) for n in range(40)
-    ]
-    assert os.getpid() not in {result[1] for _, result in found}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("do", "kind", "message"),
-    [(refusing, TextError, "no"), (dying, LrpHooksError, "worker processes died")],
-)
-def test_errors_of_processes(do, kind, message):
-    with pytest.raises(kind, match=message):
-        list(Engine(workers=2).map(do, [1, 2, 3]))
 
 
 def test_what_cannot_be_sent():

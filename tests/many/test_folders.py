@@ -1,9 +1,6 @@
 """A folder belongs to one run, and to everything that decides its numbers."""
 
 import json
-import socket
-import subprocess
-import sys
 import warnings
 
 import pandas
@@ -12,7 +9,7 @@ import torch
 from filelock import FileLock
 from transformers import BertForSequenceClassification
 
-from lrp_hooks import ArgumentError, LrpHooksWarning, RuleSet, explain_many
+from lrp_hooks import ArgumentError, RuleSet, explain_many
 from lrp_hooks.many import explaining, folders, identity
 from lrp_hooks.many.identity import print_of
 from many_texts import bytes_of, rows_of, some_texts
@@ -153,55 +150,6 @@ def test_no_folder(tmp_path):
 def test_no_rows(tmp_path):
     with pytest.raises(ArgumentError, match="no rows"):
         many(tmp_path, iter(()))
-
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from lrp_hooks.many.folders import claimed
-with claimed(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def holding(tmp_path):
-    """Another process that holds a folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout.readline() == b"held\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
-
-
-@pytest.mark.slow
-def test_two_runs_at_once_the_second_is_told_who(tmp_path, holding):
-    said = rf"in use by process {holding.pid} on {socket.gethostname()}, begun 20"
-    with pytest.raises(ArgumentError, match=said):
-        many(tmp_path)
-    assert not stamps(tmp_path)
-    holding.stdin.close()
-    holding.wait()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        many(tmp_path)
-
-
-@pytest.mark.slow
-def test_what_a_killed_run_held_is_taken_over_with_a_word(tmp_path, holding):
-    holding.kill()
-    holding.wait()
-    said = f"process {holding.pid} on {socket.gethostname()}.*has ended early"
-    with pytest.warns(LrpHooksWarning, match=said):
-        many(tmp_path)
-    assert not (tmp_path / folders.HOLDER).exists()
 
 
 def test_a_run_of_another_machine_is_believed_to_live(tmp_path):
