@@ -39,10 +39,10 @@ def table(results: dict[str, Any]) -> str:
     for size in dict.fromkeys(entry["size"] for entry in results["entries"]):
         own = [entry for entry in results["entries"] if entry["size"] == size]
         groups = _groups(own)
-        plain = [group for name, group in groups.items() if "plain" in name]
+        plain = [group for name, group in groups.items() if name.startswith("plain")]
         base, least = max(map(speed, plain)), min(map(cpu, plain))
         for name, group in groups.items():
-            if "plain" in name and speed(group) < base:
+            if name.startswith("plain") and speed(group) < base:
                 continue
             startup = statistics.median(entry["startup"] for entry in group)
             peak = max(entry["peak_bytes"] for entry in group) / MEBIBYTE
