@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from ..many.engines import Engine
 from ..many.models import Travelling
-from ..many.warned import Warned, tell, warned
+from ..many.warned import Warned, note, tell, warned
 from .chunk import Part, evaluate_chunk
 from .plan import Plan
 from .results import Results
@@ -63,7 +63,7 @@ def measured(
             if results is not None:
                 results.write(number, part)
             parts[number] = part
-            told.update(found)
+            note(told, found)
             bar.update(len(rows))
     tell(told)
     return [parts[number] for number in range(len(chunks))]

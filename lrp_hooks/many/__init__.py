@@ -22,7 +22,7 @@ from .folders import bind, claimed, differing, made, sweep
 from .identity import identity_of
 from .models import Travelling
 from .records import WORK, read_digest
-from .warned import Warned, tell
+from .warned import Warned, note, tell
 
 __all__ = ["Summary", "explain_many", "run"]
 
@@ -189,7 +189,7 @@ def _do_the_rest(
         for _, done in results:
             bar.update(done.texts)
             found.failed += done.failed
-            told.update(done.warned)
+            note(told, done.warned)
     left.check()
     tell(told)
     found.texts = left.texts

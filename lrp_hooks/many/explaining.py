@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from contextvars import Context, copy_context
@@ -14,7 +15,7 @@ from torch import nn
 
 from ..attribution.readout import label_id
 from ..attribution.rows import most_rows
-from ..errors import NonFiniteError, TargetError, TextError
+from ..errors import LrpHooksWarning, NonFiniteError, TargetError, TextError
 from ..explainers.explain import answer, asked
 from ..explainers.lrp import keeping_instrumented
 from ..texts.listing import is_missing
@@ -152,6 +153,7 @@ class Explaining(AbstractContextManager["Explaining"]):
             return self._explained(texts, rows)
         except OF_MEMORY as error:
             why = f"out of memory, also alone: {str(error) or type(error).__name__}"
+            _warn_of_memory(texts)
         except OF_A_TEXT as error:
             self._check_target(error)
             why = str(error)
@@ -212,6 +214,18 @@ class Explaining(AbstractContextManager["Explaining"]):
 
 def _dtype(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters()), torch.float32)
+
+
+def _warn_of_memory(texts: list[Any]) -> None:
+    """Say which batch is too large, where it can be made smaller."""
+    if len(texts) > 1:
+        longest = repr(texts[-1])[:40]
+        warnings.warn(
+            f"a batch of {len(texts)} texts, the longest of which is {longest}, fills "
+            "the memory, and is halved. Lower tokens_per_batch or batch_size.",
+            LrpHooksWarning,
+            stacklevel=2,
+        )
 
 
 def _check_text(text: Any, chats: bool) -> None:

@@ -63,8 +63,7 @@ class Travelling:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what the folder has."""
-        state = dict(vars(self))
+        state = {name: own for name, own in vars(self).items() if name != "pair"}
         if self.folder is not None:
-            state.pop("pair", None)
             state["_given"] = (None, self._given[1])
         return state

@@ -60,10 +60,13 @@ def actors(
     """
     ray = require("ray", "ray", "engine='ray'")
     data = require("ray.data", "ray", "engine='ray'")
-    with _cluster(ray, address), _waiting(packed, jobs, aside) as (do, paths):
+    with (
+        _quiet(data.DataContext.get_current()),
+        _cluster(ray, address),
+        _waiting(packed, jobs, aside) as (do, paths),
+    ):
         if not paths:
             return
-        data.DataContext.get_current().enable_progress_bars = False
         rows = [{"path": path} for path in paths]
         waiting = data.from_items(rows, override_num_blocks=len(rows))
         done = waiting.map_batches(
@@ -136,24 +139,23 @@ def _cluster(ray: Any, address: str | None) -> Generator[None]:
     Raises:
         ArgumentError: If there is none at the address.
     """
-    with _quiet():
-        if ray.is_initialized():
-            yield
-            return
-        try:
-            _knock(address)
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        # Ray says that there is no cluster by errors of many kinds.
-        except Exception as error:
-            reason = one_line(f"{type(error).__name__}: {error}", 150)
-            raise ArgumentError(
-                f"address={address!r}: no Ray cluster answers ({reason}). Start one "
-                "with ray start --head, or leave address= out for one on this machine."
-            ) from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
+    if ray.is_initialized():
+        yield
+        return
+    try:
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    # Ray says that there is no cluster by errors of many kinds.
+    except Exception as error:
+        reason = one_line(f"{type(error).__name__}: {error}", 150)
+        raise ArgumentError(
+            f"address={address!r}: no Ray cluster answers ({reason}). Start one with "
+            "ray start --head, or leave address= out for one on this machine."
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def _knock(address: str | None) -> None:
@@ -164,14 +166,17 @@ def _knock(address: str | None) -> None:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def _quiet(context: Any) -> Generator[None]:
     """Keep what Ray tells of its own plans off the terminal, for a while."""
     loggers = [logging.getLogger(name) for name in ("ray", "ray.data")]
-    levels = [logger.level for logger in loggers]
+    before = [(logger, logger.level) for logger in loggers]
+    bars = context.enable_progress_bars
+    context.enable_progress_bars = False
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        context.enable_progress_bars = bars
+        for logger, level in before:
             logger.setLevel(level)

@@ -11,7 +11,9 @@ from transformers import BertForSequenceClassification
 from generation_models import language_model, word_tokenizer
 from lrp_hooks import (
     ArgumentError,
+    LrpHooksWarning,
     TargetError,
+    UnknownTokensWarning,
     UnsupportedModelError,
     explain,
     explain_answer,
@@ -199,7 +201,8 @@ def test_a_batch_that_fills_the_memory_is_halved(many, monkeypatch, kind):
 
     whole = many(name="whole")
     monkeypatch.setattr(explaining, "asked", hungry)
-    rows = many(batch_size=8, part_size=40)
+    with pytest.warns(LrpHooksWarning, match="a batch of 8 texts.*is halved"):
+        rows = many(batch_size=8, part_size=40)
     assert max(sizes) == 8
     bad = rows.error.notna()
     assert [TEXTS[n] for n in rows.row[bad]] == [t for t in TEXTS if t == heavy]
@@ -220,6 +223,12 @@ def test_what_no_text_can_have_stops_the_run(many):
     mamba, words = language_model("Mamba"), word_tokenizer()
     with pytest.raises(UnsupportedModelError, match="no attention"):
         many(["a b"], "mamba", model=mamba, tokenizer=words, method="attention_rollout")
+
+
+def test_what_is_warned_of_is_told_once(many):
+    with pytest.warns(UnknownTokensWarning) as caught:
+        many([f"\u4e00\u4e8c\u4e09{n}" for n in range(30)], part_size=4)
+    assert len([w for w in caught if w.category is UnknownTokensWarning]) == 1
 
 
 def test_numbers_that_are_none(many):
