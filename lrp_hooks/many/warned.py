@@ -42,7 +42,7 @@ def warned() -> Generator[list[Warned]]:
 
 
 def _said(caught: warnings.WarningMessage) -> str:
-    """Return what is said of a data set: the number of a text in a batch says little."""
+    """Return what is said; the number of a text in a batch tells nobody anything."""
     unknown = issubclass(caught.category, UnknownTokensWarning)
     return UNKNOWN if unknown else str(caught.message)
 
