@@ -36,6 +36,7 @@ from .errors import (
 from .explainers.compare import compare
 from .explainers.explain import explain
 from .generation import GenerationExplanation, GenerationRow, explain_generation
+from .many import explain_many
 from .results.comparison import Comparison
 from .results.explanation import Explanation
 from .results.layer_flow import LayerFlow
@@ -87,6 +88,7 @@ __all__ = [
     "explain",
     "explain_answer",
     "explain_generation",
+    "explain_many",
     "explainers",
     "faithfulness",
     "freeze",

@@ -60,6 +60,7 @@ SLOW = """
     engine/test_plugins
     explainers/decompx/test_architectures explainers/decompx/test_paths
     explainers/slalom/test_trained_models
+    many/test_processes many/test_ray many/test_resume
     project/test_docs project/test_examples project/test_packaging
     project/test_quick_start
     rules/test_every_function

@@ -12,6 +12,8 @@ from ..errors import ArgumentError
 from .answer_options import add_answer
 from .options import (
     add_command,
+    add_data,
+    add_engine,
     add_model,
     add_outputs,
     add_pair,
@@ -84,11 +86,12 @@ def _add_explain(commands: Any) -> None:
   lrp-hooks explain "A.B>>C" --model path/to/model --rules attnlrp
   lrp-hooks explain - --json scores.json < reviews.txt
   lrp-hooks explain "not bad at all" --json - | jq .scores
+  lrp-hooks explain --data reviews.csv --out scores --text review --workers 2
 
 """
         + _listed("methods", explainers.names()),
     )
-    add_text(parser)
+    add_text(parser, optional=True)
     add_model(parser)
     parser.add_argument(
         "--method",
@@ -105,6 +108,7 @@ def _add_explain(commands: Any) -> None:
     add_target(parser)
     add_stride(parser)
     add_outputs(parser, "html", "png", "svg", "json")
+    add_data(parser)
 
 
 def _add_compare(commands: Any) -> None:
@@ -224,11 +228,11 @@ def _add_protocol(parser: argparse.ArgumentParser) -> None:
     for name, default, text in (
         ("limit", None, "read the first N rows alone"),
         ("chunk", 16, "explain N texts together (default: %(default)s)"),
-        ("workers", 1, "processes of one thread each (default: %(default)s)"),
     ):
         parser.add_argument(
             f"--{name}", metavar="N", type=count, default=default, help=text
         )
+    add_engine(parser)
 
 
 def _add_rules(commands: Any) -> None:

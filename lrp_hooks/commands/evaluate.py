@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import json
-import warnings
 from argparse import Namespace
-from collections.abc import Generator, Mapping
-from contextlib import closing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from torch import nn
 from tqdm import tqdm
 
-from ..errors import ArgumentError, UnruledWarning
-from ..faithfulness.chunk import Part, evaluate_chunk
+from ..errors import ArgumentError
 from ..faithfulness.evaluation import Evaluation
 from ..faithfulness.labels import classes_of_labels
-from ..faithfulness.plan import Plan
+from ..faithfulness.measuring import measured
 from ..faithfulness.planning import METHODS, plan_of
 from ..faithfulness.results import Results
+from ..many.engines import as_engine
+from ..many.models import Travelling
 from ..support.text import one_line
 from ..texts.tables import read_table
 from .chosen import chosen_model
 from .methods import methods_named
 from .outputs import check_outputs, deliver, json_file
-from .workers import one_thread, results_of
 
 __all__ = ["run"]
 
 LONGEST_NOTE = 300
-
-Measured = tuple[int, Part, set[str]]
-"""The number of a portion, what it brought, and what was warned of."""
 
 
 def run(arguments: Namespace, stderr: TextIO) -> None:
@@ -43,6 +37,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         stderr: Where a progress bar goes, and what was left out is told.
     """
     options = _options(arguments)
+    engine = as_engine(arguments.engine, arguments.workers, arguments.address)
     check_outputs(arguments)
     labelled = arguments.label if _reads_labels(options) else ""
     texts, labels = read_table(
@@ -54,10 +49,10 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         classes = classes_of_labels(model, list(map(str, labels)))[: arguments.limit]
     plan = plan_of(model, tokenizer, texts[: arguments.limit], classes, **options)
     results = Results(arguments.out, plan)
-    with one_thread():  # so that the number of workers decides no bit
-        _do_the_rest(arguments, (model, tokenizer, plan), results, stderr)
-    numbers = range(len(plan.chunks()))
-    found = Evaluation(plan, [part for n in numbers if (part := results.read(n))])
+    travelling = Travelling(model, tokenizer, arguments.model)
+    with _bar(sum(map(len, plan.chunks())), stderr) as bar:
+        parts = measured(travelling, plan, results, engine, bar)
+    found = Evaluation(plan, parts)
     found.check()
     results.finish(found)
     _tell(found, arguments.out, stderr)
@@ -110,80 +105,9 @@ def _reads_labels(options: Mapping[str, Any]) -> bool:
     return options["target"] == "label" or metrics is None or "accuracy" in metrics
 
 
-def _do_the_rest(
-    arguments: Namespace,
-    stage: tuple[nn.Module, Any, Plan],
-    results: Results,
-    stderr: TextIO,
-) -> None:
-    """Measure the portions that are still to be done, and keep each as it comes."""
-    chunks = dict(enumerate(stage[-1].chunks()))
-    left = {n: rows for n, rows in chunks.items() if results.read(n) is None}
-    texts = sum(map(len, chunks.values()))
-    bar = tqdm(
-        total=texts,
-        initial=texts - sum(map(len, left.values())),
-        unit="text",
-        file=stderr,
-        leave=False,
-        disable=not stderr.isatty(),
-    )
-    warned: set[str] = set()
-    with bar, closing(_measured(arguments, stage, left)) as measured:
-        for number, part, messages in measured:
-            results.write(number, part)
-            bar.update(len(chunks[number]))
-            warned |= messages
-    for message in sorted(warned):
-        warnings.warn(message, UnruledWarning, stacklevel=2)
-
-
-def _measured(
-    arguments: Namespace,
-    stage: tuple[nn.Module, Any, Plan],
-    left: Mapping[int, tuple[int, ...]],
-) -> Generator[Measured]:
-    """Measure portions here, or in processes of their own.
-
-    Yields:
-        What each brought, as they get done.
-    """
-    workers = min(arguments.workers, len(left))
-    if workers <= 1:
-        for number, rows in left.items():
-            yield number, *_measure(stage, rows)
-        return
-    setup = (arguments.model, stage[-1])
-    for done, found in results_of(
-        _measure_here, [*left.values()], workers, _set_up, setup
-    ):
-        yield [*left][done], *found
-
-
-def _measure(
-    stage: tuple[nn.Module, Any, Plan], rows: tuple[int, ...]
-) -> tuple[Part, set[str]]:
-    """Measure a portion, and collect what modules without rules are warned of."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        part = evaluate_chunk(*stage, rows)
-    told = (w for w in caught if issubclass(w.category, UnruledWarning))
-    return part, {str(warning.message) for warning in told}
-
-
-# What a worker process measures with.
-_stage: tuple[nn.Module, Any, Plan] | None = None
-
-
-def _set_up(folder: str | None, plan: Plan) -> None:
-    """Load the model in a worker process."""
-    global _stage  # noqa: PLW0603 (a process of its own has one model)
-    _stage = (*chosen_model(folder), plan)
-
-
-def _measure_here(rows: tuple[int, ...]) -> tuple[Part, set[str]]:
-    assert _stage is not None
-    return _measure(_stage, rows)
+def _bar(texts: int, stderr: TextIO) -> tqdm:
+    hidden = not stderr.isatty()
+    return tqdm(total=texts, unit="text", file=stderr, leave=False, disable=hidden)
 
 
 def _tell(found: Evaluation, out: str, stderr: TextIO) -> None:

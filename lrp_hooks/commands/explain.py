@@ -20,6 +20,7 @@ from ..texts.given import Text
 from ..texts.prediction import Prediction, predict
 from ..views.explanation import Sheet
 from .chosen import check_inputs, chosen_model, chosen_target, read_texts, shown
+from .data_set import explain_data
 from .outputs import check_outputs, deliver, drawn_files, json_file
 
 __all__ = ["run"]
@@ -28,7 +29,7 @@ Found = tuple[Text, Prediction | None, Explanation]
 
 
 def run(arguments: Namespace, stderr: TextIO) -> None:
-    """Explain one text, or each line of standard input.
+    """Explain one text, each line of standard input, or a data set.
 
     Files are written, and then anything is printed, once all texts are explained.
 
@@ -36,6 +37,10 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         arguments: What the command line says.
         stderr: Where a progress bar goes.
     """
+    if arguments.data is not None:
+        explain_data(arguments, _options(arguments), stderr)
+        return
+    _check_text(arguments)
     texts = read_texts(arguments.text, arguments.text_pair)
     options = _options(arguments)
     model, tokenizer = chosen_model(arguments.model, stderr)
@@ -57,6 +62,23 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
             explanation.meta["prediction"] = [str(prediction)]
         found.append((text, prediction, explanation))
     deliver(_files(arguments, found), _printed(found))
+
+
+def _check_text(arguments: Namespace) -> None:
+    """Refuse a call without anything to explain.
+
+    Raises:
+        ArgumentError: If there is no text, or what goes with a data file alone.
+    """
+    for name in ("out", "column", "label", "batch_size", "address"):
+        if getattr(arguments, name) is not None:
+            option = {"column": "text"}.get(name, name).replace("_", "-")
+            raise ArgumentError(f"--{option} goes with --data FILE. Name a data file.")
+    if arguments.text is None:
+        raise ArgumentError(
+            "there is nothing to explain. Pass TEXT, - for the lines of standard "
+            "input, or --data FILE. Try: lrp-hooks explain --help"
+        )
 
 
 def _options(arguments: Namespace) -> dict[str, Any]:

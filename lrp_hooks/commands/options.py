@@ -7,6 +7,8 @@ from typing import Any
 
 __all__ = [
     "add_command",
+    "add_data",
+    "add_engine",
     "add_model",
     "add_outputs",
     "add_pair",
@@ -35,10 +37,13 @@ def add_command(
     return parser
 
 
-def add_text(parser: argparse.ArgumentParser) -> None:
+def add_text(parser: argparse.ArgumentParser, optional: bool = False) -> None:
     """Add the text that is explained."""
     parser.add_argument(
-        "text", metavar="TEXT", help="the text; - reads standard input, one text a line"
+        "text",
+        metavar="TEXT",
+        nargs="?" if optional else None,
+        help="the text; - reads standard input, one text a line",
     )
     add_pair(parser)
 
@@ -50,6 +55,48 @@ def add_pair(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="the second text of a pair, such as a question's context; with - that of "
         "each line",
+    )
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add a data file, its columns, and where its explanations go."""
+    group = parser.add_argument_group("a data set instead of a text")
+    for name, metavar, help in (
+        ("data", "FILE", "texts, one a row: .parquet, .csv, .tsv or .jsonl"),
+        ("out", "DIR", "parquet files; the same command goes on where it stopped"),
+        ("text", "COLUMN", "of texts (default: text or sentence)"),
+        ("label", "COLUMN", "of labels that are explained (default: the prediction)"),
+    ):
+        dest = {"text": "column"}.get(name, name)
+        group.add_argument(f"--{name}", metavar=metavar, dest=dest, help=help)
+    group.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=count,
+        help="explain N texts together (default: as many as 1024 tokens)",
+    )
+    add_engine(group)
+
+
+def add_engine(parser: Any) -> None:
+    """Add where portions of data are worked on."""
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=count,
+        default=1,
+        help="processes of one thread each (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where they run: this machine, or a Ray cluster (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="A",
+        help="the cluster's (default: the one that Ray finds, or one started here)",
     )
 
 

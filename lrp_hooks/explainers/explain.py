@@ -202,7 +202,11 @@ def _check_cuttable(stride: object, texts: Any, prompts: Any, inputs: Any) -> No
 
 
 def answer(
-    question: Question, method: str, options: Mapping[str, Any], decoded: bool = False
+    question: Question,
+    method: str,
+    options: Mapping[str, Any],
+    decoded: bool = False,
+    pieces: bool = True,
 ) -> Explanation:
     """Explain what is asked.
 
@@ -212,6 +216,7 @@ def answer(
         options: The explainer's options.
         decoded: Whether the decoder's tokens of an encoder-decoder are to have scores
             where the method can give them. Defaults to ``False``: the encoder's alone.
+        pieces: Whether to cut out the text that each token stands for.
 
     Returns:
         The explanation.
@@ -220,12 +225,18 @@ def answer(
     both = decoded and encoded is not None and encoded.decoder is not None
     if both and question.parts is None and explainers.named(method).reads_sides:
         options = {"wrt": SIDES, **options}
-    found = [_answered(question, posed, method, options) for posed in question.posed]
+    found = [
+        _answered(question, posed, method, options, pieces) for posed in question.posed
+    ]
     return found[0] if question.parts is None else question.parts.joined(found)
 
 
 def _answered(
-    question: Question, posed: Posed, method: str, options: Mapping[str, Any]
+    question: Question,
+    posed: Posed,
+    method: str,
+    options: Mapping[str, Any],
+    pieces: bool,
 ) -> Explanation:
     """Explain one batch."""
     explainer_class = explainers.named(method)
@@ -240,7 +251,7 @@ def _answered(
         found.images = _images(posed.batch, found.scores)
     if posed.task is not None:
         found.meta["task"] = str(posed.task)
-    return annotated(found, question.model, question.tokenizer, posed.encoded)
+    return annotated(found, question.model, question.tokenizer, posed.encoded, pieces)
 
 
 def _images(batch: Any, scores: Tensor | dict[str, Tensor]) -> Tensor | None:

@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from ..attribution.instrument import instrument
+from ..attribution.instrument import Instrumentation, instrument
 from ..engine.rule import Rule
 from ..engine.ruleset import RuleSet
 from ..results.relevance import Relevance
 from .base import Explainer
 
-__all__ = ["LRP", "GradientXInput"]
+__all__ = ["LRP", "GradientXInput", "keeping_instrumented"]
+
+
+@dataclass
+class _Kept:
+    """What stays instrumented: how, and what takes it off again."""
+
+    stack: ExitStack
+    made: dict[Any, Instrumentation] = field(default_factory=dict)
+
+
+_kept: ContextVar[_Kept | None] = ContextVar("_kept", default=None)
+
+
+@contextmanager
+def keeping_instrumented() -> Generator[None]:
+    """Leave models instrumented between the calls of `LRP`, for there are many.
+
+    Yields:
+        Nothing; at the end every model is as it was.
+    """
+    with ExitStack() as stack:
+        token = _kept.set(_Kept(stack))
+        try:
+            yield
+        finally:
+            _kept.reset(token)
 
 
 class LRP(Explainer):
@@ -63,9 +92,7 @@ class LRP(Explainer):
         Returns:
             Relevance, with the ledger of the whole output.
         """
-        with instrument(
-            self.model, self.rules, overrides=self.overrides, strict=self.strict
-        ) as lrp:
+        with self._instrumented() as lrp:
             relevance = lrp.attribute(
                 inputs, target=target, wrt=self.wrt, layers=self.layers
             )
@@ -73,6 +100,23 @@ class LRP(Explainer):
         name = self.rules if isinstance(self.rules, str) else self.rules.name
         relevance.meta["rules"] = name
         return relevance
+
+    def _instrumented(self) -> AbstractContextManager[Instrumentation]:
+        """Instrument the model for a call, or for as long as it is kept so."""
+
+        def put_on() -> Instrumentation:
+            return instrument(
+                self.model, self.rules, overrides=self.overrides, strict=self.strict
+            )
+
+        kept = _kept.get()
+        if kept is None:
+            return put_on()
+        rules = self.rules if isinstance(self.rules, str) else id(self.rules)
+        how = (id(self.model), id(self.overrides), rules, self.strict)
+        if how not in kept.made:
+            kept.made[how] = kept.stack.enter_context(put_on())
+        return nullcontext(kept.made[how])
 
 
 class GradientXInput(LRP):

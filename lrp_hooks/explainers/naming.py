@@ -19,7 +19,11 @@ __all__ = ["annotated"]
 
 
 def annotated(
-    explanation: Explanation, model: nn.Module, tokenizer: Any, encoded: Encoded | None
+    explanation: Explanation,
+    model: nn.Module,
+    tokenizer: Any,
+    encoded: Encoded | None,
+    pieces: bool = True,
 ) -> Explanation:
     """Add the tokens and the names of targets.
 
@@ -28,6 +32,7 @@ def annotated(
         model: The model.
         tokenizer: Its tokenizer, or None.
         encoded: The batch with its tokens, where they are known.
+        pieces: Whether to cut out the text of each token, too.
 
     Returns:
         The explanation with them.
@@ -51,7 +56,8 @@ def annotated(
     if encoded.segments is not None:
         meta["segments"] = encoded.segments
     meta["subwords"] = vocabulary_mark(tokenizer)
-    meta["pieces"] = pieces_of_each(encoded, meta["subwords"])
+    if pieces:
+        meta["pieces"] = pieces_of_each(encoded, meta["subwords"])
     return replace(explanation, tokens=encoded.tokens, meta=meta)
 
 

@@ -11,8 +11,10 @@ from torch import nn
 from tqdm import tqdm
 
 from ..errors import LrpHooksWarning
-from .chunk import Part, evaluate_chunk
+from ..many.engines import as_engine
+from ..many.models import Travelling
 from .evaluation import Evaluation
+from .measuring import measured
 from .planning import plan_of
 from .results import Results
 
@@ -27,6 +29,10 @@ def evaluate(
     *,
     out: str | PathLike[str] | None = None,
     progress: bool = False,
+    workers: int = 1,
+    engine: str = "local",
+    address: str | None = None,
+    num_gpus: float = 0,
     **options: Any,
 ) -> Evaluation:
     """Put methods of explanation to the test.
@@ -39,23 +45,26 @@ def evaluate(
         out: A folder in which every finished portion is kept: the same call takes it
             up where it stopped. Defaults to ``None``: nothing is written.
         progress: Whether to show a bar.
+        workers: How many processes, or actors on Ray, of one thread each.
+        engine: ``"local"`` for this machine, ``"ray"`` for a Ray cluster.
+        address: The cluster's, see `explain_many`.
+        num_gpus: How many GPUs each actor has; from 1 on, the model runs there.
         **options: ``methods``, ``metrics``, ``signs``, ``target``, ``replace_with``,
             ``chunk`` and ``seed`` of `plan_of`.
 
     Returns:
         The evaluation. If no method works, the reasons of all are an `ArgumentError`.
     """
+    where = as_engine(engine, workers, address, num_gpus)
     plan = plan_of(model, tokenizer, texts, labels, **options)
-    chunks = plan.chunks()
     results = None if out is None else Results(out, plan)
-    parts: list[Part] = []
-    for number, rows in enumerate(tqdm(chunks, disable=not progress, leave=False)):
-        part = None if results is None else results.read(number)
-        if part is None:
-            part = evaluate_chunk(model, tokenizer, plan, rows)
-            if results is not None:
-                results.write(number, part)
-        parts.append(part)
+    with tqdm(
+        total=len(plan.lengths) - len(plan.skipped),
+        unit="text",
+        disable=not progress,
+        leave=False,
+    ) as bar:
+        parts = measured(Travelling(model, tokenizer), plan, results, where, bar)
     found = Evaluation(plan, parts)
     found.check()
     for label, why in found.failures.items():

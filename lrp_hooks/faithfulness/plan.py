@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..many.identity import print_of
 from ..texts.given import Text
 
 __all__ = ["BETTER", "Plan"]
@@ -90,7 +91,7 @@ class Plan:
             "data": hashlib.sha256(data).hexdigest(),
             "texts": len(self.texts),
             "methods": {
-                label: {key: _plain(value) for key, value in own.items()}
+                label: {key: print_of(value) for key, value in own.items()}
                 for label, own in self.methods.items()
             },
             "metrics": list(self.metrics),
@@ -100,8 +101,3 @@ class Plan:
             "chunk": self.chunk,
             "seed": self.seed,
         }
-
-
-def _plain(value: object) -> object:
-    """Return what JSON can hold of an option; a rule set is known by its print."""
-    return value if isinstance(value, str | int | float | None) else str(value)

@@ -12,13 +12,13 @@ from ..attribution.readout import find_logits
 from ..attribution.rows import most_rows
 from ..errors import ArgumentError, TextError, UnsupportedModelError
 from ..explainers.calls import check_number
+from ..many.identity import identity_of
 from ..support.suggest import did_you_mean
 from ..tasks import Task, task_of
 from ..tasks.kinds import of_classes
 from ..texts.encoding import encode
 from ..texts.given import Text, as_texts
 from ..texts.prediction import run
-from .identity import identity_of
 from .labels import classes_of_labels
 from .metrics import METRICS, OF_PROBABILITIES
 from .plan import BETTER, Plan

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
+from ..many.folders import bind, made, sweep
 from ..support.files import write_whole
 from ..support.plain_json import to_json
 from .evaluation import Evaluation
 from .plan import Plan
 
 __all__ = ["Results"]
+
+WHAT = "evaluation"
 
 
 class Results:
@@ -29,32 +32,12 @@ class Results:
 
         Args:
             folder: The folder.
-            plan: What is evaluated.
-
-        Raises:
-            ArgumentError: If it cannot be written, or belongs to another evaluation.
+            plan: What is evaluated. A folder that cannot be written, or belongs to
+                another evaluation, is refused.
         """
-        self.folder = Path(folder)
+        self.folder = made(folder, "parts")
         self.parts = self.folder / "parts"
-        wanted = json.loads(json.dumps(plan.fingerprint()))
-        try:
-            self.parts.mkdir(parents=True, exist_ok=True)
-            config = self.folder / "config.json"
-            found = json.loads(config.read_text()) if config.exists() else None
-        except (OSError, ValueError) as error:
-            raise ArgumentError(
-                f"out={str(folder)!r} cannot be used: {error}. Name another folder."
-            ) from error
-        if found is None and any(self.parts.glob("*.json")):
-            raise ArgumentError(
-                f"out={str(folder)!r} has finished portions, but no config.json that "
-                "says of what. Name another folder, or delete that one."
-            )
-        if found is None:
-            text = json.dumps(wanted, indent=2)
-            write_whole({config: text.encode()})
-        elif found != wanted:
-            raise ArgumentError(_other(folder, found, wanted))
+        bind(self.folder, "config.json", plan.fingerprint(), "parts/*.json", WHAT)
 
     def read(self, number: int) -> dict[str, Any] | None:
         """Return what a portion brought.
@@ -123,18 +106,7 @@ class Results:
             self.folder / "summary.json": to_json(record),
             self.folder / "report.html": evaluation.to_html().encode(),
         })
-        for folder in (self.folder, self.parts):  # what a kill left half-written
-            for path in folder.glob(".*.part"):
-                path.unlink(missing_ok=True)
+        sweep(self.folder, self.parts)
 
     def _path(self, number: int) -> Path:
         return self.parts / f"{number:05d}.json"
-
-
-def _other(folder: object, found: Any, wanted: dict[str, Any]) -> str:
-    known = found if isinstance(found, dict) else {}
-    differing = [key for key in wanted if known.get(key) != wanted[key]]
-    return (
-        f"out={str(folder)!r} holds the evaluation of another configuration: "
-        f"{', '.join(differing)} differ. Name another folder, or delete that one."
-    )

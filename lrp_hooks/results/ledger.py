@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Ledger", "summed", "wide"]
+__all__ = ["GROUPS", "Ledger", "summed", "wide"]
 
 GROUPS = ("inputs", "positions", "biases", "softmax", "other")
 # The parts of a name that tell position, type and class-token embeddings.

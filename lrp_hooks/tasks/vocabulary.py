@@ -36,16 +36,17 @@ def token_named(tokenizer: Any, name: str) -> int:
             f"target={name!r} is the name of a token, and there is no tokenizer to "
             "tell its id. Pass the id, a number."
         )
-    vocabulary = tokenizer.get_vocab()
     mark = vocabulary_mark(tokenizer)
     # A word is written with the space before it, where the tokenizer tells spaces.
     spaced = f"{mark}{name}" if mark in SPACED else name
     for spelling in (spaced, name):
-        if spelling in vocabulary:
-            return int(vocabulary[spelling])
+        found = _id_of(tokenizer, spelling)
+        if found is not None:
+            return found
     ids = tokenizer(name, add_special_tokens=False)["input_ids"]
     if len(ids) == 1 and ids[0] not in tokenizer.all_special_ids:
         return int(ids[0])
+    vocabulary = tokenizer.get_vocab()  # of a million tokens, so that it comes last
     digits = name.isascii() and name.isdecimal() and len(name) < MOST_DIGITS
     if digits and int(name) in vocabulary.values():
         return int(name)
@@ -55,3 +56,10 @@ def token_named(tokenizer: Any, name: str) -> int:
         f"{', '.join(map(repr, pieces)) or 'none'}. Take one token, or its id."
         f"{did_you_mean(name, vocabulary)}"
     )
+
+
+def _id_of(tokenizer: Any, token: str) -> int | None:
+    """Return a token's id; None for what the vocabulary does not spell so."""
+    found = tokenizer.convert_tokens_to_ids(token)
+    spelled = None if found is None else tokenizer.convert_ids_to_tokens(found)
+    return found if spelled == token else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from ..errors import TextError, UnknownTokensWarning
+from ..errors import TextError
 from .devices import device_of
 from .given import Text
+from .tokenising import check_text, tokenised
 
 __all__ = [
     "Encoded",
@@ -105,11 +105,7 @@ def encode(
             "tensors."
         )
     limit = position_limit(model) if bounded else None
-    rows = []
-    for number, text in enumerate(texts, start=1):
-        which = f"text {number}" if len(texts) > 1 else "the text"
-        rows.append(_row(tokenizer, text, which, limit))
-        _warn_of_unknown(tokenizer, rows[-1], which)
+    rows = tokenised(tokenizer, texts, limit)
     paired = any(isinstance(text, tuple) for text in texts)
     return Encoded(
         batch=_batch(model, tokenizer, rows),
@@ -207,36 +203,6 @@ def writes_text(model: nn.Module) -> bool:
     return is_language_model(model) and getattr(model, "can_generate", lambda: True)()
 
 
-def _row(
-    tokenizer: Any, text: Text, which: str, limit: int | None
-) -> Mapping[str, list[int]]:
-    """Return what the tokenizer makes of a text.
-
-    Raises:
-        TextError: If that is no token, or more than ``limit``.
-    """
-    pieces = (text,) if isinstance(text, str) else text
-    for name, piece in zip(("", " (its second part)"), pieces, strict=False):
-        check_text(piece, which + name)
-    row: Mapping[str, list[int]] = tokenizer(
-        *pieces,
-        truncation=False,
-        return_attention_mask=True,
-        return_special_tokens_mask=True,
-        verbose=False,
-    )
-    length = len(row["input_ids"])
-    if all(row["special_tokens_mask"]):
-        raise TextError(f"{which} has no token in it: {_quote(' '.join(pieces))}.")
-    if limit is not None and length > limit:
-        raise TextError(
-            f"{which} has {length} tokens, but the model has {limit} positions: "
-            f"{_quote(' '.join(pieces))}. Shorten or split it, or pass stride= to "
-            "explain() or compare(), which read it in windows that overlap."
-        )
-    return row
-
-
 def _segments(tokenizer: Any, found: Any, text: Text) -> list[int]:
     """Tell which text each token is of; special ones go with the text before them."""
     length = len(found["input_ids"])
@@ -257,46 +223,6 @@ def _segments(tokenizer: Any, found: Any, text: Text) -> list[int]:
         last = last if part is None else part
         segments.append(last)
     return segments
-
-
-def _warn_of_unknown(tokenizer: Any, row: Mapping[str, list[int]], which: str) -> None:
-    """Warn if the tokenizer knows less than half of a text."""
-    pairs = zip(row["input_ids"], row["special_tokens_mask"], strict=True)
-    plain = [i for i, special in pairs if not special]
-    nothing = getattr(tokenizer, "unk_token_id", None)
-    unknown = sum(i == nothing for i in plain)
-    if 2 * unknown > len(plain):
-        warnings.warn(
-            f"{unknown} of the {len(plain)} tokens of {which} are unknown to the "
-            f"tokenizer ({tokenizer.unk_token}): the model has not read them.",
-            UnknownTokensWarning,
-            stacklevel=3,
-        )
-
-
-def check_text(text: str, which: str) -> None:
-    """Refuse what no tokenizer can make sense of.
-
-    Args:
-        text: A text.
-        which: What it is called in the message.
-
-    Raises:
-        TextError: If the text is blank or no valid Unicode.
-    """
-    if not text.strip():
-        raise TextError(f"{which} is blank: {_quote(text)}. Pass at least one word.")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise TextError(
-            f"{which} is no valid Unicode: {text[error.start]!a} at character "
-            f"{error.start}. Was it read with the wrong encoding?"
-        ) from error
-
-
-def _quote(text: str) -> str:
-    return repr(text if len(text) <= 40 else f"{text[:40]}...")
 
 
 def _names(tokenizer: Any, ids: Sequence[int]) -> list[str]:

@@ -17,7 +17,7 @@ __all__ = ["pieces", "pieces_of_each", "vocabulary_mark"]
 Span = tuple[int, int] | None
 """Where a token begins and ends in a text; ``None`` for one that was added."""
 
-_MARKS: WeakKeyDictionary[Any, str | None] = WeakKeyDictionary()
+_MARKS: WeakKeyDictionary[Any, tuple[object, int, str | None]] = WeakKeyDictionary()
 _SPACE = re.compile(r"\s")
 _DROPPED_WORD = re.compile(r"\S+(?=\s)")
 
@@ -35,9 +35,14 @@ def vocabulary_mark(tokenizer: Any) -> str | None:
         hash(ref(tokenizer))
     except TypeError:  # what cannot be remembered
         return marks.subword_mark(tokenizer.get_vocab())
-    if tokenizer not in _MARKS:  # a vocabulary may have a million tokens
-        _MARKS[tokenizer] = marks.subword_mark(tokenizer.get_vocab())
-    return _MARKS[tokenizer]
+    # A vocabulary may have a million tokens, and get some more or become another.
+    backend, size = getattr(tokenizer, "backend_tokenizer", None), len(tokenizer)
+    known = _MARKS.get(tokenizer)
+    if known is not None and known[0] is backend and known[1] == size:
+        return known[2]
+    mark = marks.subword_mark(tokenizer.get_vocab())
+    _MARKS[tokenizer] = (backend, size, mark)
+    return mark
 
 
 def pieces_of_each(encoded: Encoded, mark: str | None) -> list[list[str]]:

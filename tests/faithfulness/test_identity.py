@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from command_line import EMBEDDED
 from lrp_hooks import ArgumentError, faithfulness
-from lrp_hooks.faithfulness import identity
+from lrp_hooks.many import identity
 from lrp_hooks.sentiment import sentiment_model
 from lrp_hooks.texts.loading import load_folder
 

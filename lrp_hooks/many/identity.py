@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .. import __version__
 
-__all__ = ["identity_of"]
+__all__ = ["identity_of", "print_of"]
 
 _PACKAGES = ("captum", "numpy", "tokenizers", "torch", "transformers")
 # What the same model and tokenizer say otherwise once they were saved, moved or used:
@@ -48,6 +49,37 @@ def identity_of(model: nn.Module, tokenizer: Any) -> dict[str, str]:
         **{found.name: found.version for found in bringing if found is not None},
         "lrp_hooks": __version__,
     }
+
+
+def print_of(value: Any) -> Any:
+    """Tell an option from another one.
+
+    Args:
+        value: Any.
+
+    Returns:
+        JSON-able: what is plain as it is, tensors and functions by a digest, anything
+        else by its print.
+    """
+    if isinstance(value, str | int | float | None):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): print_of(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [print_of(own) for own in value]
+    if isinstance(value, Tensor):
+        return hashlib.sha256(repr(value.tolist()).encode()).hexdigest()
+    code = getattr(value, "__code__", None)
+    if code is not None:  # its address is another one each time
+        held = [cell.cell_contents for cell in value.__closure__ or ()]
+        said = (
+            code.co_code,
+            print_of([c for c in code.co_consts if not hasattr(c, "co_code")]),
+            code.co_names,
+            print_of(held),
+        )
+        return f"{value.__qualname__} {hashlib.sha256(repr(said).encode()).hexdigest()}"
+    return str(value)
 
 
 def _weights(model: nn.Module) -> str:

@@ -1,0 +1,1 @@
+"""Texts a second and memory of `explain_many`, beside a plain Gradient x Input loop."""

@@ -1,0 +1,64 @@
+"""``lrp-hooks explain --data``: a data set, into a folder of parquet files."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from ..errors import ArgumentError
+from ..many import Summary, run
+from ..many.asked import Asked
+from ..many.engines import as_engine
+from ..many.models import Travelling
+from .chosen import chosen_model, chosen_target
+
+__all__ = ["explain_data"]
+
+_OF_A_TEXT = ("text", "text_pair", "html", "png", "svg", "json")
+
+
+def explain_data(
+    arguments: Namespace, options: Mapping[str, Any], stderr: TextIO
+) -> None:
+    """Explain a data set, or go on where the same command was stopped.
+
+    Args:
+        arguments: What the command line says.
+        options: Of the explainer.
+        stderr: Where a progress bar goes.
+
+    Raises:
+        ArgumentError: If an argument is missing, or goes with a text alone.
+    """
+    for name in _OF_A_TEXT:
+        if getattr(arguments, name) is not None:
+            said = "TEXT" if name == "text" else f"--{name.replace('_', '-')}"
+            raise ArgumentError(
+                f"{said} does not go with --data. Leave one of them out."
+            )
+    if arguments.out is None:
+        raise ArgumentError("--data needs a folder for what is found. Pass --out DIR.")
+    engine = as_engine(arguments.engine, arguments.workers, arguments.address)
+    if arguments.stride is not None:
+        options = {**options, "stride": arguments.stride}
+    model, tokenizer = chosen_model(arguments.model, stderr)
+    asked = Asked(
+        (arguments.column or "text",),
+        arguments.label,
+        chosen_target(arguments.target, model, tokenizer),
+        arguments.method,
+        options,
+        arguments.batch_size,
+    )
+    asked.check()
+    travelling = Travelling(model, tokenizer, arguments.model)
+    found = run(travelling, arguments.data, arguments.out, asked, engine, stderr)
+    print(_told(found, arguments.out))
+
+
+def _told(found: Summary, out: str) -> str:
+    bad = f", {found.failed} of them not explained (see column error)" * bool(
+        found.failed
+    )
+    return f"{found.texts} texts{bad}: {out}"
