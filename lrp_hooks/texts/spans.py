@@ -33,10 +33,11 @@ def vocabulary_mark(tokenizer: Any) -> str | None:
     """
     try:
         hash(ref(tokenizer))
-    except TypeError:  # what cannot be remembered
+        size = len(tokenizer)
+    except TypeError:  # cannot be remembered, or does not tell when it grows
         return marks.subword_mark(tokenizer.get_vocab())
     # A vocabulary may have a million tokens, and get some more or become another.
-    backend, size = getattr(tokenizer, "backend_tokenizer", None), len(tokenizer)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
     known = _MARKS.get(tokenizer)
     if known is not None and known[0] is backend and known[1] == size:
         return known[2]
