@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Circuit", "plain_target"]
 
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class Circuit(Page):
     """Where relevance flows, from tokens through neurons and heads to the output.
@@ -113,10 +114,6 @@ class Circuit(Page):
 
         Returns:
             1 where the output is as if all was kept, 0 as if nothing was.
-
-        Raises:
-            ArgumentError: If an argument is not as described, or ablating everything
-                leaves the output as it is.
         """
         origin = self._origin("faithfulness()")
         return origin.share(self.kept, batch, ablation, target, remove=False)
@@ -149,9 +146,6 @@ class Circuit(Page):
         Returns:
             The tokens whose logits it raises most, with the logits of its direction at
             its activation, up to the final norm's scale.
-
-        Raises:
-            ArgumentError: If the node is no neuron or head, or the model has no head.
         """
         return self._origin("top_tokens()").top_tokens(node, k)
 

@@ -32,17 +32,28 @@ class Example:
     target: Any
     roles: Tensor
 
-    def roles_of(self, positions: Tensor) -> Tensor:
+    def roles_of(self, positions: Tensor, count: int) -> Tensor:
         """Return the roles of rows; where positions are others, they stay apart.
 
         Args:
             positions: The positions of rows, [R].
+            count: How many positions there are.
 
         Returns:
             [R].
         """
-        fits = bool(positions.numel()) and int(positions.max()) < len(self.roles)
-        return self.roles[positions] if fits else positions
+        return self.roles[positions] if count == len(self.roles) else positions
+
+    def places(self, count: int) -> Tensor:
+        """Return the roles of all positions.
+
+        Args:
+            count: How many there are.
+
+        Returns:
+            [count].
+        """
+        return self.roles_of(torch.arange(count), count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +87,6 @@ def read_examples(
 
     Returns:
         The examples.
-
-    Raises:
-        ArgumentError: If the arguments do not fit each other.
     """
     encoded = _encoded(model, inputs_or_text, tokenizer)
     inputs = inputs_or_text if encoded is None else encoded.batch
@@ -114,7 +122,7 @@ def _counts(call: Call, tokens: list[list[str]] | None) -> list[int]:
         return [len(row) for row in tokens]
     if call.mask is not None:
         last = torch.arange(call.mask.shape[1], device=call.mask.device) + 1
-        return (last * (call.mask != 0)).amax(1).tolist()  # type: ignore[no-any-return]
+        return (last * (call.mask != 0)).amax(1).tolist()
     has_positions = main.ndim == 3 or (main.ndim == 2 and not main.is_floating_point())
     return [main.shape[1] if has_positions else 0] * call.batch
 
@@ -133,9 +141,7 @@ def _by_place(
     if tokens is None:
         return [str(i) for i in range(counts[0])], roles
     columns = [dict.fromkeys(column) for column in zip(*tokens, strict=True)]
-    names = [
-        "|".join([*column][:3]) + "|…" * (len(column) > 3) for column in columns
-    ]
+    names = ["|".join([*column][:3]) + "|…" * (len(column) > 3) for column in columns]
     return names, roles
 
 

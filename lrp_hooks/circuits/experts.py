@@ -9,6 +9,7 @@ tells whose a row is, whatever the implementation.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -18,28 +19,33 @@ from ..engine.functions import spellings
 from ..engine.nested import first_tensor, replace_first
 from ..engine.stack import aside
 from ..engine.undo import undoing
-from .sites import Maker, Slot, slot_of
+from .making import ACTIVE, Maker, Slot, slot_of
 
 __all__ = ["Rows", "Taken", "rows_of_experts"]
 
 _GROUPED = frozenset(spellings("_grouped_mm"))
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Rows:
     """Whose the rows of a site's tensor are.
 
     Attributes:
         position: The position of each row, [R].
         expert: Its expert, [R]; 0 where there are none.
+        count: How many positions there are.
     """
 
     position: Tensor
     expert: Tensor
+    count: int
 
     @staticmethod
     def joined(parts: list[Rows]) -> Rows:
         """Put rows of several calls below each other."""
-        return Rows(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        position = torch.cat([part.position for part in parts])
+        expert = torch.cat([part.expert for part in parts])
+        return Rows(position, expert, parts[0].count)
 
 
 class Taken(NamedTuple):
@@ -60,12 +66,12 @@ def rows_of_experts(module: nn.Module, args: Any, kwargs: Any) -> dict[Slot, Tak
     Returns:
         ``{linear function: Taken}``.
     """
-    numbers = _Numbers()
     with undoing() as undo, torch.no_grad():
         aside(undo)
         given = first_tensor((args, kwargs), torch.Tensor.is_floating_point)
         assert given is not None
-        tokens = torch.arange(given.numel() // given.shape[-1], device=given.device)
+        numbers = _Numbers(given.numel() // given.shape[-1])
+        tokens = torch.arange(numbers.count, device=given.device)
         counted = tokens.float().view(*given.shape[:-1], 1).expand(given.shape)
         args, kwargs = replace_first((args, kwargs), given, counted.contiguous())
         with _Numbered(numbers.take):
@@ -80,7 +86,8 @@ def _numbered(module: nn.Module) -> nn.Module:
         k: v for k, v in module.__dict__.items() if k not in {"forward", "_call_impl"}
     }
     twin.__dict__["_parameters"] = {
-        name: None if p is None else _number(p) for name, p in module._parameters.items()
+        name: None if p is None else _number(p)
+        for name, p in module._parameters.items()
     }
     return twin
 
@@ -107,20 +114,21 @@ class _Numbered(Maker):
 class _Numbers:
     """Reads rows off what linear functions are given."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
+        self.count = count
         self.taken: dict[Slot, Taken] = {}
         self.tokens: Tensor | None = None
-        self.counts: dict[Any, int] = {}
+        self.calls: dict[Any, int] = {}
 
     def take(self, made: Any, places: Any, func: Any, args: Any, kwargs: Any) -> None:
         """Read the tokens of a first layer, the experts of a second one."""
-        slot, x = slot_of(func, args, self.counts), args[places[0]]
-        if made.how != "active":
+        slot, x = slot_of(func, args, self.calls), args[places[0]]
+        if made.how != ACTIVE:
             self.tokens = x.reshape(len(x), -1)[:, 0].round().long()
             return
         assert self.tokens is not None
         experts = _experts(len(self.tokens), args[places[1]], kwargs.get("offs"))
-        self.taken[slot] = Taken(places[0], Rows(self.tokens, experts))
+        self.taken[slot] = Taken(places[0], Rows(self.tokens, experts, self.count))
 
 
 def _experts(count: int, weight: Tensor, ends: Tensor | None) -> Tensor:

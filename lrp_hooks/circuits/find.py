@@ -1,4 +1,4 @@
-"""`find_circuit`: trace relevance from tokens through neurons and heads to an output."""
+"""`find_circuit`: relevance traced from tokens through nodes to an output."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from ..errors import ArgumentError
 from ..support.suggest import did_you_mean
 from .circuit import Circuit, plain_target
 from .examples import Examples, read_examples
-from .flows import Flows, Places, flows_of
+from .flows import Flows, flows_of
 from .nodes import CONSTANT, OUTPUT, REST, TOKEN, Edge, Node
 from .origin import Origin
+from .parts import Places
 from .selection import Level, levels_of, select_nodes
 from .sites import HEAD, NEURON
 from .trace import Traced, sites_of, traced
@@ -144,21 +145,19 @@ class _Table:
         constants = [sum(trace.constants.values()) for trace in traces]
         self.nodes.append(_plain(CONSTANT, CONSTANT, sum(constants) / len(traces)))
         constant = len(self.nodes) - 1
-        owners = [self._add_level(*each) for each in zip(levels, kept, strict=True)]
+        self.rests: dict[int, int] = {}
+        owners = [self._add_level(n, levels[n], kept[n]) for n in range(len(levels))]
         output = sum(trace.output for trace in traces) / len(traces)
         self.nodes.append(_plain(OUTPUT, OUTPUT, output, output))
-        self.places = Places(inputs, constant, owners, len(self.nodes) - 1)
+        rests = [self.rests.get(number, -1) for number in range(len(levels))]
+        self.places = Places(inputs, constant, owners, rests, len(self.nodes) - 1)
 
     def _add_inputs(self, examples: Examples) -> Tensor:
         """Add what is read, and return the number of each place."""
-        count = len(self.traces[0].inputs)
-        if any(len(trace.inputs) != count for trace in self.traces):
-            roles = [each.roles for each in examples.each]
-        else:
-            roles = [torch.arange(count)] * len(self.traces)
-            if len(examples.each[0].roles) == count:
-                roles = [each.roles for each in examples.each]
-        self.roles = roles
+        roles = [
+            example.places(len(trace.inputs))
+            for example, trace in zip(examples.each, self.traces, strict=True)
+        ]
         size = max(int(role.max()) for role in roles) + 1
         sums = torch.zeros(size, dtype=torch.float64)
         for role, trace in zip(roles, self.traces, strict=True):
@@ -178,7 +177,7 @@ class _Table:
             self.nodes.append(_plain(f"{REST}:inputs", REST, rest))
         return owners
 
-    def _add_level(self, level: Level, kept: Tensor) -> Tensor:
+    def _add_level(self, number: int, level: Level, kept: Tensor) -> Tensor:
         """Add the nodes of a level, and return the number of each key."""
         values, activations = level.relevance.flatten(), level.activation.flatten()
         owners = torch.full((values.numel(),), len(self.nodes) + len(kept))
@@ -207,6 +206,7 @@ class _Table:
             left = values.clone()
             left[kept] = 0.0
             name = f"{REST}:{level.site.kind}:{level.layer}"
+            self.rests[number] = len(self.nodes)
             total = float(left.sum())
             self.nodes.append(
                 Node(name, REST, level.layer, None, None, None, total, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,30 +20,14 @@ from ..engine.autograd import carries
 from ..engine.subject import Subject
 from ..generation.batched import Noting, batch_rules, gradients_of_each
 from .examples import Example
+from .parts import Places, parts_of
 from .selection import Level
 from .trace import Cut, Traced, cut, read_relevance
 
-__all__ = ["Flows", "Places", "flows_of"]
+__all__ = ["Flows", "flows_of"]
 
-BATCHED = 8
+BATCHED = 16
 """Nodes a backward pass: more are slower on a CPU, whose caches they overflow."""
-
-
-@dataclass(frozen=True, eq=False)
-class Places:
-    """Where nodes stand in a table of flows.
-
-    Attributes:
-        inputs: What each place of the input is: [N] columns.
-        constant: The column of constants.
-        owners: For each level, of each key its column: a node's own, or the rest's.
-        output: The column of the output.
-    """
-
-    inputs: Tensor
-    constant: int
-    owners: list[Tensor]
-    output: int
 
 
 @dataclass(eq=False)
@@ -89,8 +73,10 @@ def flows_of(
         places.owners[number][level.keys(example, traced, number)]
         for number, level in enumerate(levels)
     ]
+    inputs = places.inputs[example.places(len(traced.inputs))]
+    places = replace(places, inputs=inputs)
     with cut(subject, lrp, example, sites) as graph:
-        runs = _Runs(subject, graph, traced, columns, places, flows)
+        runs = _Runs(subject, graph, traced, levels, columns, places, flows)
         runs.allow(batched)
         for number in reversed(range(len(levels))):
             runs.level(number)
@@ -106,6 +92,7 @@ class _Runs:
         subject: Subject,
         graph: Cut,
         traced: Traced,
+        levels: Sequence[Level],
         columns: list[Tensor],
         places: Places,
         flows: Flows,
@@ -116,15 +103,18 @@ class _Runs:
         self.collector = graph.forward.collector
         self.reads = list(graph.reads.values())
         self.batched = 1
+        sites = [level.site for level in levels]
+        self.parts = parts_of(subject, graph, sites, columns, places)
 
     def allow(self, batched: int) -> None:
         """Let rules take several gradients at once."""
         self.batched = batched
         if batched > 1:
-            ends = [self.graph.output, *self.graph.arriving]
+            behind = [pair[0] for pair in self.graph.behind if pair is not None]
+            ends = [self.graph.output, *self.graph.arriving, *behind]
             live = [end.sum() for end in ends if end is not None and carries(end)]
             if live:
-                batch_rules(torch.stack(live), self.collector)
+                batch_rules(torch.stack(live), self.collector, folds=True)
 
     def output(self) -> None:
         """Enter what flows into the output."""
@@ -140,7 +130,7 @@ class _Runs:
         columns = self.columns[number]
         wide = columns.repeat_interleave(coefficient.shape[1] // columns.shape[1], 1)
         live = wide.to(coefficient.device)
-        targets = columns.unique().tolist()
+        targets = sorted(set(columns.flatten().tolist()))
         while targets:
             several, targets = targets[: self.batched], targets[self.batched :]
             asked = torch.tensor(several, device=live.device).view(-1, 1, 1)
@@ -166,24 +156,29 @@ class _Runs:
         self, targets: Sequence[int], end: Tensor, seeds: Tensor, number: int
     ) -> None:
         """Run backward from a level, and enter what reaches all that is below."""
-        leaves = [leaf for below in self.graph.leaving[:number] for leaf in below]
         if not carries(end):
             return
+        below = [part for part in self.parts if part.number < number]
+        leaves = [leaf for part in below for leaf in part.leaves]
         grads, noted = gradients_of_each(
             end, [*self.reads, *leaves], seeds, self.collector
         )
         self.flows.passes += 1
         found = torch.zeros(len(targets), len(self.flows.table), dtype=torch.float64)
         self._enter_reads(found, grads[: len(self.reads)])
+        self._enter_constants(found, noted)
         rest = iter(grads[len(self.reads) :])
-        for below, leaves in enumerate(self.graph.leaving[:number]):
-            if leaves:
-                parts = [next(rest).flatten(1, -2) for _ in leaves]
-                self._enter_level(found, below, leaves, parts)
+        for part in below:
+            noted = part.enter(found, [next(rest) for _ in part.leaves], self.collector)
+            self._enter_constants(found, noted)
+        self.flows.table[:, list(targets)] += found.T
+
+    def _enter_constants(
+        self, found: Tensor, noted: Iterable[tuple[str, Tensor]]
+    ) -> None:
         for name, terms in noted:
             if name != TARGET:
                 found[:, self.places.constant] += terms.flatten(1).double().sum(1).cpu()
-        self.flows.table[:, list(targets)] += found.T
 
     def _enter_reads(self, found: Tensor, grads: Sequence[Tensor]) -> None:
         for row in range(len(found)):
@@ -191,19 +186,3 @@ class _Runs:
                 self.subject, self.graph.forward, [grad[row] for grad in grads]
             )
             found[row].index_add_(0, self.places.inputs, scores.cpu())
-
-    def _enter_level(
-        self,
-        found: Tensor,
-        below: int,
-        leaves: Iterable[Tensor],
-        grads: Sequence[Tensor],
-    ) -> None:
-        """Sum a x g by node; most nodes are of the rest."""
-        values = torch.cat([leaf.detach() for leaf in leaves]).double()
-        grad = torch.cat(list(grads), 1).double()
-        columns = self.columns[below]
-        flow = grad.mul_(values)
-        if flow.shape[2] != columns.shape[1]:
-            flow = flow.view(*flow.shape[:2], columns.shape[1], -1).sum(-1)
-        found.index_add_(1, columns.flatten(), flow.flatten(1).cpu())

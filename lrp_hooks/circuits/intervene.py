@@ -36,9 +36,6 @@ def intervene(
 
     Yields:
         The model.
-
-    Raises:
-        ArgumentError: If a node is none of the model's neurons or heads.
     """
     subject = Subject(model)
     by_site: dict[Site, list[tuple[Node, Any]]] = {}
@@ -81,15 +78,17 @@ def _set(x: Tensor, rows: Rows, site: Site, node: Node, value: Any) -> None:
     groups = site.heads or x.shape[1]
     expert, group = divmod(node.index, groups)
     position = node.position or 0
-    outside = position > int(rows.position.max())
+    outside = position >= rows.count
     if outside or (expert and not site.inside) or node.index < 0 or position < 0:
         raise ArgumentError(
             f"node {node.id!r} is at position {position}, index {node.index}, and "
-            f"{site.module} has {int(rows.position.max()) + 1} positions of {groups} "
-            f"{site.kind}s in this call; set nodes that it has."
+            f"{site.module} has {rows.count} positions of {groups} {site.kind}s in "
+            "this call; set nodes that it has."
         )
     width = x.shape[1] // groups
     own = (rows.position == position) & (rows.expert == expert)
+    if not own.any():
+        return  # another expert's rows
     place = x[own][:, group * width : (group + 1) * width]
     given = torch.as_tensor(value, dtype=x.dtype, device=x.device)
     if width == 1 and given.ndim == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -92,7 +92,7 @@ def _watched(
 
     with undoing() as undo, acting(subject, [site], act):
         for module in model.modules():
-            undo.hook(module, "forward_hook", _own(returned))
+            undo.hook(module, "forward_hook", partial(returned))
         undo.hook(head, "forward_pre_hook", before)
         call = bind(subject, inputs).fresh()
         model(*call.args, **call.kwargs)
@@ -102,11 +102,6 @@ def _watched(
         )
     last = given[-1] if given else None
     return rows[0], None if last is None else made.get(last.data_ptr())
-
-
-def _own(hook: Callable[..., None]) -> Callable[..., None]:
-    """Make an object of its own, by which it is taken off."""
-    return lambda *given: hook(*given)
 
 
 def _direction(model: nn.Module, node: Node, values: Tensor) -> Tensor:

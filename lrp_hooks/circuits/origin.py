@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..attribution.passes import eval_mode
 from ..attribution.inputs import advising, bind
+from ..attribution.passes import eval_mode
 from ..attribution.readout import select
 from ..engine.subject import Subject
 from ..errors import ArgumentError
@@ -90,9 +90,7 @@ class Origin:
         if batch is None:
             return self.examples
         target = self.target if target is None else target
-        found = read_examples(
-            self.model, batch, self.tokenizer, target, self.positions
-        )
+        found = read_examples(self.model, batch, self.tokenizer, target, self.positions)
         if len(found.labels) != len(self.examples.labels):
             raise ArgumentError(
                 f"batch has {len(found.labels)} positions and the circuit "
@@ -121,8 +119,10 @@ class _Members:
         """Tell what stays of a tensor [R, W]."""
         groups = site.heads or x.shape[1]
         listed = torch.zeros(len(x), groups, dtype=torch.bool)
-        at = {}
-        for row, place in enumerate(zip(roles.tolist(), rows.expert.tolist())):
+        at: dict[tuple[int, int], list[int]] = {}
+        for row, place in enumerate(
+            zip(roles.tolist(), rows.expert.tolist(), strict=True)
+        ):
             at.setdefault(place, []).append(row)
         for role, index in self.of.get(site, ()):
             for row in at.get((role, index // groups), ()):
@@ -181,7 +181,7 @@ class Ablations:
                 example: Example = example,
             ) -> Tensor:
                 site = sites[number]
-                roles = example.roles_of(rows.position.cpu())
+                roles = example.roles_of(rows.position.cpu(), rows.count)
                 kept = members.kept(site, roles, rows, x)
                 return torch.where(kept, x, self._filled(site, x, rows))
 
@@ -205,7 +205,7 @@ class Ablations:
             def add(
                 number: int, x: Tensor, rows: Rows, sites: list[Site] = sites
             ) -> None:
-                for expert in rows.expert.unique().tolist():
+                for expert in sorted(set(rows.expert.tolist())):
                     key = sites[number], expert
                     own = x[rows.expert == expert]
                     self.means[key] = self.means.get(key, 0.0) + own.sum(0)
@@ -244,7 +244,11 @@ class Ablations:
                 run()
             with advising(call):
                 found = select(
-                    outputs[-1], target, self.subject.model, call.batch, call.output_mask
+                    outputs[-1],
+                    target,
+                    self.subject.model,
+                    call.batch,
+                    call.output_mask,
                 )
         if targets is not None:
             targets.append(found.target)

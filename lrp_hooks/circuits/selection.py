@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .examples import Example
+from .experts import Rows
 from .sites import Site
 from .trace import Traced
 
@@ -52,13 +53,12 @@ class Level:
             [R, G]: role x M + index.
         """
         rows = traced.rows[number]
-        return _keys(example, rows.position, rows.expert, self.groups, self.width)
+        return _keys(example, rows, self.groups, self.width)
 
 
-def _keys(
-    example: Example, position: Tensor, expert: Tensor, groups: int, width: int
-) -> Tensor:
-    start = example.roles_of(position.cpu()) * width + expert.cpu() * groups
+def _keys(example: Example, rows: Rows, groups: int, width: int) -> Tensor:
+    roles = example.roles_of(rows.position.cpu(), rows.count)
+    start = roles * width + rows.expert.cpu() * groups
     return start[:, None] + torch.arange(groups)
 
 
@@ -94,7 +94,7 @@ def _level(
     experts = 1 + max(int(t.rows[number].expert.max()) for t in traces)
     width = groups * experts
     keys = [
-        _keys(e, t.rows[number].position, t.rows[number].expert, groups, width)
+        _keys(e, t.rows[number], groups, width)
         for e, t in zip(examples, traces, strict=True)
     ]
     size = (max(int(k.max()) for k in keys) // width + 1) * width
@@ -140,7 +140,7 @@ def select_nodes(
         limit = torch.cat(sizes).sort(descending=True, stable=True)
         chosen = torch.zeros(len(limit.values), dtype=torch.bool)
         chosen[limit.indices[:most]] = True
-        parts = chosen.split([len(k) for k in kept])
+        parts = torch.split(chosen, [len(k) for k in kept])
         kept = [k[part] for k, part in zip(kept, parts, strict=True)]
     return [k.sort().values for k in kept]
 
@@ -150,8 +150,8 @@ def _enough(level: Level, share: float) -> Tensor:
     present = level.present.flatten().nonzero().flatten()
     if share >= 1:
         return present
-    sizes, order = level.relevance.flatten()[present].abs().sort(
-        descending=True, stable=True
+    sizes, order = (
+        level.relevance.flatten()[present].abs().sort(descending=True, stable=True)
     )
     carried = sizes.cumsum(0)
     count = int((carried < share * carried[-1]).sum()) + 1

@@ -72,6 +72,8 @@ class Cut:
         output: What is explained, [1].
         arriving: What arrives at each site, [R, W]; None where it is constant.
         leaving: The leaves that it hands on, which together are as large.
+        behind: What the layer behind a site returns, where that is a module and cut
+            off, too: a pair of that and of the leaf that goes on.
         reads: The leaves that relevance is read at.
         forward: The forward pass.
     """
@@ -79,6 +81,7 @@ class Cut:
     output: Tensor
     arriving: list[Tensor | None]
     leaving: list[list[Tensor]]
+    behind: list[tuple[Tensor, Tensor] | None]
     reads: dict[str, Tensor]
     forward: Forward
 
@@ -129,7 +132,8 @@ def _run(
     request = Request(example.inputs, example.target, None, (), _complain)
     with prepared(subject, example.inputs) as call:
         try:
-            with acting(subject, sites, store.act, store.begin):
+            after = store.after if store.cuts else None
+            with acting(subject, sites, store.act, store.begin, after):
                 forward = forward_pass(subject, lrp.runtime, call, request, Noting)
             yield forward
         finally:
@@ -148,6 +152,7 @@ class _Store:
         self.arriving: list[list[Tensor]] = [[] for _ in range(self.count)]
         self.leaving: list[list[Tensor]] = [[] for _ in range(self.count)]
         self.rows: list[list[Rows]] = [[] for _ in range(self.count)]
+        self.behind: list[tuple[Tensor, Tensor] | None] = [None] * self.count
 
     def act(self, number: int, x: Tensor, rows: Rows) -> Tensor:
         """Keep what arrives; hand on the same, or a leaf."""
@@ -160,6 +165,15 @@ class _Store:
         self.leaving[number].append(leaving)
         self.rows[number].append(rows)
         return leaving.clone()
+
+    def after(self, number: int, y: Tensor) -> Tensor:
+        """Cut behind the layer, too: its own backward is made for many at once."""
+        if not carries(y):
+            return y
+        leaf = y.detach().clone()
+        leaf.requires_grad = True
+        self.behind[number] = (y.clone(), leaf)
+        return leaf.clone()
 
 
 def traced(
@@ -268,7 +282,7 @@ def cut(
             [leaf for leaf in leaves if leaf.is_leaf and leaf.requires_grad]
             for leaves in store.leaving
         ]
-        yield Cut(scalar, arriving, leaving, forward.reads, forward)
+        yield Cut(scalar, arriving, leaving, store.behind, forward.reads, forward)
 
 
 def _complain(message: str) -> None:

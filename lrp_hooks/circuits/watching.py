@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,13 +18,16 @@ from ..engine.nested import first_tensor, replace_first
 from ..engine.subject import Subject
 from ..engine.undo import Undo, undoing
 from .experts import Rows, rows_of_experts
-from .sites import HEAD, LINEAR, Site, Slot, slot_of
+from .making import LINEAR, Slot, slot_of
+from .sites import HEAD, Site
 
-__all__ = ["Act", "acting"]
+__all__ = ["Act", "After", "acting"]
 
 Act = Callable[[int, Tensor, Rows], Tensor | None]
 """From a site's number, its tensor [R, W] and whose its rows are to what goes on
 instead, in the same shape; None where it stays."""
+
+After = Callable[[int, Tensor], Tensor]
 
 
 @contextmanager
@@ -32,6 +36,7 @@ def acting(
     sites: Sequence[Site],
     act: Act,
     begin: Callable[[], None] = lambda: None,
+    after: After | None = None,
 ) -> Generator[None]:
     """Act on what enters sites, in this thread, whenever the model runs.
 
@@ -40,6 +45,8 @@ def acting(
         sites: Where.
         act: What to do there.
         begin: Called when the model begins to run.
+        after: Called with a site's number and what its layer returned, where that is a
+            module; returns what goes on instead.
 
     Yields:
         Nothing; all is as it was in the end.
@@ -58,10 +65,13 @@ def acting(
             else:
                 before = actor.before(numbers)
                 undo.hook(module, "forward_pre_hook", before, with_kwargs=True)
+                if after is not None:
+                    behind = actor.after(numbers, after)
+                    undo.hook(module, "forward_hook", behind)
         if inside:
             mode = _Inside(actor)
-            mode.__enter__()
-            undo.add(lambda: mode.__exit__(None, None, None))
+            mode.__enter__()  # type: ignore[no-untyped-call]
+            undo.add(partial(mode.__exit__, None, None, None))
         yield
 
 
@@ -113,7 +123,23 @@ class _Actor:
             if number is None or value is None:
                 return None
             fresh = self.acted(number, value, None)
-            return None if fresh is None else replace_first((args, kwargs), value, fresh)
+            return (
+                None if fresh is None else replace_first((args, kwargs), value, fresh)
+            )
+
+        return hook
+
+    def after(self, numbers: Mapping[int, int], act: After) -> Callable[..., Any]:
+        """Return the hook behind a linear layer."""
+
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            if threading.get_ident() != self.thread:
+                return None
+            number = numbers.get(self.calls[id(module)] - 1)
+            value = first_tensor(output, torch.Tensor.is_floating_point)
+            if number is None or value is None:
+                return None
+            return replace_first(output, value, act(number, value))
 
         return hook
 
@@ -160,10 +186,10 @@ class _Actor:
             turned = value.ndim == 3 and value.shape[1] == self.batch != len(value)
             per_example = max(1, count // self.batch)
             position = row // self.batch if turned else row % per_example
-            rows = Rows(position, torch.zeros_like(row))
-        elif self.batch > 1:
-            per_example = (int(rows.position.max()) + self.batch) // self.batch
-            rows = Rows(rows.position % per_example, rows.expert)
+            rows = Rows(position, torch.zeros_like(row), per_example)
+        else:
+            per_example = max(1, rows.count // self.batch)
+            rows = Rows(rows.position % per_example, rows.expert, per_example)
         flat = value.reshape(len(rows.position), -1)
         fresh = self.act(number, flat, rows)
         return None if fresh is None else fresh.reshape(value.shape)
