@@ -123,6 +123,8 @@ class Circuit(Page):
     ) -> float:
         """Ablate the circuit's neurons and heads alone, and measure the target.
 
+        Experts that a router asks only then are none of its nodes, and stay.
+
         Args:
             batch: See `faithfulness`.
             ablation: See `faithfulness`.

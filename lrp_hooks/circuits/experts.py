@@ -72,32 +72,33 @@ def rows_of_experts(module: nn.Module, args: Any, kwargs: Any) -> dict[Slot, Tak
         assert given is not None
         numbers = _Numbers(given.numel() // given.shape[-1])
         tokens = torch.arange(numbers.count, device=given.device)
-        counted = tokens.float().view(*given.shape[:-1], 1).expand(given.shape)
+        dtype = torch.promote_types(given.dtype, torch.float32)
+        counted = tokens.to(dtype).view(*given.shape[:-1], 1).expand(given.shape)
         args, kwargs = replace_first((args, kwargs), given, counted.contiguous())
         with _Numbered(numbers.take):
-            type(module).forward(_numbered(module), *args, **kwargs)
+            type(module).forward(_numbered(module, dtype), *args, **kwargs)
     return numbers.taken
 
 
-def _numbered(module: nn.Module) -> nn.Module:
+def _numbered(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Copy a module with the number of each expert in place of its weights."""
     twin = copy.copy(module)
     twin.__dict__ = {
         k: v for k, v in module.__dict__.items() if k not in {"forward", "_call_impl"}
     }
     twin.__dict__["_parameters"] = {
-        name: None if p is None else _number(p)
+        name: None if p is None else _number(p, dtype)
         for name, p in module._parameters.items()
     }
     return twin
 
 
-def _number(parameter: nn.Parameter) -> nn.Parameter:
+def _number(parameter: nn.Parameter, dtype: torch.dtype) -> nn.Parameter:
     count = torch.arange(len(parameter), device=parameter.device)
     if parameter.ndim < 3:
         count = torch.zeros_like(count)
     shape = [-1, *[1] * (parameter.ndim - 1)]
-    values = count.float().view(shape).expand(parameter.shape)
+    values = count.to(dtype).view(shape).expand(parameter.shape)
     return nn.Parameter(values.contiguous(), requires_grad=False)
 
 
@@ -124,7 +125,9 @@ class _Numbers:
         """Read the tokens of a first layer, the experts of a second one."""
         slot, x = slot_of(func, args, self.calls), args[places[0]]
         if made.how != ACTIVE:
-            self.tokens = x.reshape(len(x), -1)[:, 0].round().long()
+            gathered = args[places[1]].ndim > 2 and "offs" not in kwargs
+            rows = len(x) if gathered else x.numel() // x.shape[-1]
+            self.tokens = x.reshape(rows, -1)[:, 0].round().long()
             return
         assert self.tokens is not None
         experts = _experts(len(self.tokens), args[places[1]], kwargs.get("offs"))

@@ -78,6 +78,11 @@ def find_circuit(
         ArgumentError: If an argument is not as described, or the model has no such
             nodes.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; it must be a torch.nn.Module: of a "
+            "pipeline, pass its .model and tokenizer=its .tokenizer."
+        )
     kinds = _checked(nodes, share, max_nodes)
     most = MOST if max_nodes is None and share < 1 else max_nodes
     examples = read_examples(model, inputs_or_text, tokenizer, target, positions)

@@ -15,10 +15,19 @@ from torch.overrides import TorchFunctionMode
 
 from ..attribution.heads import mark_weights, mixing_order
 from ..engine.composite import is_composite, opened
-from ..engine.functions import FUSED, PRODUCTS, spellings
+from ..engine.functions import FUSED, PRODUCTS, in_place, spellings
 from ..engine.nested import all_tensors
 
-__all__ = ["ACTIVE", "LINEAR", "MIXED", "Made", "Maker", "Slot", "slot_of"]
+__all__ = [
+    "ACTIVE",
+    "LINEAR",
+    "MIXED",
+    "Made",
+    "Maker",
+    "Slot",
+    "first_factor",
+    "slot_of",
+]
 
 _WEIGHT, _LINEAR, ACTIVE, MIXED = "weight", "linear", "active", "mixed"
 
@@ -66,14 +75,24 @@ def slot_of(func: Any, args: Sequence[Any], counts: dict[Any, int]) -> Slot:
         The same in every run of the module on the same inputs; for a plain linear
         layer, on any.
     """
-    first = _first_factor(func, args)
+    first = first_factor(func, args)
     shapes = [tuple(a.shape) for a in args[first : first + 2]]
-    kind = (func.__name__, *(shapes[1:] if func in _ALWAYS else shapes))
+    plain = func in _ALWAYS or len(shapes[1]) == 2
+    kind = (func.__name__, *(shapes[1:] if plain else shapes))
     counts[kind] = counts.get(kind, 0) + 1
     return (*kind, counts[kind])
 
 
-def _first_factor(func: Any, args: Sequence[Any]) -> int:
+def first_factor(func: Any, args: Sequence[Any]) -> int:
+    """Return the place of the first factor among a product's arguments.
+
+    Args:
+        func: The function.
+        args: Its arguments.
+
+    Returns:
+        1 behind a summand or an equation, else 0.
+    """
     return 1 if func in _WITH_SUMMAND or isinstance(args[0], str) else 0
 
 
@@ -96,7 +115,7 @@ def _places(func: Any, args: Sequence[Any]) -> tuple[int, int] | None:
     """Return the places of a linear layer's input and weight, if it is one."""
     if func not in LINEAR:
         return None
-    first = _first_factor(func, args)
+    first = first_factor(func, args)
     if len(args) < first + 2:
         return None
     if func in _ALWAYS:
@@ -154,6 +173,8 @@ def _note(func: Any, args: Any, result: Any, linear: bool) -> None:
         made = _mixed(func, args, result)
     if made is None and (func in _MAKES or func in _MOVES):
         made = _inherited(args, active=func in _MAKES)
+    if made is None and in_place(func):
+        made = Made("")  # what was known is overwritten
     if made is not None:
         for tensor in all_tensors(result):
             tensor._lrp_made = made  # type: ignore[attr-defined]

@@ -20,9 +20,11 @@ from ..engine.subject import Subject
 from ..engine.undo import undoing
 from .making import ACTIVE, MIXED, Made, Maker, Slot, slot_of
 
-__all__ = ["HEAD", "NEURON", "Site", "find_sites"]
+__all__ = ["EXPERTS", "HEAD", "NEURON", "Site", "find_sites"]
 
 NEURON, HEAD = "neuron", "head"
+EXPERTS: Slot = ("experts",)
+"""What stands for every linear function whose weights are in three dimensions."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class _Frame:
     """A running module: its name, its call, and the first float it was given."""
 
     name: str
+    module: nn.Module
     call: int
     given: Tensor | None
     counts: dict[Any, int] = field(default_factory=dict)
@@ -96,7 +99,7 @@ class _Finder:
             call = self.calls.get(name, 0)
             self.calls[name] = call + 1
             given = first_tensor((args, kwargs), torch.Tensor.is_floating_point)
-            self.frames.append(_Frame(name, call, given))
+            self.frames.append(_Frame(name, module, call, given))
 
         def after(*_: object) -> None:
             self.frames.pop()
@@ -120,11 +123,11 @@ class _Finder:
             return
         frame = own[-1] if own else self.frames[-1]
         slot = None if own else slots[-1]
-        if kind == NEURON and slot:
-            slot = ("experts",)
+        if slot and any(p.ndim > 2 for p in frame.module.parameters(recurse=False)):
+            slot = EXPERTS
         made.used = Site(kind, frame.name, frame.call, made.heads, slot)
         self.sites.append(made.used)
-        given = frame.given if own else args[places[0]]
+        given = frame.given
         if given is not None and given.ndim == 2 and len(given) == 1:
             self.pooled.add(made.used)
 

@@ -18,8 +18,8 @@ from ..engine.nested import first_tensor, replace_first
 from ..engine.subject import Subject
 from ..engine.undo import Undo, undoing
 from .experts import Rows, rows_of_experts
-from .making import LINEAR, Slot, slot_of
-from .sites import HEAD, Site
+from .making import LINEAR, Slot, first_factor, slot_of
+from .sites import EXPERTS, Site
 
 __all__ = ["Act", "After", "acting"]
 
@@ -80,7 +80,7 @@ class _Opened:
     """A running module inside which functions are followed."""
 
     number: int | None
-    wanted: Mapping[Slot, tuple[int, Rows | None]]
+    wanted: Mapping[Slot, tuple[int | None, Rows | None]]
     counts: dict[Any, int] = field(default_factory=dict)
 
 
@@ -150,13 +150,13 @@ class _Actor:
 
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
             number = self.number(module, numbers)
-            wanted: dict[Slot, tuple[int, Rows | None]] = {}
+            wanted: dict[Slot, tuple[int | None, Rows | None]] = {}
             if number is not None:
                 site = self.sites[number]
-                if site.kind == HEAD and site.inside is not None:
-                    wanted = {site.inside: (0, None)}
-                else:
+                if site.inside == EXPERTS:
                     wanted = dict(rows_of_experts(module, args, kwargs))
+                elif site.inside is not None:
+                    wanted = {site.inside: (None, None)}
             self.opened.append(_Opened(number, wanted))
 
         def after(*_: object) -> None:
@@ -173,6 +173,8 @@ class _Actor:
         if found is None or now.number is None:
             return args
         place, rows = found
+        if place is None:
+            place = first_factor(func, args)
         fresh = self.acted(now.number, args[place], rows)
         if fresh is None:
             return args
