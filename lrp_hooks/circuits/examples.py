@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..attribution.inputs import Call, bind
+from ..attribution.inputs import Call, bind, is_encoder_decoder
 from ..attribution.readout import Contrast
 from ..engine.subject import Subject
 from ..errors import ArgumentError
@@ -26,23 +26,27 @@ class Example:
         inputs: What the model is called with: a tuple or a mapping.
         target: What is explained of it.
         roles: The number of the role of each of its T positions, [T].
+        outside: Modules whose positions are no tokens of the input: a decoder's.
     """
 
     inputs: Any
     target: Any
     roles: Tensor
+    outside: frozenset[str] = frozenset()
 
-    def roles_of(self, positions: Tensor, count: int) -> Tensor:
+    def roles_of(self, positions: Tensor, count: int, module: str = "") -> Tensor:
         """Return the roles of rows; where positions are others, they stay apart.
 
         Args:
             positions: The positions of rows, [R].
             count: How many positions there are.
+            module: Where they are.
 
         Returns:
             [R].
         """
-        return self.roles[positions] if count == len(self.roles) else positions
+        known = count == len(self.roles) and module not in self.outside
+        return self.roles[positions] if known else positions
 
     def places(self, count: int) -> Tensor:
         """Return the roles of all positions.
@@ -97,11 +101,23 @@ def read_examples(
         labels, roles = _by_label(positions, counts)
     else:
         labels, roles = _by_place(tokens, counts)
+    outside = _outside(model)
     each = [
-        Example(_row(call, b, counts[b]), _target(target, b, call.batch), roles[b])
+        Example(
+            _row(call, b, counts[b]), _target(target, b, call.batch), roles[b], outside
+        )
         for b in range(call.batch)
     ]
     return Examples(each, labels)
+
+
+def _outside(model: nn.Module) -> frozenset[str]:
+    """Return the modules of an encoder-decoder that are not its encoder's."""
+    find: Any = getattr(model, "get_encoder", None)
+    if not is_encoder_decoder(model) or find is None:
+        return frozenset()
+    own = set(find().modules())
+    return frozenset(name for name, m in model.named_modules() if m not in own)
 
 
 def _encoded(model: nn.Module, given: Any, tokenizer: Any) -> Encoded | None:

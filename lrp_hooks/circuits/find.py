@@ -145,6 +145,7 @@ class _Table:
         kept: Sequence[Tensor],
     ) -> None:
         self.labels, self.traces, self.levels = examples.labels, traces, levels
+        self.outside = examples.each[0].outside
         self.nodes: list[Node] = []
         inputs = self._add_inputs(examples)
         constants = [sum(trace.constants.values()) for trace in traces]
@@ -191,7 +192,7 @@ class _Table:
             owners[key] = len(self.nodes)
             role, index = divmod(key, level.width)
             place = role if has_place else None
-            same = len(level.relevance) == len(self.labels) and has_place
+            same = has_place and self._has_labels(level)
             kind = level.site.kind
             at = "" if place is None else f"{place}:"
             self.nodes.append(
@@ -217,6 +218,11 @@ class _Table:
                 Node(name, REST, level.layer, None, None, None, total, None)
             )
         return owners
+
+    def _has_labels(self, level: Level) -> bool:
+        """Tell whether a level's positions are those of the input's tokens."""
+        decodes = level.site.module in self.outside
+        return len(level.relevance) == len(self.labels) and not decodes
 
     def circuit(self, flows: Sequence[Flows], lrp: Instrumentation) -> Circuit:
         """Make the circuit of everything that flows."""

@@ -181,7 +181,7 @@ class Ablations:
                 example: Example = example,
             ) -> Tensor:
                 site = sites[number]
-                roles = example.roles_of(rows.position.cpu(), rows.count)
+                roles = example.roles_of(rows.position.cpu(), rows.count, site.module)
                 kept = members.kept(site, roles, rows, x)
                 return torch.where(kept, x, self._filled(site, x, rows))
 

@@ -53,11 +53,11 @@ class Level:
             [R, G]: role x M + index.
         """
         rows = traced.rows[number]
-        return _keys(example, rows, self.groups, self.width)
+        return _keys(example, rows, self.site, self.groups, self.width)
 
 
-def _keys(example: Example, rows: Rows, groups: int, width: int) -> Tensor:
-    roles = example.roles_of(rows.position.cpu(), rows.count)
+def _keys(example: Example, rows: Rows, site: Site, groups: int, width: int) -> Tensor:
+    roles = example.roles_of(rows.position.cpu(), rows.count, site.module)
     start = roles * width + rows.expert.cpu() * groups
     return start[:, None] + torch.arange(groups)
 
@@ -94,7 +94,7 @@ def _level(
     experts = 1 + max(int(t.rows[number].expert.max()) for t in traces)
     width = groups * experts
     keys = [
-        _keys(e, t.rows[number], groups, width)
+        _keys(e, t.rows[number], site, groups, width)
         for e, t in zip(examples, traces, strict=True)
     ]
     size = (max(int(k.max()) for k in keys) // width + 1) * width

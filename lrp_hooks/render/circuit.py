@@ -96,7 +96,9 @@ def _is_drawn(shown: Diagram, flow: Flow) -> bool:
 
 def _rules(shown: Diagram, drawn: Sequence[Flow], own: str) -> str:
     """Write which flows and which panel show when which node is pointed at."""
-    found = []
+    # Where none is pointed at, the output, which comes last, shows.
+    idle = f".{own}:not(:has(.v:is(:hover,:focus)))"
+    found = [f"{idle} .d{len(shown.spots) - 1}{{display:block}}"]
     for number in range(len(shown.spots)):
         at = f".{own}:has(.v{number}:is(:hover,:focus))"
         found.append(f"{at} .d{number}{{display:block}}")

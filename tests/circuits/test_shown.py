@@ -205,13 +205,15 @@ def test_top_tokens_need_a_head():
 def test_the_model_is_left_as_it_was():
     model, batch = build("mixtral")
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    flags = [m.training for m in model.modules()]
     with torch.no_grad():
         plain = model(**batch).logits
-    find_circuit(model, batch, 1, max_nodes=5).faithfulness()
+        model.train()
+        flags = [m.training for m in model.modules()]
+        find_circuit(model, batch, 1, max_nodes=5).faithfulness()
+    assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
     assert flags == [m.training for m in model.modules()]
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
     with torch.no_grad():
-        assert torch.equal(model(**batch).logits, plain)
+        assert torch.equal(model.eval()(**batch).logits, plain)
     assert all("_lrp" not in name for m in model.modules() for name in vars(m))
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())

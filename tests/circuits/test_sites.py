@@ -43,6 +43,19 @@ def test_both_sides_of_an_encoder_decoder_are_found():
     assert sides.count("decoder") == 2 * 2 * 12
 
 
+def test_a_decoders_positions_are_no_tokens_of_the_encoder():
+    model, batch = build("t5")
+    batch = {**batch, "decoder_input_ids": torch.tensor([[0, 5, 6, 7, 8]])}
+    labels = [["a", "b", "b", "c", "d"]]
+    circuit = find_circuit(model, batch, 1, share=1.0, positions=labels)
+    assert circuit.balance < 1e-10 and circuit.faithfulness() == pytest.approx(1)
+    for node in circuit.kept:
+        decodes = node.site.module.startswith("decoder")
+        assert (node.token is None) == decodes
+    assert {n.position for n in circuit.kept if n.token} == set(range(4))
+    assert {n.position for n in circuit.kept if not n.token} == set(range(5))
+
+
 class Functional(nn.Module):
     """Both layers are functions on the module's own weights, its input in place."""
 
