@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from ..attribution.inputs import Call, bind, is_encoder_decoder
 from ..attribution.readout import Contrast
 from ..engine.subject import Subject
 from ..errors import ArgumentError
-from ..texts.encoding import Encoded, encode, read_tokens
+from ..tasks.asked import by_name
+from ..tasks.vocabulary import token_named
+from ..texts.encoding import Encoded, encode, read_tokens, writes_text
 
 __all__ = ["Example", "Examples", "read_examples"]
 
@@ -101,6 +104,8 @@ def read_examples(
         labels, roles = _by_label(positions, counts)
     else:
         labels, roles = _by_place(tokens, counts)
+    if tokenizer is not None and writes_text(model):
+        target = by_name(target, partial(token_named, tokenizer))
     outside = _outside(model)
     each = [
         Example(

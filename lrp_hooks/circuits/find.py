@@ -56,8 +56,9 @@ def find_circuit(
             of texts, which need a tokenizer. Of several examples, one circuit is found,
             the mean over them: then they need as many tokens, or ``positions``.
         target: What is explained: a class or token id, one for each example, a label,
-            a ``Contrast``, or a function of the model's output, linear if its
-            relevance is to add up. Defaults to ``None``: the arg-max.
+            the name of a language model's next token, a ``Contrast`` of such, or a
+            function of the model's output, linear if its relevance is to add up.
+            Defaults to ``None``: the arg-max.
         tokenizer: A Hugging Face tokenizer, which also names the tokens of a batch.
         nodes: ``"neurons"`` (what enters the second linear layer of a feed-forward
             network, at a position), ``"heads"`` (a head's output at a position), or
@@ -197,9 +198,9 @@ class _Table:
             at = "" if place is None else f"{place}:"
             self.nodes.append(
                 Node(
-                    f"{kind}:{level.layer}:{at}{index}",
+                    f"{kind}:{level.site.layer}:{at}{index}",
                     kind,
-                    level.layer,
+                    level.site.layer,
                     place,
                     index,
                     self.labels[role] if same else None,
@@ -211,11 +212,11 @@ class _Table:
         if len(kept) < int(level.present.sum()):
             left = values.clone()
             left[kept] = 0.0
-            name = f"{REST}:{level.site.kind}:{level.layer}"
+            name = f"{REST}:{level.site.kind}:{level.site.layer}"
             self.rests[number] = len(self.nodes)
             total = float(left.sum())
             self.nodes.append(
-                Node(name, REST, level.layer, None, None, None, total, None)
+                Node(name, REST, level.site.layer, None, None, None, total, None)
             )
         return owners
 

@@ -69,6 +69,11 @@ def _site(subject: Subject, node: Node) -> Site:
             f"node {node.id!r} stands in {node.site.module!r}, and the model has no "
             "such module; take nodes of a circuit of this model."
         )
+    if (node.kind, node.layer) != (node.site.kind, node.site.layer):
+        raise ArgumentError(
+            f"node {node.id!r} says {node.kind} of layer {node.layer}, and stands at "
+            f"that of {node.site.kind}s {node.site.layer}; take nodes of a circuit."
+        )
     return node.site
 
 

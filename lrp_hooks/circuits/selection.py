@@ -22,7 +22,6 @@ class Level:
 
     Attributes:
         site: The site.
-        layer: Its number among the sites of its kind.
         groups: G, how many nodes a row has; M is G for each expert.
         relevance: [P, M] in float64.
         activation: [P, M]; of a head its length.
@@ -30,7 +29,6 @@ class Level:
     """
 
     site: Site
-    layer: int
     groups: int
     relevance: Tensor
     activation: Tensor
@@ -75,18 +73,12 @@ def levels_of(
     Returns:
         S levels.
     """
-    counts: dict[str, int] = {}
-    levels = []
-    for number, site in enumerate(sites):
-        layer = counts[site.kind] = counts.get(site.kind, -1) + 1
-        levels.append(_level(number, site, layer, examples, traces))
-    return levels
+    return [_level(n, site, examples, traces) for n, site in enumerate(sites)]
 
 
 def _level(
     number: int,
     site: Site,
-    layer: int,
     examples: Sequence[Example],
     traces: Sequence[Traced],
 ) -> Level:
@@ -110,7 +102,6 @@ def _level(
         ran.index_add_(0, key.flatten(), torch.ones(key.numel(), dtype=torch.float64))
     return Level(
         site,
-        layer,
         groups,
         (relevance / len(traces)).view(-1, width),
         (activation / ran.clamp(min=1)).view(-1, width),

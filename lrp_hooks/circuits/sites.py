@@ -8,8 +8,8 @@ values. Tensors carry a note of how they were made while a plain forward pass ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -38,6 +38,7 @@ class Site:
         call: Which call of the module in a forward pass, 0 for the first.
         heads: How many there are; None for neurons.
         inside: The function inside the module that is the layer, if one is.
+        layer: Its number among the sites of its kind.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Site:
     call: int = 0
     heads: int | None = None
     inside: Slot | None = None
+    layer: int = 0
 
 
 @dataclass
@@ -80,7 +82,16 @@ def find_sites(subject: Subject, run: Callable[[], object]) -> list[Site]:
     kinds = {site.kind for site in placed}
     # A classifier's neurons, at no position, are nodes where there are no others.
     found = [s for s in finder.sites if s in placed or s.kind not in kinds]
-    return list(dict.fromkeys(found))
+    return _numbered(dict.fromkeys(found))
+
+
+def _numbered(sites: Iterable[Site]) -> list[Site]:
+    counts: dict[str, int] = {}
+    numbered = []
+    for site in sites:
+        layer = counts[site.kind] = counts.get(site.kind, -1) + 1
+        numbered.append(replace(site, layer=layer))
+    return numbered
 
 
 class _Finder:

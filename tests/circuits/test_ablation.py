@@ -1,5 +1,7 @@
 """Circuits put to the test: ablation, intervention, and a planted circuit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -138,6 +140,9 @@ def test_nodes_of_an_intervention_must_be_the_models():
         (model, {"neuron:0:1:2": 1.0}, "keys must be nodes"),
         (model, {circuit.node("output"): 1.0}, "cannot be set"),
         (other, {node: 1.0}, "no such module"),
+        (model, {replace(node, layer=9): 1.0}, "layer 9"),
+        (model, {replace(node, index=99): 1.0}, "index 99"),
+        (model, {replace(node, position=99): 1.0}, "position 99"),
         (model, {node: torch.zeros(4)}, "shape"),
     ]
     for asked, values, message in cases:

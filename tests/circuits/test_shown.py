@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from circuit_models import build
-from lrp_hooks import ArgumentError, Circuit, find_circuit
+from generation_models import language_model, word_tokenizer
+from lrp_hooks import ArgumentError, Circuit, Contrast, find_circuit
 
 TEXT = {"type": "string"}
 NUMBER = {"type": "number"}
@@ -217,3 +218,19 @@ def test_the_model_is_left_as_it_was():
         assert torch.equal(model.eval()(**batch).logits, plain)
     assert all("_lrp" not in name for m in model.modules() for name in vars(m))
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
+
+
+def test_texts_and_tokens_go_by_name():
+    model, tokenizer = language_model(), word_tokenizer()
+    texts = ["a b Paris", "a c Paris"]
+    named = find_circuit(model, texts, Contrast("one", "c"), tokenizer=tokenizer)
+    one, c = tokenizer.convert_tokens_to_ids(["one", "c"])
+    ids = torch.tensor(tokenizer(texts)["input_ids"])
+    numbers = find_circuit(model, {"input_ids": ids}, Contrast(one, c))
+    assert named.output == pytest.approx(numbers.output)
+    assert named.tokens == ["a", "b|c", "Paris"] and numbers.tokens == ["0", "1", "2"]
+    assert {n.token for n in named.kept} <= set(named.tokens)
+    with pytest.raises(ArgumentError, match="tokenizer"):
+        find_circuit(model, texts, 1)
+    with pytest.raises(ArgumentError, match="positions="):
+        find_circuit(model, ["a b", "a b c"], 1, tokenizer=tokenizer)
