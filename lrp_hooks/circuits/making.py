@@ -154,7 +154,7 @@ class Maker(TorchFunctionMode):
                 self.opening.pop()
         places = _places(func, args)
         if places is not None:
-            made = getattr(args[places[0]], "_lrp_made", Made(""))
+            made = made_of(args[places[0]])
             self.tell(made, places, func, args, kwargs)
         result = self.call(func, args, kwargs)
         _note(func, args, result, places is not None)
@@ -180,10 +180,33 @@ def _note(func: Any, args: Any, result: Any, linear: bool) -> None:
             tensor._lrp_made = made  # type: ignore[attr-defined]
 
 
+def made_of(value: Any) -> Made:
+    """Return how a tensor was made.
+
+    Args:
+        value: Anything.
+
+    Returns:
+        The note.
+    """
+    found = getattr(value, "_lrp_made", None)
+    return found if isinstance(found, Made) else Made("")
+
+
+def note_linear(output: Any) -> None:
+    """Note what a linear layer returned.
+
+    Args:
+        output: Its output.
+    """
+    for tensor in all_tensors(output):
+        tensor._lrp_made = Made(_LINEAR)  # type: ignore[attr-defined]
+
+
 def _how(value: Any) -> str:
     if isinstance(value, nn.Parameter):
         return _WEIGHT
-    return getattr(value, "_lrp_made", Made("")).how
+    return made_of(value).how
 
 
 def _mixed(func: Any, args: Any, result: Tensor) -> Made | None:
@@ -200,7 +223,7 @@ def _mixed(func: Any, args: Any, result: Tensor) -> Made | None:
 def _inherited(args: Any, active: bool) -> Made | None:
     """Note what was made, element by element, of things that were noted."""
     floats = [a for a in all_tensors(args) if a.is_floating_point()]
-    known = {_how(a): getattr(a, "_lrp_made", None) for a in floats}
+    known = {_how(a): made_of(a) for a in floats}
     if MIXED in known:
         return known[MIXED]
     if set(known) == {_WEIGHT}:
@@ -209,5 +232,5 @@ def _inherited(args: Any, active: bool) -> Made | None:
     signals = {_how(a) for a in floats if a.ndim > 1} - {_WEIGHT}
     if not signals or not signals <= {_LINEAR, ACTIVE}:
         return None
-    kept = next(m for m in known.values() if m and m.how in signals)
+    kept = next(m for m in known.values() if m.how in signals)
     return Made(ACTIVE) if active else kept

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..engine.nested import first_tensor
 from ..engine.subject import Subject
 from ..engine.undo import undoing
-from .making import ACTIVE, MIXED, Made, Maker, Slot, slot_of
+from .making import ACTIVE, MIXED, Made, Maker, Slot, made_of, note_linear, slot_of
 
 __all__ = ["EXPERTS", "HEAD", "NEURON", "Site", "find_sites"]
 
@@ -112,10 +112,20 @@ class _Finder:
             given = first_tensor((args, kwargs), torch.Tensor.is_floating_point)
             self.frames.append(_Frame(name, module, call, given))
 
-        def after(*_: object) -> None:
-            self.frames.pop()
+        def after(module: nn.Module, args: Any, output: Any) -> None:
+            frame = self.frames.pop()
+            if not frame.counts and _is_linear(module) and frame.given is not None:
+                self._note_kernel(frame, output)
 
         return before, after
+
+    def _note_kernel(self, frame: _Frame, output: Any) -> None:
+        """Note a linear layer whose kernel no mode sees, as a quantised one's."""
+        made = made_of(frame.given)
+        if made.how in {ACTIVE, MIXED}:
+            kind = NEURON if made.how == ACTIVE else HEAD
+            self._add(Site(kind, frame.name, frame.call, made.heads), frame.given)
+        note_linear(output)
 
     def found(
         self, made: Made, places: Sequence[int], func: Any, args: Any, kwargs: Any
@@ -137,10 +147,17 @@ class _Finder:
         if slot and any(p.ndim > 2 for p in frame.module.parameters(recurse=False)):
             slot = EXPERTS
         made.used = Site(kind, frame.name, frame.call, made.heads, slot)
-        self.sites.append(made.used)
-        given = frame.given
+        self._add(made.used, frame.given)
+
+    def _add(self, site: Site, given: Tensor | None) -> None:
+        self.sites.append(site)
         if given is not None and given.ndim == 2 and len(given) == 1:
-            self.pooled.add(made.used)
+            self.pooled.add(site)
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Tell linear layers of any library, which call themselves so."""
+    return "Linear" in {base.__name__ for base in type(module).__mro__}
 
 
 def _is(given: Tensor | None, x: Tensor) -> bool:

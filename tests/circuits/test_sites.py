@@ -1,12 +1,15 @@
 """Sites are found by what a call shows, whatever the modules are called."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from circuit_models import BUILD, build, target
-from lrp_hooks import ArgumentError, find_circuit
+from lrp_hooks import ArgumentError, RuleSet, find_circuit
+from lrp_hooks.rules import Gamma
 
 NEURONS = {
     "gpt2": "transformer.h.{}.mlp.c_proj",
@@ -139,6 +142,34 @@ def test_an_experts_neuron_is_what_its_weights_say():
         gate, up = (experts.gate_up_proj[expert] @ given["x"][node.position]).chunk(2)
         wanted = float((F.silu(gate) * up)[unit].detach())
         assert node.activation == pytest.approx(wanted)
+
+
+def test_quantised_layers_and_adapters_are_layers_too():
+    model, batch = build("bert", dtype=torch.float32)
+    names = {NEURONS["bert"].format(i) for i in range(2)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        small = torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
+    circuit = find_circuit(small, batch, 1, share=1.0)
+    assert {n.site.module for n in circuit.kept} == names
+    assert circuit.balance < 1e-5
+    peft = pytest.importorskip("peft")
+    model, batch = build("llama")
+    config = peft.LoraConfig(target_modules=["down_proj", "up_proj"], r=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tuned = peft.get_peft_model(model, config).double().eval()
+    for parameter in tuned.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    circuit = find_circuit(tuned, batch, 1, share=1.0)
+    assert len(circuit.kept) == 2 * 5 * 12 and circuit.balance < 1e-10
+    assert circuit.faithfulness() == pytest.approx(1)
+
+
+def test_other_linear_rules_balance_too():
+    model, batch = build("gpt2")
+    rules = RuleSet.named("conservative").override(linear=Gamma(0.1))
+    assert find_circuit(model, batch, 1, share=0.5, rules=rules).balance < 1e-10
 
 
 def test_every_family_is_tried():
