@@ -6,6 +6,7 @@ from .attribution.heads import heads
 from .attribution.instrument import Instrumentation, instrument
 from .attribution.layer_flow import layer_flow
 from .attribution.readout import Contrast
+from .circuits import Circuit, find_circuit, intervene
 from .engine.autograd import freeze, rescale, secant, slope, split
 from .engine.coverage import Coverage
 from .engine.registry import register
@@ -51,6 +52,7 @@ __all__ = [
     "ArgumentError",
     "AttentionMaps",
     "Audit",
+    "Circuit",
     "Comparison",
     "CompiledModelError",
     "Contrast",
@@ -91,9 +93,11 @@ __all__ = [
     "explain_many",
     "explainers",
     "faithfulness",
+    "find_circuit",
     "freeze",
     "heads",
     "instrument",
+    "intervene",
     "layer_flow",
     "patching",
     "register",

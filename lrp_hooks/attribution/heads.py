@@ -25,7 +25,15 @@ from ..engine.surroundings import Frame
 from ..errors import ArgumentError, UnsupportedModelError
 from ..results.relevance import Relevance
 
-__all__ = ["HEADS", "heads", "heads_inside", "watched_heads"]
+__all__ = [
+    "HEADS",
+    "heads",
+    "heads_inside",
+    "is_weights",
+    "mark_weights",
+    "mixing_order",
+    "watched_heads",
+]
 
 HEADS = "heads"
 """The name in ``layers=`` of every head; ``"<module>.heads"`` for those inside one."""
@@ -165,11 +173,11 @@ class _HeadScope(Scope):
         ours = self._open[-1] is self and not self.in_leaf
         if not ours or not isinstance(result, Tensor):
             return result
-        if func in SOFTMAX or (func in MOVES and any(map(_is_weights, args))):
-            result._lrp_weights = True  # type: ignore[attr-defined]
-        elif func in FUSED:
+        if mark_weights(func, args, result):
+            return result
+        if func in FUSED:
             return self._read(result, range(result.ndim))
-        elif func in PRODUCTS and (order := _order(args, result)) is not None:
+        if func in PRODUCTS and (order := mixing_order(args, result)) is not None:
             return self._read(result, order)
         return result
 
@@ -204,17 +212,50 @@ def _attending(frame: Frame) -> str:
     return f"{frame.name}.self_attn".removeprefix(".")
 
 
-def _is_weights(value: object) -> bool:
+def is_weights(value: object) -> bool:
+    """Tell attention weights, which a softmax made.
+
+    Args:
+        value: Anything that a function was called with.
+
+    Returns:
+        True for a tensor that was marked by `mark_weights`.
+    """
     return getattr(value, "_lrp_weights", False)
 
 
-def _order(args: tuple[Any, ...], mixed: Tensor) -> Sequence[int] | None:
-    """Return a product's dimensions in the order of its weights; None without any."""
+def mark_weights(func: Callable[..., Any], args: tuple[Any, ...], out: Tensor) -> bool:
+    """Mark what a softmax returned, and what was made of that on the way to values.
+
+    Args:
+        func: The function.
+        args: Its arguments.
+        out: What it returned.
+
+    Returns:
+        Whether these are attention weights.
+    """
+    found = func in SOFTMAX or (func in MOVES and any(map(is_weights, args)))
+    if found:
+        out._lrp_weights = True  # type: ignore[attr-defined]
+    return found
+
+
+def mixing_order(args: tuple[Any, ...], mixed: Tensor) -> Sequence[int] | None:
+    """Return a product's dimensions in the order of its weights, heads second.
+
+    Args:
+        args: The arguments of a product.
+        mixed: What it returned.
+
+    Returns:
+        The dimensions; None where no factor is attention weights.
+    """
     equation = args[0].replace(" ", "") if isinstance(args[0], str) else ""
     factors = args[1:] if equation else args[:1]  # weights @ values, not the reverse
     if len(factors) == 1 and isinstance(factors[0], list | tuple):
         factors = tuple(factors[0])
-    places = [i for i, f in enumerate(factors) if _is_weights(f) and f.ndim > 2]
+    places = [i for i, f in enumerate(factors) if is_weights(f) and f.ndim > 2]
     if not places:
         return None
     terms, _, output = equation.partition("->")

@@ -46,7 +46,7 @@ class _Each(torch.autograd.Function):
     """A rule's gradient and the terms that it notes, for one gradient or for each."""
 
     @staticmethod
-    def forward(rule: Callable[..., tuple[Tensor, ...]], *given: Tensor) -> Any:
+    def forward(rule: _Run, *given: Tensor) -> Any:
         return rule(*given)
 
     @staticmethod
@@ -57,28 +57,29 @@ class _Each(torch.autograd.Function):
     def vmap(
         info: Any,
         in_dims: tuple[int | None, ...],
-        rule: Callable[..., tuple[Tensor, ...]],
+        rule: _Run,
         grads: Tensor,
         *saved: Tensor,
     ) -> Any:
         dim = in_dims[1]
         assert dim is not None, "only gradients come in batches"
-        each = [rule(grad, *saved) for grad in grads.unbind(dim)]
-        outputs = tuple(map(torch.stack, zip(*each, strict=True)))
+        outputs = rule.of_each(grads.movedim(dim, 0), saved)
         return outputs, (0,) * len(outputs)
 
 
-def batch_rules(output: Tensor, collector: Noting) -> None:
+def batch_rules(output: Tensor, collector: Noting, folds: bool = False) -> None:
     """Let every rule in a graph take a batch of gradients.
 
     Args:
         output: The graph's last tensor.
         collector: Where the graph's rules enter sources.
+        folds: Whether a rule may be asked once for all, as for as many equal examples;
+            that it says the same then is checked by numbers.
     """
     for node in _graph(output):
         made = getattr(node, "_forward_cls", None)
         if made is not None and made.__module__ == autograd.__name__:
-            node.rule = partial(_batched, node.rule, collector)
+            node.rule = partial(_batched, _Run(node.rule, collector, folds))
             node.takes_batches = True
 
 
@@ -94,21 +95,68 @@ def _graph(output: Tensor) -> Generator[Any]:
             stack += [parent for parent, _ in node.next_functions]
 
 
-def _batched(
-    rule: Callable[..., Tensor], collector: Noting, grad: Tensor, *saved: Tensor
-) -> Tensor:
-    names: list[str] = []
+class _Run:
+    """A rule that returns what it notes, too."""
 
-    def run(grad: Tensor, *saved: Tensor) -> tuple[Tensor, ...]:
-        start = collector.count
-        result = rule(grad, *saved)
-        noted = collector.take(start)
-        names[:] = [name for name, _ in noted]
+    def __init__(
+        self, rule: Callable[..., Tensor], collector: Noting, folds: bool
+    ) -> None:
+        self.rule, self.collector = rule, collector
+        self.folds: bool | None = None if folds else False
+        self.names: list[str] = []
+
+    def __call__(self, grad: Tensor, *saved: Tensor) -> tuple[Tensor, ...]:
+        start = self.collector.count
+        result = self.rule(grad, *saved)
+        noted = self.collector.take(start)
+        self.names = [name for name, _ in noted]
         return (result, *(terms for _, terms in noted))
 
+    def of_each(self, grads: Tensor, saved: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Ask for each of C gradients, [C, ...]; for all at once where it can be."""
+        if self.folds is not False and grads.ndim > 2 and grads.shape[1] == 1:
+            found = self._folded(grads, saved)
+            if found is not None:
+                return found
+        each = [self(grad, *saved) for grad in grads.unbind(0)]
+        return tuple(map(torch.stack, zip(*each, strict=True)))
+
+    def _folded(
+        self, grads: Tensor, saved: Sequence[Tensor]
+    ) -> tuple[Tensor, ...] | None:
+        """Ask once, as for C equal examples; None where the answer is another."""
+        count = len(grads)
+        alike = [
+            s.expand(count, *s.shape[1:]) if s.ndim > 1 and len(s) == 1 else s
+            for s in saved
+        ]
+        start = self.collector.count
+        try:
+            outputs = self(grads.flatten(0, 1), *alike)
+        except (RuntimeError, IndexError, ValueError):
+            self.collector.take(start)
+            self.folds = False
+            return None
+        if any(not out.ndim or len(out) != count for out in outputs):
+            self.folds = False
+            return None
+        folded = tuple(out.unsqueeze(1) for out in outputs)
+        if self.folds is None:
+            last = self(grads[-1], *saved)
+            self.folds = all(map(_alike, (out[-1] for out in folded), last))
+        return folded if self.folds else None
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    size = float(b.abs().max()) if b.numel() else 0.0
+    near = torch.finfo(b.dtype).eps ** 0.75 * size
+    return a.shape == b.shape and bool(((a - b).abs() <= near).all())
+
+
+def _batched(run: _Run, grad: Tensor, *saved: Tensor) -> Tensor:
     result, *terms = _Each.apply(run, grad, *saved)  # type: ignore[no-untyped-call]
-    for name, values in zip(names, terms, strict=True):
-        collector.add(name, values)
+    for name, values in zip(run.names, terms, strict=True):
+        run.collector.add(name, values)
     return result  # type: ignore[no-any-return]
 
 

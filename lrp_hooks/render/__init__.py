@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..views.answer import Cited
 from ..views.attention import Maps
+from ..views.circuit import Diagram
 from ..views.comparison import SideBySide
 from ..views.evaluation import Report
 from ..views.explanation import Sheet
@@ -23,6 +24,7 @@ __all__ = ["figure", "fragment", "page", "terminal"]
 
 _RENDERERS = {
     Cited: "answer",
+    Diagram: "circuit",
     Flow: "layer_flow",
     Maps: "attention",
     Matrix: "generation",

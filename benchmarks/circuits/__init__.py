@@ -1,0 +1,1 @@
+"""How few neurons carry a behaviour, by which score they are chosen."""
