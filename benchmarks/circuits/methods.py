@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from lrp_hooks.rules import Attention
 from torch import Tensor
 
 from lrp_hooks import RuleSet
 from lrp_hooks.circuits.sites import Site
-from lrp_hooks.rules import Attention
 
 from .case import Case, Method
 

@@ -4,12 +4,12 @@ import warnings
 
 import pytest
 import torch
+from lrp_hooks.rules import Gamma
 from torch import nn
 from torch.nn import functional as F
 
 from circuit_models import BUILD, build, target
 from lrp_hooks import ArgumentError, RuleSet, find_circuit
-from lrp_hooks.rules import Gamma
 
 NEURONS = {
     "gpt2": "transformer.h.{}.mlp.c_proj",
