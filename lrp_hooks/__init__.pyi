@@ -37,7 +37,7 @@ from .errors import (
 from .explainers.compare import compare
 from .explainers.explain import explain
 from .generation import GenerationExplanation, GenerationRow, explain_generation
-from .many import explain_many
+from .many.run import explain_many
 from .results.comparison import Comparison
 from .results.explanation import Explanation
 from .results.layer_flow import LayerFlow

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from ..errors import ArgumentError
-from ..many import Summary, run
 from ..many.asked import Asked
 from ..many.engines import as_engine
 from ..many.models import Travelling
+from ..many.run import Summary, run
 from .chosen import chosen_model, chosen_target
 
 __all__ = ["explain_data"]

@@ -11,7 +11,6 @@ from torch import nn
 from ..errors import ArgumentError
 from ..explainers.pipelines import unpacked
 from ..support.files import StrPath
-from ..texts.loading import load_folder
 
 __all__ = ["Travelling"]
 
@@ -49,6 +48,9 @@ class Travelling:
         """
         model, tokenizer = self._given
         if model is None:
+            # Imports transformers, which what is at hand may do without.
+            from ..texts.loading import load_folder  # noqa: PLC0415
+
             assert self.folder is not None
             model, own = load_folder(self.folder)
             tokenizer = own if tokenizer is None else tokenizer
