@@ -22,9 +22,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from lrp_hooks import explain_answer
 
+from ..by_prompt import environment
 from ..cost.memory import MALLOC, ROOT
 from ..cost.timing import cpu_seconds, interleave
-from .run import environment
 
 RESULTS = Path(__file__).with_name("cost.json")
 ROUNDS = (2, 3)

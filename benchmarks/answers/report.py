@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..by_prompt import by_task, interval, read, versions
 from ..cost.report import put
 from .cost import LONG
 from .methods import METHODS
@@ -33,9 +34,8 @@ Record = dict[str, Any]
 
 def main() -> None:
     """Rewrite the tables."""
-    lines = RESULTS.read_text(encoding="utf-8").splitlines()
     text = README.read_text(encoding="utf-8")
-    shown = tables([json.loads(line) for line in lines])
+    shown = tables(read(RESULTS))
     text = put(text, "answers", shown)
     costs = json.loads(COSTS.read_text(encoding="utf-8"))
     README.write_text(put(text, "costs", cost_table(costs)), encoding="utf-8")
@@ -84,17 +84,12 @@ def tables(records: list[Record]) -> str:
     Returns:
         Markdown.
     """
-    groups = dict.fromkeys((r["model"], r["task"]) for r in records)
     parts = []
-    for model, task in groups:
-        own = [r for r in records if (r["model"], r["task"]) == (model, task)]
+    for (model, task), own in by_task(records).items():
         parts.append(f"**{task}**, {model}\n\n{_table(own)}\n\n{_paired(own)}")
-    about = records[0]
-    names = ("python", "torch", "transformers", "lrp_hooks")
-    versions = ", ".join(f"{name} {about[name]}" for name in names)
     parts.append(
         "Means with 95 % bootstrap intervals over prompts; float32, 1 thread; a "
-        f"backward pass counts as two forward passes; {versions}."
+        f"backward pass counts as two forward passes; {versions(records[0])}."
     )
     return "\n\n".join(parts)
 
@@ -125,13 +120,7 @@ def _cell(name: str, values: list[float]) -> str:
     known = [v for v in values if not math.isnan(v)]
     if not known:
         return "-"
-    mean = float(np.mean(known))
-    if name not in WITH_INTERVALS:
-        return f"{mean:.1f}"
-    draw = np.random.default_rng(0)
-    samples = draw.choice(known, (2000, len(known))).mean(1)
-    low, high = np.quantile(samples, [0.025, 0.975])
-    return f"{mean:.2f} [{low:.2f}, {high:.2f}]"
+    return interval(known) if name in WITH_INTERVALS else f"{np.mean(known):.1f}"
 
 
 if __name__ == "__main__":

@@ -6,77 +6,43 @@ prompt is a line of ``results.jsonl``; a run that was stopped goes on behind the
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import time
-from collections.abc import Callable, Iterator
-from importlib.metadata import version
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from ..by_prompt import run
 from .case import Case
 from .data import written
 from .methods import HOPS, METHODS, SLOW, available
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "results.jsonl"
 Record = dict[str, Any]
 Method = Callable[[Case], tuple[Tensor, float]]
 
 
-def main() -> None:
-    """Measure the tasks that are named, all by default."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", metavar="FOLDER")
-    parser.add_argument("tasks", nargs="*", metavar="TASK")
-    parser.add_argument("--most", type=int, help="prompts of a task in this run")
-    arguments = parser.parse_args()
-    config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
-    torch.set_num_threads(config["threads"])
-    model = AutoModelForCausalLM.from_pretrained(arguments.folder, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(arguments.folder)
-    name = Path(arguments.folder).name
-    for task in arguments.tasks or config["prompts"]:
-        records = measured(model.eval(), tokenizer, name, task, config)
-        for record in islice(records, arguments.most):
-            with RESULTS.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-            print(task, record["number"], flush=True)
-
-
 def measured(
-    model: nn.Module, tokenizer: Any, name: str, task: str, config: Record
-) -> Iterator[Record]:
-    """Measure the prompts of a task that the model answers right.
+    model: nn.Module, tokenizer: Any, task: str, number: int, config: Record
+) -> Record | None:
+    """Measure a prompt, if the model answers it right.
 
     Args:
         model: The model.
         tokenizer: Its tokenizer.
-        name: The model's.
         task: A key of `TASKS`.
+        number: The prompt's.
         config: The configuration.
 
-    Yields:
-        What is saved of each prompt.
+    Returns:
+        What is saved of it.
     """
-    done = [r for r in known() if (r["model"], r["task"]) == (name, task)]
-    number = max((r["number"] for r in done), default=-1)
-    for _ in range(config["prompts"][task] - len(done)):
-        while True:
-            number += 1
-            item = written(task, number, config["seed"])
-            case = Case(model, tokenizer, item)
-            if case.is_right:
-                break
-        about = {"model": name, "task": task, "number": number, **environment()}
-        yield about | {"methods": compared(case, chosen(task, number, config), config)}
+    case = Case(model, tokenizer, written(task, number, config["seed"]))
+    if not case.is_right:
+        return None
+    return {"methods": compared(case, chosen(task, number, config), config)}
 
 
 def chosen(task: str, number: int, config: Record) -> list[str]:
@@ -91,19 +57,6 @@ def chosen(task: str, number: int, config: Record) -> list[str]:
     if number >= config["slow"].get(task, 0):
         left_out |= set(SLOW)
     return [name for name in available() if name not in left_out]
-
-
-def known() -> list[Record]:
-    """Return what earlier runs saved."""
-    if not RESULTS.exists():
-        return []
-    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
-
-
-def environment() -> Record:
-    """Return what a record was measured with."""
-    names = ("torch", "transformers", "lrp_hooks")
-    return {"python": platform.python_version(), **{n: version(n) for n in names}}
 
 
 def compared(case: Case, names: list[str], config: Record) -> dict[str, Record]:
@@ -160,4 +113,4 @@ def quality(
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, Path(__file__).parent, measured)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..by_prompt import by_task, interval, read, versions
 from ..cost.report import put
 
 HERE = Path(__file__).parent
@@ -20,10 +21,9 @@ Record = dict[str, Any]
 
 def main() -> None:
     """Rewrite the tables."""
-    lines = RESULTS.read_text(encoding="utf-8").splitlines()
     counts = json.loads(CONFIG.read_text(encoding="utf-8"))["counts"]
     text = README.read_text(encoding="utf-8")
-    text = put(text, "circuits", tables([json.loads(line) for line in lines], counts))
+    text = put(text, "circuits", tables(read(RESULTS), counts))
     costs = json.loads(COSTS.read_text(encoding="utf-8"))
     README.write_text(put(text, "costs", cost_table(costs)), encoding="utf-8")
 
@@ -66,18 +66,13 @@ def tables(records: list[Record], counts: Sequence[int]) -> str:
     Returns:
         Markdown.
     """
-    groups = dict.fromkeys((r["model"], r["task"]) for r in records)
     parts = []
-    for model, task in groups:
-        own = [r for r in records if (r["model"], r["task"]) == (model, task)]
+    for (model, task), own in by_task(records).items():
         parts.append(f"**{task}**, {model}, n = {len(own)}\n\n{_table(own, counts)}")
     parts.append(f"**all tasks**, n = {len(records)}\n\n{_table(records, counts)}")
-    about = records[0]
-    names = ("python", "torch", "transformers", "lrp_hooks")
-    versions = ", ".join(f"{name} {about[name]}" for name in names)
     parts.append(
         "Areas are means over the counts, clipped to [0, 1], with 95 % bootstrap "
-        f"intervals over prompts; float32, 1 thread; {versions}."
+        f"intervals over prompts; float32, 1 thread; {versions(records[0])}."
     )
     return "\n\n".join(parts)
 
@@ -97,23 +92,14 @@ def _table(records: list[Record], counts: Sequence[int]) -> str:
         kept = np.array([row["faithfulness"] for row in rows])
         removed = np.array([row["completeness"] for row in rows])
         cells = [
-            _interval(kept),
+            interval(kept.clip(0, 1).mean(1)),
             *(f"{value:.2f}" for value in np.median(kept, 0)),
-            _interval(removed),
+            interval(removed.clip(0, 1).mean(1)),
             _enough(kept, counts),
             f"{np.median([row['passes'] for row in rows]):.1f}",
         ]
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def _interval(values: Any) -> str:
-    """Write the mean area with its interval."""
-    areas = values.clip(0, 1).mean(1)
-    draw = np.random.default_rng(0)
-    samples = draw.choice(areas, (2000, len(areas))).mean(1)
-    low, high = np.quantile(samples, [0.025, 0.975])
-    return f"{areas.mean():.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _enough(kept: Any, counts: Sequence[int]) -> str:
