@@ -164,7 +164,7 @@ class _Runs:
         shape = [1, -1, *[1] * (start.weights.ndim - 2)]
         seed = start.weights * factor.view(shape)
         grads, noted = gradients_of_each(
-            start.output, [self.read], seed[None], self.collector
+            [start.output], [self.read], [seed[None]], self.collector
         )
         self.passes += 1
         tokens = relevance_of(self.read, grads[0][0])[0].double().sum(-1).cpu()

@@ -18,9 +18,9 @@ from .examples import Examples, read_examples
 from .flows import Flows, flows_of
 from .nodes import CONSTANT, OUTPUT, REST, TOKEN, Edge, Node
 from .origin import Origin
-from .parts import Places
-from .selection import Level, levels_of, select_nodes
-from .sites import HEAD, NEURON
+from .parts import Columns, Places
+from .selection import Carried, carried_by, select_nodes
+from .sites import HEAD, NEURON, Site
 from .trace import Traced, sites_of, traced
 
 __all__ = ["find_circuit"]
@@ -96,9 +96,12 @@ def find_circuit(
         )
     with instrument(model, rules) as lrp:
         traces = [traced(subject, lrp, each, sites[0]) for each in examples.each]
-        levels = levels_of(sites[0], examples.each, traces)
-        kept = select_nodes(levels, share, most)
-        table = _Table(examples, traces, levels, kept)
+        carried = carried_by(sites[0], examples.each, traces)
+        traces = [trace.without_activations() for trace in traces]
+        kept = select_nodes(carried, share, most)
+        table = _Table(examples, traces, carried, kept)
+        levels = [each.level for each in carried]
+        del carried, kept  # as large as the cut graph
         flows = [
             flows_of(subject, lrp, example, trace, levels, table.places)
             for example, trace in zip(examples.each, traces, strict=True)
@@ -142,22 +145,23 @@ class _Table:
         self,
         examples: Examples,
         traces: Sequence[Traced],
-        levels: Sequence[Level],
+        carried: Sequence[Carried],
         kept: Sequence[Tensor],
     ) -> None:
-        self.labels, self.traces, self.levels = examples.labels, traces, levels
+        self.labels, self.traces = examples.labels, traces
         self.outside = examples.each[0].outside
         self.nodes: list[Node] = []
         inputs = self._add_inputs(examples)
         constants = [sum(trace.constants.values()) for trace in traces]
         self.nodes.append(_plain(CONSTANT, CONSTANT, sum(constants) / len(traces)))
         constant = len(self.nodes) - 1
-        self.rests: dict[int, int] = {}
-        owners = [self._add_level(n, levels[n], kept[n]) for n in range(len(levels))]
+        levels = [
+            self._add_level(each, keys)
+            for each, keys in zip(carried, kept, strict=True)
+        ]
         output = sum(trace.output for trace in traces) / len(traces)
         self.nodes.append(_plain(OUTPUT, OUTPUT, output, output))
-        rests = [self.rests.get(number, -1) for number in range(len(levels))]
-        self.places = Places(inputs, constant, owners, rests, len(self.nodes) - 1)
+        self.places = Places(inputs, constant, levels, len(self.nodes) - 1)
 
     def _add_inputs(self, examples: Examples) -> Tensor:
         """Add what is read, and return the number of each place."""
@@ -184,46 +188,40 @@ class _Table:
             self.nodes.append(_plain(f"{REST}:inputs", REST, rest))
         return owners
 
-    def _add_level(self, number: int, level: Level, kept: Tensor) -> Tensor:
-        """Add the nodes of a level, and return the number of each key."""
-        values, activations = level.relevance.flatten(), level.activation.flatten()
-        owners = torch.full((values.numel(),), len(self.nodes) + len(kept))
-        has_place = len(level.relevance) > 1 or len(self.labels) == 1
+    def _add_level(self, carried: Carried, kept: Tensor) -> Columns:
+        """Add the nodes of a level, and return where they stand."""
+        level, site = carried.level, carried.level.site
+        values, activations = carried.relevance.flatten(), carried.activation.flatten()
+        first, roles = len(self.nodes), len(carried.relevance)
+        has_place = roles > 1 or len(self.labels) == 1
+        same = has_place and self._has_labels(site, roles)
         for key in kept.tolist():
-            owners[key] = len(self.nodes)
             role, index = divmod(key, level.width)
             place = role if has_place else None
-            same = has_place and self._has_labels(level)
-            kind = level.site.kind
             at = "" if place is None else f"{place}:"
             self.nodes.append(
                 Node(
-                    f"{kind}:{level.site.layer}:{at}{index}",
-                    kind,
-                    level.site.layer,
+                    f"{site.kind}:{site.layer}:{at}{index}",
+                    site.kind,
+                    site.layer,
                     place,
                     index,
                     self.labels[role] if same else None,
                     float(values[key]),
                     float(activations[key]),
-                    level.site,
+                    site,
                 )
             )
-        if len(kept) < int(level.present.sum()):
-            left = values.clone()
-            left[kept] = 0.0
-            name = f"{REST}:{level.site.kind}:{level.site.layer}"
-            self.rests[number] = len(self.nodes)
-            total = float(left.sum())
-            self.nodes.append(
-                Node(name, REST, level.site.layer, None, None, None, total, None)
-            )
-        return owners
+        if len(kept) == int(carried.present.sum()):
+            return Columns(kept, first, -1)
+        total = float(values.sum() - values[kept].sum())
+        name = f"{REST}:{site.kind}:{site.layer}"
+        self.nodes.append(Node(name, REST, site.layer, None, None, None, total, None))
+        return Columns(kept, first, len(self.nodes) - 1)
 
-    def _has_labels(self, level: Level) -> bool:
-        """Tell whether a level's positions are those of the input's tokens."""
-        decodes = level.site.module in self.outside
-        return len(level.relevance) == len(self.labels) and not decodes
+    def _has_labels(self, site: Site, roles: int) -> bool:
+        """Tell whether a site's positions are those of the input's tokens."""
+        return roles == len(self.labels) and site.module not in self.outside
 
     def circuit(self, flows: Sequence[Flows], lrp: Instrumentation) -> Circuit:
         """Make the circuit of everything that flows."""

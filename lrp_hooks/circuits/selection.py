@@ -13,56 +13,58 @@ from .experts import Rows
 from .sites import Site
 from .trace import Traced
 
-__all__ = ["Level", "levels_of", "select_nodes"]
+__all__ = ["Carried", "Level", "carried_by", "select_nodes"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Level:
-    """All nodes of a site: P roles of M nodes each, averaged over examples.
+    """All nodes of a site: M of a position.
 
     Attributes:
         site: The site.
         groups: G, how many nodes a row has; M is G for each expert.
+        width: M.
+    """
+
+    site: Site
+    groups: int
+    width: int
+
+    def keys(self, example: Example, rows: Rows) -> Tensor:
+        """Number the nodes of an example's rows.
+
+        Args:
+            example: The example.
+            rows: Whose its rows are.
+
+        Returns:
+            [R, G]: role x M + index.
+        """
+        roles = example.roles_of(rows.position.cpu(), rows.count, self.site.module)
+        start = roles * self.width + rows.expert.cpu() * self.groups
+        return start[:, None] + torch.arange(self.groups)
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """What the nodes of a level carry, P roles of M nodes each: means over examples.
+
+    Attributes:
+        level: The level.
         relevance: [P, M] in float64.
         activation: [P, M]; of a head its length.
         present: [P, M]: which nodes ran in any example.
     """
 
-    site: Site
-    groups: int
+    level: Level
     relevance: Tensor
     activation: Tensor
     present: Tensor
 
-    @property
-    def width(self) -> int:
-        """M."""
-        return self.relevance.shape[1]
 
-    def keys(self, example: Example, traced: Traced, number: int) -> Tensor:
-        """Number the nodes of an example's rows.
-
-        Args:
-            example: The example.
-            traced: What its nodes carry.
-            number: That of this level.
-
-        Returns:
-            [R, G]: role x M + index.
-        """
-        rows = traced.rows[number]
-        return _keys(example, rows, self.site, self.groups, self.width)
-
-
-def _keys(example: Example, rows: Rows, site: Site, groups: int, width: int) -> Tensor:
-    roles = example.roles_of(rows.position.cpu(), rows.count, site.module)
-    start = roles * width + rows.expert.cpu() * groups
-    return start[:, None] + torch.arange(groups)
-
-
-def levels_of(
+def carried_by(
     sites: Sequence[Site], examples: Sequence[Example], traces: Sequence[Traced]
-) -> list[Level]:
+) -> list[Carried]:
     """Average what nodes carry over examples.
 
     Args:
@@ -71,24 +73,24 @@ def levels_of(
         traces: What their nodes carry.
 
     Returns:
-        S levels.
+        One for each of S levels.
     """
-    return [_level(n, site, examples, traces) for n, site in enumerate(sites)]
+    return [_carried(n, site, examples, traces) for n, site in enumerate(sites)]
 
 
-def _level(
+def _carried(
     number: int,
     site: Site,
     examples: Sequence[Example],
     traces: Sequence[Traced],
-) -> Level:
+) -> Carried:
     groups = site.heads or traces[0].activations[number].shape[1]
     experts = 1 + max(int(t.rows[number].expert.max()) for t in traces)
-    width = groups * experts
+    level = Level(site, groups, groups * experts)
     keys = [
-        _keys(e, t.rows[number], site, groups, width)
-        for e, t in zip(examples, traces, strict=True)
+        level.keys(e, t.rows[number]) for e, t in zip(examples, traces, strict=True)
     ]
+    width = level.width
     size = (max(int(k.max()) for k in keys) // width + 1) * width
     relevance, activation, ran = torch.zeros(3, size, dtype=torch.float64)
     for key, traced in zip(keys, traces, strict=True):
@@ -100,9 +102,8 @@ def _level(
         size_of = grouped[..., 0] if grouped.shape[2] == 1 else grouped.norm(dim=2)
         activation.index_add_(0, key.flatten(), size_of.flatten())
         ran.index_add_(0, key.flatten(), torch.ones(key.numel(), dtype=torch.float64))
-    return Level(
-        site,
-        groups,
+    return Carried(
+        level,
         (relevance / len(traces)).view(-1, width),
         (activation / ran.clamp(min=1)).view(-1, width),
         (ran > 0).view(-1, width),
@@ -110,19 +111,19 @@ def _level(
 
 
 def select_nodes(
-    levels: Sequence[Level], share: float, most: int | None
+    levels: Sequence[Carried], share: float, most: int | None
 ) -> list[Tensor]:
     """Select nodes.
 
     Args:
-        levels: S levels.
+        levels: What nodes carry, for each of S levels.
         share: How much of a level's absolute relevance its nodes are to carry.
         most: How many nodes there are at most, over all levels; None for any number.
 
     Returns:
         S times the kept nodes' keys, in their order.
     """
-    kept = [_enough(level, share) for level in levels]
+    kept = [_enough(level, share, most) for level in levels]
     if most is not None and sum(map(len, kept)) > most:
         sizes = [
             level.relevance.flatten()[k].abs()
@@ -136,14 +137,17 @@ def select_nodes(
     return [k.sort().values for k in kept]
 
 
-def _enough(level: Level, share: float) -> Tensor:
-    """Return the fewest nodes that carry a share of their level."""
+def _enough(level: Carried, share: float, most: int | None) -> Tensor:
+    """Return the fewest nodes that carry a share of their level, strongest first."""
     present = level.present.flatten().nonzero().flatten()
-    if share >= 1:
+    if share >= 1 and most is None:
         return present
     sizes, order = (
         level.relevance.flatten()[present].abs().sort(descending=True, stable=True)
     )
-    carried = sizes.cumsum(0)
-    count = int((carried < share * carried[-1]).sum()) + 1
-    return present[order[:count]][sizes[:count] > 0]
+    count = len(present)
+    if share < 1:
+        carried = sizes.cumsum(0)
+        count = int((carried < share * carried[-1]).sum()) + 1
+        order = order[:count][sizes[:count] > 0]
+    return present[order[:most]]

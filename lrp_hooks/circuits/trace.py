@@ -1,8 +1,6 @@
-"""One example through the linearised twin: what every node carries, uncut and cut.
+"""One example through the linearised twin: what every node carries.
 
-Uncut, one backward pass gives the coefficient c of every node, R = a c. Cut, each site
-hands on a leaf in place of what arrives: a backward pass that starts at what arrives
-then ends at the leaves below, so that it shows paths through no other node alone.
+One backward pass gives the coefficient c of every node, R = a c.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from ..attribution.backward import relevance_of
 from ..attribution.checks import TARGET
-from ..attribution.finite import check_output, check_relevance
+from ..attribution.finite import check_relevance
 from ..attribution.instrument import Instrumentation
 from ..attribution.passes import (
     Forward,
@@ -26,7 +24,6 @@ from ..attribution.passes import (
     backward_pass,
     forward_pass,
     prepared,
-    select_target,
 )
 from ..attribution.places import by_place, has_bands_first
 from ..engine.autograd import carries
@@ -38,7 +35,7 @@ from .experts import Rows
 from .sites import NEURON, Site, find_sites
 from .watching import acting
 
-__all__ = ["Cut", "Traced", "cut", "sites_of", "traced"]
+__all__ = ["Traced", "Visitor", "read_relevance", "run_twin", "sites_of", "traced"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,27 +60,9 @@ class Traced:
     output: float
     target: Any
 
-
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """A graph in which every site is cut.
-
-    Attributes:
-        output: What is explained, [1].
-        arriving: What arrives at each site, [R, W]; None where it is constant.
-        leaving: The leaves that it hands on, which together are as large.
-        behind: What the layer behind a site returns, where that is a module and cut
-            off, too: a pair of that and of the leaf that goes on.
-        reads: The leaves that relevance is read at.
-        forward: The forward pass.
-    """
-
-    output: Tensor
-    arriving: list[Tensor | None]
-    leaving: list[list[Tensor]]
-    behind: list[tuple[Tensor, Tensor] | None]
-    reads: dict[str, Tensor]
-    forward: Forward
+    def without_activations(self) -> Traced:
+        """Return the rest: activations are needed no more once nodes are chosen."""
+        return replace(self, activations=[])
 
 
 def sites_of(subject: Subject, example: Example, kinds: Sequence[str]) -> list[Site]:
@@ -121,59 +100,82 @@ _LACKS = (
 
 
 @contextmanager
-def _run(
+def run_twin(
     subject: Subject,
     lrp: Instrumentation,
     example: Example,
     sites: Sequence[Site],
-    store: _Store,
+    visitor: Visitor,
 ) -> Generator[Forward]:
-    """Run the twin forward, with something done at every site."""
+    """Run the twin forward, with something done at every site.
+
+    Args:
+        subject: The instrumented model.
+        lrp: Its instrumentation.
+        example: The example.
+        sites: Where nodes stand.
+        visitor: What is done there.
+
+    Yields:
+        The forward pass; all that it recorded is given up in the end.
+    """
     request = Request(example.inputs, example.target, None, (), _complain)
     with prepared(subject, example.inputs) as call:
         try:
-            after = store.after if store.cuts else None
-            with acting(subject, sites, store.act, store.begin, after):
+            with acting(subject, sites, visitor.act, visitor.begin, visitor.after):
                 forward = forward_pass(subject, lrp.runtime, call, request, Noting)
             yield forward
         finally:
             lrp.runtime.abandon()
 
 
-class _Store:
-    """Keeps what arrives at sites, and cuts there if it is asked to."""
-
-    def __init__(self, count: int, cuts: bool) -> None:
-        self.count, self.cuts = count, cuts
-        self.begin()
+class Visitor:
+    """What is done at the sites of a forward pass: nothing, unless a subclass does."""
 
     def begin(self) -> None:
         """Forget an earlier run: the model may run again to find what is read."""
-        self.arriving: list[list[Tensor]] = [[] for _ in range(self.count)]
-        self.leaving: list[list[Tensor]] = [[] for _ in range(self.count)]
-        self.rows: list[list[Rows]] = [[] for _ in range(self.count)]
-        self.behind: list[tuple[Tensor, Tensor] | None] = [None] * self.count
 
-    def act(self, number: int, x: Tensor, rows: Rows) -> Tensor:
-        """Keep what arrives; hand on the same, or a leaf."""
-        live = carries(x)
-        arriving = leaving = x.clone()  # which a model may overwrite
-        if self.cuts and live:
-            leaving = x.detach().clone()
-            leaving.requires_grad = True  # not requires_grad_, which scopes leave
-        self.arriving[number].append(arriving)
-        self.leaving[number].append(leaving)
-        self.rows[number].append(rows)
-        return leaving.clone()
+    def act(self, number: int, x: Tensor, rows: Rows) -> Tensor | None:
+        """See what arrives at a site, and hand on something else in its place.
+
+        Args:
+            number: The site's.
+            x: What arrives, [R, W].
+            rows: Whose its rows are.
+
+        Returns:
+            What goes on; None for what arrived.
+        """
 
     def after(self, number: int, y: Tensor) -> Tensor:
-        """Cut behind the layer, too: its own backward is made for many at once."""
-        if not carries(y):
-            return y
-        leaf = y.detach().clone()
-        leaf.requires_grad = True
-        self.behind[number] = (y.clone(), leaf)
-        return leaf.clone()
+        """See what the layer behind a site returned, where it is a module.
+
+        Args:
+            number: The site's.
+            y: What it returned.
+
+        Returns:
+            What goes on.
+        """
+        return y
+
+
+class _Keeping(Visitor):
+    """Keeps what arrives at sites."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.begin()
+
+    def begin(self) -> None:
+        self.arriving: list[list[Tensor]] = [[] for _ in range(self.count)]
+        self.rows: list[list[Rows]] = [[] for _ in range(self.count)]
+
+    def act(self, number: int, x: Tensor, rows: Rows) -> Tensor | None:
+        arriving = x.clone()  # which a model may overwrite
+        self.arriving[number].append(arriving)
+        self.rows[number].append(rows)
+        return arriving.clone() if carries(x) else None
 
 
 def traced(
@@ -193,8 +195,8 @@ def traced(
     Raises:
         TargetError: If nothing that is read reaches the target.
     """
-    store = _Store(len(sites), cuts=False)
-    with _run(subject, lrp, example, sites, store) as forward:
+    store = _Keeping(len(sites))
+    with run_twin(subject, lrp, example, sites, store) as forward:
         names = {
             f"{s}:{i}": tensor
             for s, parts in enumerate(store.arriving)
@@ -253,36 +255,6 @@ def read_relevance(
         scores = by_place(relevance_of(leaf, grad).double(), bands)
         found.append(scores.flatten())
     return torch.cat(found)
-
-
-@contextmanager
-def cut(
-    subject: Subject, lrp: Instrumentation, example: Example, sites: Sequence[Site]
-) -> Generator[Cut]:
-    """Run forward with every site cut.
-
-    Args:
-        subject: The instrumented model.
-        lrp: Its instrumentation.
-        example: The example.
-        sites: Where nodes stand.
-
-    Yields:
-        The graph.
-    """
-    store = _Store(len(sites), cuts=True)
-    with _run(subject, lrp, example, sites, store) as forward:
-        scalar = select_target(subject, forward, example.target).scalar
-        check_output(subject, forward.call, scalar)
-        arriving = [
-            _joined(parts) if any(map(carries, parts)) else None
-            for parts in store.arriving
-        ]
-        leaving = [
-            [leaf for leaf in leaves if leaf.is_leaf and leaf.requires_grad]
-            for leaves in store.leaving
-        ]
-        yield Cut(scalar, arriving, leaving, store.behind, forward.reads, forward)
 
 
 def _complain(message: str) -> None:

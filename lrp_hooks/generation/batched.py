@@ -13,11 +13,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from ..engine import autograd
 from ..engine.sources import SourceCollector, of_all_ranks
 
-__all__ = ["Noting", "batch_rules", "gradients_of_each"]
+__all__ = ["End", "Noting", "batch_rules", "gradients_of_each"]
+
+End = Tensor | GradientEdge
+"""Where a backward pass starts: a tensor, or its place in the graph alone."""
 
 
 class Noting(SourceCollector):
@@ -67,26 +71,28 @@ class _Each(torch.autograd.Function):
         return outputs, (0,) * len(outputs)
 
 
-def batch_rules(output: Tensor, collector: Noting, folds: bool = False) -> None:
+def batch_rules(ends: Sequence[End], collector: Noting, folds: bool = False) -> None:
     """Let every rule in a graph take a batch of gradients.
 
     Args:
-        output: The graph's last tensor.
+        ends: Where backward passes start.
         collector: Where the graph's rules enter sources.
         folds: Whether a rule may be asked once for all, as for as many equal examples;
             that it says the same then is checked by numbers.
     """
-    for node in _graph(output):
+    for node in _graph(ends):
         made = getattr(node, "_forward_cls", None)
         if made is not None and made.__module__ == autograd.__name__:
             node.rule = partial(_batched, _Run(node.rule, collector, folds))
             node.takes_batches = True
 
 
-def _graph(output: Tensor) -> Generator[Any]:
-    """Walk the graph behind a tensor, each node once."""
+def _graph(ends: Sequence[End]) -> Generator[Any]:
+    """Walk the graph behind tensors, each node once."""
     seen = {None}
-    stack: list[Any] = [output.grad_fn]
+    stack: list[Any] = [
+        end.grad_fn if isinstance(end, Tensor) else end.node for end in ends
+    ]
     while stack:
         node = stack.pop()
         if node not in seen:
@@ -161,14 +167,17 @@ def _batched(run: _Run, grad: Tensor, *saved: Tensor) -> Tensor:
 
 
 def gradients_of_each(
-    output: Tensor, leaves: Sequence[Tensor], seeds: Tensor, collector: Noting
+    ends: Sequence[End],
+    leaves: Sequence[Tensor],
+    seeds: Sequence[Tensor],
+    collector: Noting,
 ) -> tuple[tuple[Tensor, ...], list[tuple[str, Tensor]]]:
     """Run one backward pass for each seed, all at once; the graph stays.
 
     Args:
-        output: What is explained, of any shape.
+        ends: What is explained, of any shapes.
         leaves: Whose gradients are asked for.
-        seeds: [C, ...], gradients of ``output``.
+        seeds: [C, ...] for each end, its gradients.
         collector: Where the graph's rules enter sources.
 
     Returns:
@@ -177,12 +186,12 @@ def gradients_of_each(
     """
     names: list[str] = []
 
-    def run(seed: Tensor) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    def run(seeds: Sequence[Tensor]) -> tuple[tuple[Tensor, ...], list[Tensor]]:
         collector.clear()
         found = torch.autograd.grad(
-            output,
+            ends,  # type: ignore[arg-type]  # both kinds may stand in one list
             leaves,
-            seed,
+            seeds,
             retain_graph=True,
             allow_unused=True,
             materialize_grads=True,
@@ -191,8 +200,8 @@ def gradients_of_each(
         names[:] = [name for name, _ in noted]
         return found, [terms for _, terms in noted]
 
-    if len(seeds) == 1:
-        grads, terms = run(seeds[0])
+    if len(seeds[0]) == 1:
+        grads, terms = run([seed[0] for seed in seeds])
         grads, terms = tuple(g[None] for g in grads), [t[None] for t in terms]
     else:
         with warnings.catch_warnings():
@@ -200,5 +209,5 @@ def gradients_of_each(
             warnings.filterwarnings(
                 "ignore", "There is a performance drop", UserWarning
             )
-            grads, terms = torch.vmap(run)(seeds)
+            grads, terms = torch.vmap(run)(list(seeds))
     return grads, list(zip(names, terms, strict=True))

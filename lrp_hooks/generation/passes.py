@@ -170,7 +170,7 @@ class _Passes:
     def run(self) -> Iterator[Rows]:
         """Explain every token, ``chunk`` of them a pass."""
         if self.chunk > 1:
-            batch_rules(self.start.output, self.collector)
+            batch_rules([self.start.output], self.collector)
         begin = 0
         while begin < self.count:
             tokens = range(begin, min(begin + self.chunk, self.count))
@@ -198,7 +198,7 @@ class _Passes:
         seeds = self.start.seeds(tokens, self.count)
         leaves = tuple(read.leaf for read in self.reads)
         grads, noted = gradients_of_each(
-            self.start.output, leaves, seeds, self.collector
+            [self.start.output], leaves, [seeds], self.collector
         )
         parts, sums = [], []
         for read, grad in zip(self.reads, grads, strict=True):
