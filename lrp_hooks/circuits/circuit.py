@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from ..results import storage
-from ..results.shown import Page
+from ..results.shown import Page, Printed
 from ..support.extras import require
 from ..support.files import write_whole
 from ..views.circuit import Diagram
@@ -29,7 +29,7 @@ __all__ = ["Circuit", "plain_target"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class Circuit(Page):
+class Circuit(Page, Printed):
     """Where relevance flows, from tokens through neurons and heads to the output.
 
     For every node, relevance = sum of incoming flow = sum of outgoing flow; tokens and
@@ -191,14 +191,16 @@ class Circuit(Page):
         ]
         return pandas.DataFrame(rows)
 
-    def to_json(self, path: str | PathLike[str], slug: str = "circuit") -> None:
-        """Write an attribution graph, as circuit-tracer's and Neuronpedia's pages read.
+    def attribution_graph(self, slug: str = "circuit") -> dict[str, Any]:
+        """Describe the circuit as circuit-tracer's and Neuronpedia's pages read it.
 
         Args:
-            path: The file; an older one is replaced once this one is whole.
             slug: The graph's short name on such a page.
+
+        Returns:
+            What can be said in JSON.
         """
-        graph = attribution_graph(
+        return attribution_graph(
             self.nodes,
             self.edges,
             self.tokens,
@@ -206,7 +208,15 @@ class Circuit(Page):
             scan=str(self.meta.get("model", "")),
             prompt=self.meta.get("prompt", ""),
         )
-        write_whole({path: json.dumps(graph).encode()})
+
+    def to_json(self, path: str | PathLike[str], slug: str = "circuit") -> None:
+        """Write an `attribution_graph`.
+
+        Args:
+            path: The file; an older one is replaced once this one is whole.
+            slug: The graph's short name on a page.
+        """
+        write_whole({path: json.dumps(self.attribution_graph(slug)).encode()})
 
     def view(self) -> Diagram:
         """Collect what there is to show.

@@ -20,6 +20,8 @@ def diagram(
 ) -> Diagram:
     """Place nodes: a column for each position, and one beside them for what has none.
 
+    The output stands above the position that most of it comes from.
+
     Args:
         nodes: The nodes of a circuit, from below.
         edges: Its edges.
@@ -37,7 +39,8 @@ def diagram(
     rows["output"] = len(rows)
     places = [n.position for n in nodes if n.position is not None]
     columns = max(places, default=0) + 2
-    spots = [_spot(node, rows, columns) for node in nodes]
+    above = _above(nodes, edges, columns - 1)
+    spots = [_spot(node, rows, columns - 1, above) for node in nodes]
     numbers = {node.id: number for number, node in enumerate(nodes)}
     flows = [Flow(numbers[e.source], numbers[e.target], e.flow) for e in edges]
     return Diagram(
@@ -62,12 +65,21 @@ def _words(row: tuple[str, int] | str) -> str:
     return row if isinstance(row, str) else f"{row[0]}s {row[1]}"
 
 
-def _spot(node: Node, rows: Mapping[Any, int], columns: int) -> Spot:
+def _above(nodes: Sequence[Node], edges: Sequence[Edge], beside: int) -> int:
+    """Return the position that most of the output comes from."""
+    placed = {node.id: node.position for node in nodes if node.position is not None}
+    into = [e for e in edges if e.target == nodes[-1].id and e.source in placed]
+    strongest = max(into, key=lambda edge: abs(edge.flow), default=None)
+    return beside if strongest is None else placed[strongest.source]
+
+
+def _spot(node: Node, rows: Mapping[Any, int], beside: int, above: int) -> Spot:
     if node.layer is not None:
         row = rows[_level(node)]
     else:
         row = rows["output" if node.kind == OUTPUT else "inputs"]
-    column = columns - 1 if node.position is None else node.position
+    column = above if node.kind == OUTPUT else node.position
+    column = beside if column is None else column
     return Spot(
         row,
         column,

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from .. import __version__, explainers
 from ..errors import ArgumentError
 from .answer_options import add_answer
+from .circuit_options import add_circuit
 from .options import (
     add_command,
     add_data,
@@ -64,6 +65,7 @@ def command_parser() -> argparse.ArgumentParser:
         _add_compare,
         _add_evaluate,
         add_answer,
+        add_circuit,
         _add_rules,
         _add_audit,
         _add_closed_forms,

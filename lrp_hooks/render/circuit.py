@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from ..support.text import decimals, escape, one_line, signed
 from ..views.circuit import Diagram, Flow, Spot
+from .circuit_text import terminal
 from .colour import NEGATIVE, POSITIVE, hex_code
 from .document import isolated, styled
 
-__all__ = ["fragment"]
+__all__ = ["fragment", "terminal"]
 
 DRAWN = 400
 """Flows that are drawn at most; all count in the numbers."""

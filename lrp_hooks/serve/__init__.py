@@ -19,6 +19,7 @@ from torch import nn
 from ..errors import LrpHooksError
 from ..render.document import document
 from .answer import Answering
+from .circuit import Tracing
 from .classify import Classify
 from .limits import Rate, read_body
 from .question import read_question
@@ -38,7 +39,7 @@ _PAGE = {
     "/explorer.css": ("explorer.css", "text/css"),
     **{
         f"/{name}": (name, "text/javascript")
-        for name in ("explorer.js", "page.js", "classify.js", "answer.js")
+        for name in ("explorer.js", "page.js", "classify.js", "answer.js", "circuit.js")
     },
 }
 
@@ -64,7 +65,9 @@ def app(
         An ASGI app. It keeps nothing of what it is asked.
     """
     line = turns or Turns()
-    kinds: list[Kind] = [Classify(model, tokenizer), Answering(model, tokenizer)]
+    kinds: list[Kind] = [
+        kind(model, tokenizer) for kind in (Classify, Answering, Tracing)
+    ]
     asked = {path: each for kind in kinds for path, each in kind.asked().items()}
     return Starlette(
         routes=[

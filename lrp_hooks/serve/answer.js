@@ -1,11 +1,9 @@
 // The tab on which one asks of passages, and sees what the answer drew on.
 
-import { ask, part, save, say, submits } from "./page.js";
+import { asking, part, save, submits } from "./page.js";
 
 let frame; // what stands around the fragments of a page to keep
-let controller = new AbortController(); // gives up what the last question waits for
-let asked; // the question whose answer is shown
-let shown; // that answer
+let shown; // the answer that is shown
 
 // A number, or what it is by default where it does not count.
 function whole(name) {
@@ -39,34 +37,20 @@ function fit() {
   }
 }
 
-async function explain() {
-  controller.abort();
-  const mine = (controller = new AbortController());
-  const mineToAsk = question();
-  say(part["answer-error"], "");
-  const given = mineToAsk.answer.trim() !== "";
-  say(part["answer-status"], given ? "explaining" : "writing and explaining", true);
-  part.drawn.classList.add("stale");
-  try {
-    const answer = await ask("answer", mineToAsk, mine.signal);
-    if (mine !== controller) return;
-    asked = mineToAsk;
-    show(answer);
-    say(part["answer-status"], "done");
-  } catch (error) {
-    if (mine !== controller) return;
-    say(part["answer-status"], "");
-    say(part["answer-error"], error.message);
-  }
-}
-
-function show(answer) {
-  shown = answer;
-  part["drawn-notes"].innerHTML = answer.notes;
-  part["drawn-page"].innerHTML = answer.html;
-  part.drawn.classList.remove("stale");
-  part.drawn.hidden = false;
-}
+const explain = asking({
+  form: part.ask,
+  path: "answer",
+  question,
+  status: part["answer-status"],
+  error: part["answer-error"],
+  found: part.drawn,
+  doing: ({ answer }) => (answer.trim() ? "explaining" : "writing and explaining"),
+  show(answer) {
+    shown = answer;
+    part["drawn-notes"].innerHTML = answer.notes;
+    part["drawn-page"].innerHTML = answer.html;
+  },
+});
 
 export function start(about) {
   const { cannot, chat, longest } = about.answer;
@@ -87,11 +71,7 @@ part.ask.addEventListener("submit", (event) => {
   if (frame) explain();
 });
 for (const name of ["passages", "asked", "given"]) submits(part.ask, part[name]);
-part.ask.addEventListener("input", () => {
-  fit();
-  if (!asked) return;
-  part.drawn.classList.toggle("stale", JSON.stringify(question()) !== JSON.stringify(asked));
-});
+part.ask.addEventListener("input", fit);
 part["save-html"].addEventListener("click", () => {
   save("answer.html", "text/html", [frame[0], shown.notes, shown.html, frame[1]]);
 });

@@ -1,10 +1,11 @@
 // The page asks its own server: what its model is chooses the tab that it opens on.
 
 import { start as startAnswer } from "./answer.js";
+import { start as startCircuit } from "./circuit.js";
 import { start as startClassify } from "./classify.js";
 import { fetched, part, say } from "./page.js";
 
-const tabs = [part["classify-tab"], part["answer-tab"]];
+const tabs = [part["classify-tab"], part["answer-tab"], part["circuit-tab"]];
 
 function open(chosen) {
   for (const tab of tabs) {
@@ -36,6 +37,7 @@ async function start() {
   part.about.textContent = about.model;
   startClassify(about);
   startAnswer(about);
+  startCircuit(about);
   open(about.answer.cannot === null ? part["answer-tab"] : part["classify-tab"]);
 }
 

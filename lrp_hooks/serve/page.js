@@ -49,3 +49,35 @@ export function submits(form, text) {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
   });
 }
+
+// A form whose question the server answers: what is shown goes stale once it is changed.
+export function asking({ form, path, question, status, error, found, doing, show }) {
+  let controller = new AbortController(); // gives up what the last question waits for
+  let asked; // the question whose answer is shown
+  async function explain() {
+    controller.abort();
+    const mine = (controller = new AbortController());
+    const mineToAsk = question();
+    say(error, "");
+    say(status, doing(mineToAsk), true);
+    found.classList.add("stale");
+    try {
+      const answer = await ask(path, mineToAsk, mine.signal);
+      if (mine !== controller) return;
+      asked = mineToAsk;
+      show(answer);
+      found.classList.remove("stale");
+      found.hidden = false;
+      say(status, "done");
+    } catch (failed) {
+      if (mine !== controller) return;
+      say(status, "");
+      say(error, failed.message);
+    }
+  }
+  form.addEventListener("input", () => {
+    if (!asked) return;
+    found.classList.toggle("stale", JSON.stringify(question()) !== JSON.stringify(asked));
+  });
+  return explain;
+}

@@ -8,12 +8,13 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from .refusal import Refusal
 
-__all__ = ["PassagesQuestion", "TextQuestion", "read_question"]
+__all__ = ["CircuitQuestion", "PassagesQuestion", "TextQuestion", "read_question"]
 
 LONGEST_NAME = 200
 MOST_NEW_TOKENS = 512
 MOST_HOPS = 8
 MOST_CALLS = 512
+MOST_NODES = 300
 
 Question = TypeVar("Question")
 
@@ -80,6 +81,25 @@ class PassagesQuestion:
     hops: int = _whole(0, 0, MOST_HOPS)
     method: str = _among("lrp", "leave_one_out", "ablation")
     calls: int = _whole(64, 2, MOST_CALLS)
+
+
+@dataclass(frozen=True)
+class CircuitQuestion:
+    """One text, and the circuit that is to be found of it.
+
+    Args:
+        text: The text.
+        target: See `TextQuestion`.
+        rules: A rule set's name.
+        nodes: ``"neurons"``, ``"heads"`` or ``"both"``.
+        max_nodes: How many are kept at most.
+    """
+
+    text: str = _long("the text")
+    target: str | None = None
+    rules: str = "conservative"
+    nodes: str = _among("neurons", "heads", "both")
+    max_nodes: int = _whole(60, 1, MOST_NODES)
 
 
 def read_question(kind: type[Question], body: bytes) -> Question:

@@ -160,9 +160,10 @@ def test_the_keyboard_is_enough(tab, asking):
     tab.focus("#answer-tab")
     for key, panel in (
         ("ArrowLeft", "classify"),
-        ("ArrowLeft", "answer"),
+        ("ArrowLeft", "circuit"),
         ("Home", "classify"),
-        ("End", "answer"),
+        ("End", "circuit"),
+        ("ArrowLeft", "answer"),
     ):
         tab.keyboard.press(key)
         assert tab.evaluate("document.activeElement.id") == f"{panel}-tab"
