@@ -18,6 +18,7 @@ from ..engine.shares import share_of
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..engine.undo import undoing
+from ..engine.walk import modules_of
 from ..engine.unseen import Differentiates
 from ..errors import InferenceModeError, UnsupportedModelError
 from .backward import by_example, gradients, mixes, sum_rows
@@ -146,7 +147,7 @@ def eval_mode(model: nn.Module) -> Generator[None]:
     Yields:
         Nothing.
     """
-    training = [module for module in model.modules() if module.training]
+    training = [module for module in modules_of(model) if module.training]
 
     def train() -> None:
         for module in training:

@@ -205,13 +205,13 @@ class Reader:
         return None
 
     def _reads_ids(self, name: str, given: Any, value: Tensor) -> Tensor | None:
+        if self.reads:
+            return None
         ids = _ids(given)
         ours = ids is not None and (
             same_storage(ids, self.main) or _are_the_same(ids, self.main)
         )
-        return (
-            self._reads_module(name, given, value) if ours and not self.reads else None
-        )
+        return self._reads_module(name, given, value) if ours else None
 
     def _reads_as_many(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         ids = _ids(given)

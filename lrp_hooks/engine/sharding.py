@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..errors import UnsupportedModelError
 from .shares import Share, replicated, share_of
 from .storage import is_distributed
+from .walk import modules_of, parameters_of
 
 __all__ = [
     "agreed",
@@ -32,7 +33,7 @@ def is_spread(model: nn.Module) -> bool:
         True for tensor parallel models, and for those of ``fully_shard`` while their
         parameters are not gathered.
     """
-    return any(map(is_distributed, model.parameters()))
+    return any(map(is_distributed, parameters_of(model)))
 
 
 def gathered(tensor: Tensor, share: Share | None = None) -> Tensor:
@@ -127,7 +128,7 @@ def agreed(model: nn.Module, flag: bool) -> bool:
     Returns:
         Whether any rank does.
     """
-    spread: Any = next(filter(is_distributed, model.parameters()), None)
+    spread: Any = next(filter(is_distributed, parameters_of(model)), None)
     if spread is None:
         return flag
     mesh = spread.device_mesh
@@ -147,12 +148,12 @@ def check_ranks(model: nn.Module) -> None:
         UnsupportedModelError: If its layers are spread over a pipeline of ranks, or it
             is wrapped by ``FullyShardedDataParallel``.
     """
-    if any(type(m).__name__ == "FullyShardedDataParallel" for m in model.modules()):
+    if any(type(m).__name__ == "FullyShardedDataParallel" for m in modules_of(model)):
         raise UnsupportedModelError(
             "the model is wrapped by FullyShardedDataParallel, whose flat parameters "
             "no rule can tell from the inputs; use torch.distributed.fsdp.fully_shard."
         )
-    stages = [getattr(m, "_pp_stage", None) for m in model.modules()]
+    stages = [getattr(m, "_pp_stage", None) for m in modules_of(model)]
     stage = next((s for s in stages if getattr(s, "pp_size", 1) > 1), None)
     if stage is not None:
         raise UnsupportedModelError(
