@@ -18,8 +18,8 @@ from ..engine.shares import share_of
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
 from ..engine.undo import undoing
-from ..engine.walk import modules_of
 from ..engine.unseen import Differentiates
+from ..engine.walk import modules_of
 from ..errors import InferenceModeError, UnsupportedModelError
 from .backward import by_example, gradients, mixes, sum_rows
 from .checks import Complain, check_gate, check_repeats, watch_target

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from os import PathLike
 from typing import Any
 
@@ -43,7 +44,8 @@ def evaluate(
         texts: At least one.
         labels: The class or label name of each text, if known.
         out: A folder in which every finished portion is kept: the same call takes it
-            up where it stopped. Defaults to ``None``: nothing is written.
+            up where it stopped, one call at a time. Defaults to ``None``: nothing is
+            written.
         progress: Whether to show a bar.
         workers: How many processes, or actors on Ray, of one thread each.
         engine: ``"local"`` for this machine, ``"ray"`` for a Ray cluster.
@@ -58,17 +60,26 @@ def evaluate(
     where = as_engine(engine, workers, address, num_gpus)
     plan = plan_of(model, tokenizer, texts, labels, **options)
     results = None if out is None else Results(out, plan)
-    with tqdm(
-        total=len(plan.lengths) - len(plan.skipped),
-        unit="text",
-        disable=not progress,
-        leave=False,
-    ) as bar:
+    claim = nullcontext() if results is None else results.claimed()
+    with (
+        claim,
+        tqdm(
+            total=len(plan.lengths) - len(plan.skipped),
+            unit="text",
+            disable=not progress,
+            leave=False,
+        ) as bar,
+    ):
         parts = measured(Travelling(model, tokenizer), plan, results, where, bar)
-    found = Evaluation(plan, parts)
+        found = _checked(Evaluation(plan, parts))
+        if results is not None:
+            results.finish(found)
+    return found
+
+
+def _checked(found: Evaluation) -> Evaluation:
+    """Tell of methods that failed."""
     found.check()
     for label, why in found.failures.items():
-        warnings.warn(f"{label} failed: {why}", LrpHooksWarning, stacklevel=2)
-    if results is not None:
-        results.finish(found)
+        warnings.warn(f"{label} failed: {why}", LrpHooksWarning, stacklevel=3)
     return found

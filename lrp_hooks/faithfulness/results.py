@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from ..errors import ArgumentError
-from ..many.folders import bind, made, sweep
+from ..many.folders import bind, claimed, made, sweep
 from ..support.files import write_whole
 from ..support.plain_json import to_json
 from .evaluation import Evaluation
@@ -38,6 +39,14 @@ class Results:
         self.folder = made(folder, "parts")
         self.parts = self.folder / "parts"
         bind(self.folder, "config.json", plan.fingerprint(), "parts/*.json", WHAT)
+
+    def claimed(self) -> AbstractContextManager[None]:
+        """Keep other runs out of the folder.
+
+        Returns:
+            A context manager, which refuses to begin where another run is at work.
+        """
+        return claimed(self.folder)
 
     def read(self, number: int) -> dict[str, Any] | None:
         """Return what a portion brought.

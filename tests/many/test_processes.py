@@ -16,6 +16,7 @@ from lrp_hooks import (
     TextError,
     explain_many,
 )
+from lrp_hooks.faithfulness import evaluate
 from lrp_hooks.many import folders
 from lrp_hooks.many.engines import Engine
 from many_texts import bytes_of, some_texts
@@ -116,6 +117,16 @@ def test_two_runs_at_once_the_second_is_told_who(tmp_path, holding):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         many(tmp_path)
+
+
+def test_an_evaluation_has_its_folder_to_itself(tmp_path, holding):
+    given = (*sentiment(), ["a fine film", "a dull one"])
+    options = {"methods": ["lrp"], "metrics": ["aopc"], "out": tmp_path}
+    with pytest.raises(ArgumentError, match=f"in use by process {holding.pid}"):
+        evaluate(*given, **options)
+    holding.stdin.close()
+    holding.wait()
+    assert evaluate(*given, **options).rows
 
 
 def test_what_a_killed_run_held_is_taken_over_with_a_word(tmp_path, holding):
