@@ -12,6 +12,7 @@ __all__ = [
     "AlreadyInstrumentedError",
     "ArgumentError",
     "CompiledModelError",
+    "ConstantsWarning",
     "ConvergenceWarning",
     "GenerationInterrupted",
     "InferenceModeError",
@@ -131,6 +132,10 @@ class UnruledError(LrpHooksError, RuntimeError):
 
 class LrpHooksWarning(UserWarning):
     """Base class of what this library warns of."""
+
+
+class ConstantsWarning(LrpHooksWarning):
+    """Constants, not what was read, made most of an output."""
 
 
 class ConvergenceWarning(LrpHooksWarning):

@@ -26,6 +26,7 @@ from ..texts.given import Text, as_texts, parted
 from ..texts.illustrated import Illustrated, as_illustrated, encode_illustrated
 from ..texts.windows import check_stride, documents
 from .base import check_reads
+from .constants import warn_of_constants
 from .encoder_decoders import SIDES, check_continues, said_so_far
 from .naming import annotated
 from .pipelines import unpacked
@@ -81,7 +82,9 @@ def explain(
     explainer_class = explainers.named(method)
     explainer_class.check_options(options)
     question = asked(model, inputs_or_text, tokenizer, target, stride, decoder)
-    return answer(question, method, options, decoded=True)
+    found = answer(question, method, options, decoded=True)
+    warn_of_constants(found)
+    return found
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .. import explainers
 from ..errors import ArgumentError, LrpHooksError
-from ..explainers.explain import explain
+from ..explainers.explain import answer, asked
 from ..results.explanation import Explanation
 from ..results.relevance import Relevance
 from ..texts.encoding import encode
@@ -96,9 +96,9 @@ class _Bench:
 
     def explain(self, options: Mapping[str, Any]) -> Explanation:
         own = {key: value for key, value in options.items() if key != "complete"}
-        return explain(
-            self.model, self.batch, tokenizer=self.tokenizer, target=self.target, **own
-        )
+        method = own.pop("method", "lrp")
+        question = asked(self.model, self.batch, self.tokenizer, self.target)
+        return answer(question, method, own, decoded=True)
 
     def rows(self, label: str, explanation: Explanation) -> list[dict[str, Any]]:
         """Return the entries of one method."""
