@@ -64,7 +64,7 @@ def test_a_ledger_that_does_not_close_tells_no_constants():
     assert not said(Squared([2.0, 0.0]), x, method="gradient_x_input")
 
 
-@pytest.mark.parametrize("method", ["saliency", "occlusion"])
+@pytest.mark.parametrize("method", ["saliency", "integrated_gradients"])
 def test_methods_without_a_ledger_have_nothing_to_say(method):
     x = torch.tensor([[0.1, 0, 0]]).double()
     assert not said(Linear([2.0, 0.0]), x, method=method)
