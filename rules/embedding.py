@@ -57,7 +57,7 @@ def _look_up(
     if scope is None or not isinstance(out, Tensor):
         return out
     name = scope.constants.parameter_name(weight)
-    if scope.collector is None and trainable(weight) and torch.is_grad_enabled():
+    if not scope.explains and trainable(weight) and torch.is_grad_enabled():
         root = torch.zeros((), requires_grad=True)
         return splice(out, root, lambda grad: None)
     out._lrp_name = name  # type: ignore[attr-defined]

@@ -6,7 +6,8 @@ block was given is kept, and what it makes of it is made again when it is needed
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import itertools
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -14,27 +15,36 @@ from typing import Any
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from ..engine.hooks import around_forward
 from ..engine.subject import Subject
 from ..engine.undo import undoing
-from ..errors import UnsupportedModelError
+from ..errors import ArgumentError, UnsupportedModelError
 from .blocks import block_lists
+from .copies import snapshot
 
 __all__ = ["checkpointed"]
 
 
 @contextmanager
-def checkpointed(model: nn.Module) -> Generator[None]:
+def checkpointed(model: nn.Module, layers: Sequence[str] = ()) -> Generator[None]:
     """Keep no more of a model's blocks than what they are given.
 
     Args:
-        model: A model, before it is instrumented.
+        model: A model, instrumented or not.
+        layers: Modules whose relevance is asked for, too.
 
     Yields:
         Nothing.
 
     Raises:
+        ArgumentError: If there are such modules: what they returned is not kept.
         UnsupportedModelError: If it has no list of blocks.
     """
+    if layers:
+        raise ArgumentError(
+            f"low_memory=True keeps nothing of what layers={[*layers]!r} returned; "
+            "leave one of both out."
+        )
     blocks = [block for each in block_lists(Subject(model)) for block in each.values()]
     if not blocks:
         raise UnsupportedModelError(
@@ -44,17 +54,18 @@ def checkpointed(model: nn.Module) -> Generator[None]:
         )
     with undoing() as undo:
         for block in blocks:
-            undo.add(partial(_restore, block, block.__dict__.get("forward")))
-            block.forward = partial(_again, block.forward)
+            around_forward(block, lambda forward: partial(_again, forward), undo)
         yield
 
 
 def _again(forward: Any, *args: Any, **kwargs: Any) -> Any:
-    return checkpoint(forward, *args, use_reentrant=False, **kwargs)
+    """Run a block now and, when the backward pass comes by, again on the same."""
+    before = snapshot((args, kwargs))  # a cache grows as the block runs
+    runs = itertools.count()
 
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if next(runs):
+            args, kwargs = snapshot(before)
+        return forward(*args, **kwargs)
 
-def _restore(block: nn.Module, forward: Any) -> None:
-    if forward is None:
-        block.__dict__.pop("forward", None)
-    else:
-        block.forward = forward
+    return checkpoint(run, *args, use_reentrant=False, **kwargs)

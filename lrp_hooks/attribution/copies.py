@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError
 
-__all__ = ["copied", "fields_of", "swapped"]
+__all__ = ["copied", "fields_of", "snapshot", "swapped"]
 
 Memo = dict[int, Any]
 _PLAIN = (str, bytes, int, float, complex, type(None), type, torch.dtype, torch.device)
@@ -31,21 +31,39 @@ def copied(name: object, value: Any, memo: Memo) -> Any:
 
     Returns:
         The copy. Modules stay the ones they are, and so does what cannot be copied
-        where it holds no tensor.
-
-    Raises:
-        ArgumentError: If it holds tensors and cannot be copied.
+        where it holds no tensor; else that is an `ArgumentError`.
     """
     if isinstance(value, _PLAIN):
         return value
-    holds = _copy_tensors(value, memo, set())
+    return _copied(f"inputs[{name!r}]", value, memo, _copy)
+
+
+def snapshot(value: Any) -> Any:
+    """Copy what holds tensors, such as a cache, but no tensor itself.
+
+    Args:
+        value: An argument of a module.
+
+    Returns:
+        The copy; what is put into the original does not show in it.
+    """
+    if isinstance(value, _PLAIN) or isinstance(value, Tensor):
+        return value
+    return _copied("an argument of a block", value, {}, lambda tensor: tensor)
+
+
+def _copied(
+    named: str, value: Any, memo: Memo, make: Callable[[Tensor], Tensor]
+) -> Any:
+    """Copy an argument, with what is made of its tensors."""
+    holds = _copy_tensors(value, memo, set(), make)
     try:
         return copy.deepcopy(value, memo)
     except Exception as error:
         if not holds:
             return value
         raise ArgumentError(
-            f"inputs[{name!r}] is a {type(value).__name__} that holds tensors and "
+            f"{named} is a {type(value).__name__} that holds tensors and "
             f"cannot be copied ({type(error).__name__}: {error}). The model may change "
             "it, so it is not used as it is; pass tensors, containers of them, or an "
             "object that copy.deepcopy can copy."
@@ -89,7 +107,9 @@ def swapped(value: Any, swap: Mapping[int, Tensor]) -> Any:
     return result
 
 
-def _copy_tensors(value: Any, memo: Memo, seen: set[int]) -> bool:
+def _copy_tensors(
+    value: Any, memo: Memo, seen: set[int], make: Callable[[Tensor], Tensor]
+) -> bool:
     """Copy the tensors in an argument, and tell whether there are any."""
     # copy.deepcopy refuses tensors that have a graph.
     if isinstance(value, _PLAIN) or id(value) in seen:
@@ -97,7 +117,7 @@ def _copy_tensors(value: Any, memo: Memo, seen: set[int]) -> bool:
     seen.add(id(value))
     if isinstance(value, Tensor):
         if id(value) not in memo:
-            memo[id(value)] = _copy(value)
+            memo[id(value)] = make(value)
         return True
     if isinstance(value, nn.Module):
         memo[id(value)] = value
@@ -111,7 +131,7 @@ def _copy_tensors(value: Any, memo: Memo, seen: set[int]) -> bool:
         slots = vars(kind).get("__slots__", ())
         names = (slots,) if isinstance(slots, str) else slots
         parts += [getattr(value, slot, None) for slot in names]
-    found = [_copy_tensors(part, memo, seen) for part in parts]
+    found = [_copy_tensors(part, memo, seen, make) for part in parts]
     return any(found)
 
 

@@ -6,7 +6,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -38,6 +38,7 @@ from ..results.relevance import Relevance
 from . import attribute as _attribute
 from . import audit as _audit
 from .audit import Audit
+from .checkpointing import checkpointed
 
 __all__ = ["Instrumentation", "instrument"]
 
@@ -155,6 +156,7 @@ class Instrumentation:
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
         batch_dim: int = 0,
+        low_memory: bool = False,
     ) -> Relevance:
         """Explain outputs: one forward pass, one backward pass.
 
@@ -181,6 +183,9 @@ class Instrumentation:
                 `layer_flow`.
             batch_dim: Which axis of the inputs counts the examples: 1 for [T, B, D].
                 Values and scores start with the examples all the same. Defaults to 0.
+            low_memory: Keep no more than the inputs of the model's blocks, and run each
+                block again in the backward pass: the same numbers for one more forward
+                pass. Defaults to ``False``.
 
         Returns:
             The relevance and its ledger.
@@ -189,7 +194,10 @@ class Instrumentation:
         request = _attribute.Request(
             inputs, target, wrt, names, self._complain, batch_dim
         )
-        with self._running("attribute") as subject:
+        with (
+            self._running("attribute") as subject,
+            checkpointed(subject.model, names) if low_memory else nullcontext(),
+        ):
             return _attribute.attribute(subject, self.runtime, self.rules, request)
 
     def attribute_each(

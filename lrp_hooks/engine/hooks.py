@@ -21,7 +21,7 @@ from .undo import Undo
 from .unseen import transformed
 from .writes import rule_table
 
-__all__ = ["ModuleHooks", "unhooked"]
+__all__ = ["ModuleHooks", "around_forward", "unhooked"]
 
 
 FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
@@ -149,6 +149,36 @@ def _own_forward(module: nn.Module) -> Callable[..., Any]:
     """Return the forward of a module without what stands around it."""
     forward = module.forward
     return forward.inner if isinstance(forward, _WrappedForward) else forward
+
+
+def around_forward(
+    module: nn.Module,
+    put: Callable[[Callable[..., Any]], Callable[..., Any]],
+    undo: Undo,
+) -> None:
+    """Put something around a module's forward, inside what stands around that.
+
+    Args:
+        module: The module, instrumented or not.
+        put: Returns what runs in place of the forward that it is given.
+        undo: Where it is noted how it comes off again.
+    """
+    attributes = module.__dict__
+    before = attributes.get("forward")
+    if isinstance(before, _WrappedForward):
+        undo.add(functools.partial(setattr, before, "inner", before.inner))
+        before.inner = put(before.inner)
+    else:
+        undo.add(functools.partial(_reset, attributes, "forward", before))
+        attributes["forward"] = put(module.forward)
+
+
+def _reset(attributes: dict[str, Any], name: str, before: Any) -> None:
+    """Give an instance its attribute back; None where it had none of its own."""
+    if before is None:
+        attributes.pop(name, None)
+    else:
+        attributes[name] = before
 
 
 def _overwritten(module: nn.Module, name: str, rule: Rule | None) -> RuleError:
@@ -279,13 +309,5 @@ def unhooked(model: nn.Module) -> nn.Module:
 
 def _wrap(wrapped: _Wrapped, undo: Undo) -> None:
     attributes, method = wrapped.module.__dict__, wrapped.method
-    before = attributes.get(method)
-
-    def restore() -> None:
-        if before is None:
-            attributes.pop(method, None)
-        else:
-            attributes[method] = before
-
-    undo.add(restore)
+    undo.add(functools.partial(_reset, attributes, method, attributes.get(method)))
     attributes[method] = wrapped

@@ -65,7 +65,9 @@ class Scope(TorchFunctionMode):
 
     def renewed(self) -> Scope:
         """Return a scope for the same model that only replaces functions."""
-        return Scope(self.surroundings, None)
+        scope = Scope(self.surroundings, None)
+        scope.explains = self.explains
+        return scope
 
     def __init__(
         self, surroundings: Surroundings, collector: SourceCollector | None
@@ -79,6 +81,7 @@ class Scope(TorchFunctionMode):
         super().__init__()
         self.surroundings = surroundings
         self.collector = collector
+        self.explains = collector is not None
         self.frames: list[Frame] = []
         self._open = open_scopes()
         self._base: FunctionTable = {**surroundings.table, **_OWN_TABLE}

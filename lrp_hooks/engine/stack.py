@@ -21,6 +21,7 @@ class OpenScope(Protocol):
     Attributes:
         surroundings: What the scopes of the model share.
         collector: Where sources are entered, if a ledger is being written.
+        explains: Whether one is, or was when what runs again ran first.
         frames: The running modules, innermost last.
         constants: Tells parameters from what carries relevance.
         in_leaf: Whether a module with a rule of its own is running.
@@ -29,6 +30,7 @@ class OpenScope(Protocol):
 
     surroundings: Surroundings
     collector: SourceCollector | None
+    explains: bool
     frames: list[Frame]
     constants: Constants
     in_leaf: bool

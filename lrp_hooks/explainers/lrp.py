@@ -58,6 +58,7 @@ class LRP(Explainer):
         strict: bool = False,
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
+        low_memory: bool = False,
     ) -> None:
         """Remember the model and how to instrument it.
 
@@ -74,6 +75,8 @@ class LRP(Explainer):
             layers: Where relevance is returned as well, as for
                 ``Instrumentation.attribute``: module names, ``"heads"`` or
                 ``"blocks"``. Defaults to none.
+            low_memory: Run the model's blocks again in the backward pass and keep less
+                of them, as for ``Instrumentation.attribute``. Defaults to ``False``.
         """
         super().__init__(model)
         self.rules = rules
@@ -81,6 +84,7 @@ class LRP(Explainer):
         self.strict = strict
         self.wrt = wrt
         self.layers = layers
+        self.low_memory = low_memory
 
     def __call__(self, inputs: Any, target: Any = None) -> Relevance:
         """Explain one output of each example.
@@ -94,7 +98,11 @@ class LRP(Explainer):
         """
         with self._instrumented() as lrp:
             relevance = lrp.attribute(
-                inputs, target=target, wrt=self.wrt, layers=self.layers
+                inputs,
+                target=target,
+                wrt=self.wrt,
+                layers=self.layers,
+                low_memory=self.low_memory,
             )
         relevance.method = "lrp"
         name = self.rules if isinstance(self.rules, str) else self.rules.name
