@@ -242,6 +242,8 @@ def value_gradient(
         lifted = mask.unsqueeze(1) if mask is not None and mask.ndim == 3 else mask
         grad, query, key = (t.unsqueeze(1) for t in (grad, query, key))
         return value_gradient(grad, query, key, lifted, is_causal, scale).squeeze(1)
+    if mask is not None and mask.dtype == torch.bool and bool(mask.all()):
+        mask = None
     batch, groups, n_keys = key.shape[:3]
     scaled = query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
     query, grad = (t.reshape(batch * groups, -1, *t.shape[2:]) for t in (scaled, grad))
@@ -270,10 +272,11 @@ def _hide(scores: Tensor, mask: Tensor | None, is_causal: bool, rows: slice) -> 
             scores.masked_fill_(~part, -math.inf)
         else:
             scores += part
-    if is_causal:
-        queries = torch.arange(rows.start, rows.stop, device=scores.device)
-        later = torch.arange(seen, device=scores.device) > queries[:, None]
-        scores.masked_fill_(later, -math.inf)
+    if is_causal and rows.start < seen:
+        # Keys before the first query of the block are seen by all of them.
+        last = scores[..., rows.start :]
+        later = torch.ones(last.shape[-2:], dtype=torch.bool, device=scores.device)
+        last.masked_fill_(later.triu_(1), -math.inf)
 
 
 register(nn.MultiheadAttention, family="attention")
