@@ -145,7 +145,7 @@ class Attention(ScopeRule):
         def backward(
             grad: Tensor, q: Tensor, k: Tensor, mask: Tensor | None = None
         ) -> Tensor:
-            return value_gradient(grad, q, k, mask, is_causal, scale)
+            return value_gradient(grad, q, k, _hiding(mask), is_causal, scale)
 
         return splice(out, value, backward, *kept)
 
@@ -242,8 +242,6 @@ def value_gradient(
         lifted = mask.unsqueeze(1) if mask is not None and mask.ndim == 3 else mask
         grad, query, key = (t.unsqueeze(1) for t in (grad, query, key))
         return value_gradient(grad, query, key, lifted, is_causal, scale).squeeze(1)
-    if mask is not None and mask.dtype == torch.bool and bool(mask.all()):
-        mask = None
     batch, groups, n_keys = key.shape[:3]
     scaled = query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
     query, grad = (t.reshape(batch * groups, -1, *t.shape[2:]) for t in (scaled, grad))
@@ -260,6 +258,12 @@ def value_gradient(
             p.nan_to_num_(0.0)  # a query that sees no key
         result[:, :seen].baddbmm_(p.transpose(1, 2), grad[:, :, rows].flatten(1, 2))
     return result.view(batch, groups, n_keys, -1)
+
+
+def _hiding(mask: Tensor | None) -> Tensor | None:
+    """Return a mask that hides something, or None."""
+    idle = mask is not None and mask.dtype == torch.bool and bool(mask.all())
+    return None if idle else mask
 
 
 def _hide(scores: Tensor, mask: Tensor | None, is_causal: bool, rows: slice) -> None:

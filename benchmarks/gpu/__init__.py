@@ -1,0 +1,1 @@
+"""Accelerators: do numbers agree with the CPU's, and what do they cost there?"""
