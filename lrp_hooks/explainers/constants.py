@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 
+from ..attribution.readout import Contrast
 from ..errors import ConstantsWarning
 from ..results.explanation import Explanation
 from ..results.ledger import summed, wide
@@ -18,13 +20,15 @@ SMALL = 1 / 3
 """The part of an output below which its inputs say little of it."""
 CLOSES = 1e-3
 """Up to this error it is known where the rest went."""
+_CONTRAST = "Explain a Contrast of two outputs, in which constants may cancel, or give"
 
 
-def warn_of_constants(found: Explanation) -> None:
+def warn_of_constants(found: Explanation, target: Any = None) -> None:
     """Warn where inputs have less than a third of an output, and constants the rest.
 
     Args:
         found: Any explanation; one without a ledger that closes tells no constants.
+        target: What was asked for.
     """
     if not isinstance(found, Relevance):
         return
@@ -41,11 +45,11 @@ def warn_of_constants(found: Explanation) -> None:
     took, whole, got = (signed(number, places) for number in numbers)
     which = "" if len(output) == 1 else f" in {len(few)} of {len(output)} examples"
     first = "" if len(few) == 1 == len(output) else f", example {n},"
+    advice = "Give" if isinstance(target, Contrast) else _CONTRAST
     warnings.warn(
         f"constants (biases, positions, what a softmax absorbs) made most of the "
         f"output{which}: they took{first} {took} of {whole}, and what was read "
-        f"{got}. Explain a Contrast of two outputs, which share most constants, or "
-        "give these back to the inputs with .complete().",
+        f"{got}. {advice} these back to the places where they act with .complete().",
         ConstantsWarning,
         stacklevel=3,
     )

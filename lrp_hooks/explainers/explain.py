@@ -83,7 +83,7 @@ def explain(
     explainer_class.check_options(options)
     question = asked(model, inputs_or_text, tokenizer, target, stride, decoder)
     found = answer(question, method, options, decoded=True)
-    warn_of_constants(found)
+    warn_of_constants(found, target)
     return found
 
 
