@@ -4,6 +4,7 @@ from . import (
     activation,
     attention,
     embedding,
+    frozen,
     linear,
     normalization,
     pooling,
@@ -16,6 +17,7 @@ from . import (
 from .activation import Activation
 from .attention import Attention
 from .embedding import Embedding
+from .frozen import Frozen
 from .linear import AlphaBeta, Epsilon, Flat, Gamma, WSquare, ZBox, Zero, ZPlus
 from .normalization import Normalization
 from .pooling import Pooling
@@ -30,6 +32,7 @@ __all__ = [
     "Embedding",
     "Epsilon",
     "Flat",
+    "Frozen",
     "Gamma",
     "Normalization",
     "Pooling",
@@ -43,6 +46,7 @@ __all__ = [
     "activation",
     "attention",
     "embedding",
+    "frozen",
     "linear",
     "normalization",
     "pooling",

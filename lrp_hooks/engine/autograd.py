@@ -155,7 +155,8 @@ class _Watched(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         (wire,) = ctx.saved_tensors
-        grad = _once(grads[0], wire) if torch.is_grad_enabled() else grads[0]
+        once = torch.is_grad_enabled() and not getattr(ctx, "recorded", False)
+        grad = _once(grads[0], wire) if once else grads[0]
         return grad, grad.new_zeros(())
 
 
@@ -198,6 +199,8 @@ def _ruled(ctx: Any, grad: Tensor) -> Tensor | None:
     _check_batched(ctx, grad)
     if not torch.is_grad_enabled():  # autograd enables it for create_graph=True
         return ctx.rule(grad, *read_saved(ctx))  # type: ignore[no-any-return]
+    if getattr(ctx, "recorded", False):  # gates and weights are constants here
+        return ctx.rule(grad, *(t.detach() for t in read_saved(ctx)))  # type: ignore[no-any-return]
     with torch.no_grad():
         result = ctx.rule(grad, *read_saved(ctx))
     return None if result is None else _once(result, grad, *read_saved(ctx))
@@ -401,10 +404,11 @@ def secant_backward(
     Returns:
         ``grad * function(x)/x``, in the shape of ``x``.
     """
-    with torch.no_grad():
-        if x.numel() == 0 or clear_of_zero(x):
+    if x.numel() == 0 or clear_of_zero(x):
+        with torch.no_grad():
             ratio = torch.div(function(x), x).conj()
-            return _real_as(x, grad * ratio if x.is_complex() else ratio.mul_(grad))
+        plain = grad.requires_grad or x.is_complex()
+        return _real_as(x, grad * ratio if plain else ratio.mul_(grad))
     with torch.enable_grad():
         point = x.detach().requires_grad_()
         y = function(point)

@@ -203,4 +203,6 @@ def _checked(rule: Rule, module: nn.Module, x: Tensor, grad: Any) -> Tensor:
             f"{type(module).__name__}; it must return the gradient for x, a tensor of "
             f"shape {tuple(x.shape)}."
         )
-    return grad.detach().to(x.dtype)
+    # Recorded where tangents are pushed forward, which transposes this.
+    kept = grad if torch.is_grad_enabled() else grad.detach()
+    return kept.to(x.dtype)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..attribution.attention_maps import Recorded, by_head, record_maps
+from ..attribution.attention_maps import Recorded, record_maps
 from ..attribution.inputs import is_encoder_decoder
 from ..attribution.readout import select
 from ..errors import UnsupportedModelError
@@ -24,8 +24,8 @@ from .rollout import RolloutExplanation, normalised, rollout
 __all__ = ["AttentionLast", "AttentionMethod", "AttentionRollout", "identity", "taken"]
 
 _HEADS: dict[str, Callable[[Tensor], Tensor]] = {
-    "mean": lambda maps: maps.mean(-3),
-    "max": lambda maps: maps.amax(-3),
+    "mean": lambda maps: maps.abs().mean(-3),
+    "max": lambda maps: maps.abs().amax(-3),
 }
 
 
@@ -39,7 +39,7 @@ class AttentionMethod(Explainer):
         """Choose what is read off the matrix.
 
         Args:
-            model: A model with softmax attention.
+            model: A model with attention, or layers that unroll to it.
             query: ``"taken"``: the row of the query that the output depends on, the
                 mean of several; ``"sum"``: the sum over all queries (the variant that
                 Ali et al. 2022 compare with).
@@ -70,7 +70,7 @@ class AttentionMethod(Explainer):
         Returns:
             [B, T, T].
         """
-        return weights.mean(1)
+        return weights.abs().mean(1)
 
     def __call__(self, inputs: Any, target: Any = None) -> RolloutExplanation:
         """Explain one output of each example.
@@ -90,8 +90,8 @@ class AttentionMethod(Explainer):
         with torch.enable_grad():
             chosen = select(recorded.output, target, self.model, call.batch, mask)
             total = chosen.scalar.sum()
-        maps, gradients = _differentiate(recorded, total, self.class_specific)
-        layers, joint, rows = self._read(recorded, maps, gradients)
+        gradients = _differentiate(recorded, total)
+        layers, joint, rows = self._read(recorded, gradients)
         scores = (joint * rows.unsqueeze(-1)).sum(1)
         if self.query == "taken":
             scores /= rows.sum(1, keepdim=True)
@@ -106,17 +106,26 @@ class AttentionMethod(Explainer):
         )
 
     def _read(
-        self, recorded: Recorded, maps: list[Tensor], gradients: list[Tensor]
+        self, recorded: Recorded, gradients: list[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the matrices of layers, of all, and which rows to read."""
-        _check_square(self, recorded, maps)
-        rows = self._rows(recorded, gradients[-1])
-        every = gradients if self.class_specific else [None] * len(maps)
-        layers = torch.stack([
-            self.layer(weights, gradient)
-            for weights, gradient in zip(maps, every, strict=True)
-        ])
+        _check_square(self, recorded)
+        each, last = self._layers(recorded, gradients)
+        rows = self._rows(recorded, last)
+        layers = torch.stack(each)
         return layers, self.joint(layers, rows), rows
+
+    def _layers(
+        self, recorded: Recorded, gradients: list[Tensor]
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return every layer's matrix, and the gradient of the last map."""
+        layers = []
+        # One at a time: an unrolled layer has a map a channel.
+        for found, grad in zip(recorded.maps, gradients, strict=True):
+            seen = found.seen(recorded.call.batch)
+            own = found.gradient(grad, seen)
+            layers.append(self.layer(seen.weights, own))
+        return layers, own
 
     def _rows(self, recorded: Recorded, gradient: Tensor) -> Tensor:
         """Return which queries are read, boolean [B, T]."""
@@ -128,28 +137,22 @@ class AttentionMethod(Explainer):
         return attended
 
 
-def _differentiate(
-    recorded: Recorded, total: Tensor, every: bool
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the maps [B, H, Q, K], and the output's gradients for all or the last."""
-    weights = [found.weights for found in recorded.maps]
-    wanted = weights if every else weights[-1:]
-    found: Sequence[Tensor | None] = (None,) * len(wanted)
+def _differentiate(recorded: Recorded, total: Tensor) -> list[Tensor]:
+    """Return the output's gradients for what makes up the maps."""
+    handles = [found.handle for found in recorded.maps]
+    found: Sequence[Tensor | None] = (None,) * len(handles)
     if total.requires_grad:
-        found = torch.autograd.grad(total, wanted, allow_unused=True)
+        found = torch.autograd.grad(total, handles, allow_unused=True)
     if found[-1] is None:
         raise UnsupportedModelError(
             "the explained output does not depend on the last attention map "
             f"({recorded.maps[-1].module}); its graph is cut, or the target does not "
             "use the model's output."
         )
-    batch = recorded.call.batch
-    maps = [by_head(map_.detach(), batch) for map_ in weights]
-    gradients = [
-        torch.zeros_like(map_) if gradient is None else gradient
-        for map_, gradient in zip(wanted, found, strict=True)
+    return [
+        torch.zeros_like(handle) if gradient is None else gradient
+        for handle, gradient in zip(handles, found, strict=True)
     ]
-    return maps, [by_head(gradient, batch) for gradient in gradients]
 
 
 def identity(weights: Tensor) -> Tensor:
@@ -178,16 +181,15 @@ def taken(gradient: Tensor) -> Tensor:
     return rows | ~rows.any(1, keepdim=True)
 
 
-def _check_square(
-    explainer: Explainer, recorded: Recorded, maps: Sequence[Tensor]
-) -> None:
+def _check_square(explainer: Explainer, recorded: Recorded) -> None:
     """Refuse maps that are not between the same tokens in every layer.
 
     Raises:
         UnsupportedModelError: If they are not.
     """
-    sizes = {(len(found), *found.shape[2:]) for found in maps}
-    one = sizes == {(recorded.call.batch, maps[0].shape[-1], maps[0].shape[-1])}
+    batch = recorded.call.batch
+    sizes = {found.shape(batch) for found in recorded.maps}
+    one = sizes == {(batch, *2 * recorded.maps[0].shape(batch)[2:])}
     if not one or is_encoder_decoder(explainer.model):
         raise UnsupportedModelError(
             f"{type(explainer).__name__} needs self-attention between the same tokens "
@@ -208,7 +210,7 @@ class AttentionLast(AttentionMethod):
         """Choose the variant.
 
         Args:
-            model: A model with softmax attention.
+            model: A model with attention, or layers that unroll to it.
             heads: ``"mean"`` or ``"max"`` over heads.
             query: ``"taken"``: the row of the query that the output depends on, the
                 mean of several; ``"sum"``: the sum over all queries (A-Last of Ali et
@@ -257,7 +259,7 @@ class AttentionRollout(AttentionMethod):
         """Choose the variant.
 
         Args:
-            model: A model with softmax attention.
+            model: A model with attention, or layers that unroll to it.
             residual: Whether the residual stream counts, as I.
             query: See `AttentionLast`; ``"sum"`` is the Rollout of Ali et al. 2022.
         """
@@ -274,7 +276,7 @@ class AttentionRollout(AttentionMethod):
         Returns:
             [B, T, T]; rows sum to 1.
         """
-        return normalised(weights.mean(1) + self.residual * identity(weights))
+        return normalised(weights.abs().mean(1) + self.residual * identity(weights))
 
     def joint(self, layers: Tensor, rows: Tensor) -> Tensor:
         """Multiply the layers.

@@ -54,16 +54,16 @@ class GenericAttention(AttentionMethod):
         return rollout(layers + identity(layers))
 
     def _read(
-        self, recorded: Recorded, maps: list[Tensor], gradients: list[Tensor]
+        self, recorded: Recorded, gradients: list[Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
         if not is_encoder_decoder(self.model):
-            return super()._read(recorded, maps, gradients)
-        weighed = [self.layer(*pair) for pair in zip(maps, gradients, strict=True)]
+            return super()._read(recorded, gradients)
+        weighed, last = self._layers(recorded, gradients)
         n_encoder = _count_in_encoder(self.model, recorded)
         encoder, decoder = weighed[:n_encoder], weighed[n_encoder:]
         layers = torch.stack(encoder)
         joint = _across(self.joint(layers, layers), decoder)
-        rows = taken(gradients[-1])
+        rows = taken(last)
         return layers, joint, rows if self.query == "taken" else torch.ones_like(rows)
 
 

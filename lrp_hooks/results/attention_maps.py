@@ -32,12 +32,21 @@ class AttentionMap:
 
     Attributes:
         module: The qualified name of the module that attended.
-        weights: ``[B, H, Q, K]``: head, query, key; rows sum to 1. In a recording as
-            the model has them, which may fold heads into the batch.
+        weights: ``[B, H, Q, K]``: head, query, key. Those of a softmax have rows that
+            sum to 1; implicit ones have signs.
+        kind: ``"softmax"``, or ``"implicit"``: the weights by which a layer without a
+            softmax, such as Mamba's, mixes its own values with its gates frozen.
+        values: What implicit weights mix, ``[B, H, K, D]``, D channels a head;
+            ``None`` for a softmax, and for a mean over heads.
+        output: What they are mixed to, ``[B, H, Q, D]``: ``weights @ values``, and
+            besides what biases of a convolution within add.
     """
 
     module: str
     weights: Tensor
+    kind: str = "softmax"
+    values: Tensor | None = None
+    output: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +54,18 @@ class AttentionMaps(Page, Drawn):
     """All attention maps of one forward pass, in the order in which they were made.
 
     Attributes:
-        maps: One a layer; an encoder-decoder has those of all its attentions.
+        maps: One a layer; an encoder-decoder has those of all its attentions, a hybrid
+            those of every kind.
         attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none.
         tokens: ``B`` lists of tokens with their padding, where the inputs know them.
+        fixed: Modules that take tokens mixed by weights that no input changes, as by
+            RWKV's shift ahead of its projections; those are no maps.
     """
 
     maps: tuple[AttentionMap, ...]
     attended: Tensor | None = None
     tokens: Sequence[Sequence[str]] | None = None
+    fixed: tuple[str, ...] = ()
 
     @property
     def weights(self) -> Tensor:
@@ -119,6 +132,7 @@ class AttentionMaps(Page, Drawn):
         """Return one line a map."""
         lines = [
             f"  {number:>3}  {list(found.weights.shape)}  {found.module}"
+            f"{'' if found.kind == 'softmax' else f' ({found.kind})'}"
             for number, found in enumerate(self.maps)
         ]
         return "\n".join([f"AttentionMaps: {len(self)} of [B, H, Q, K]", *lines])
@@ -175,7 +189,9 @@ def _layers(
         weights = found.weights[b].detach().cpu().double()
         if mine:
             weights = weights[:, kept][:, :, kept]
-        layers.append(Layer(found.module, weights, mine))
+        implicit = found.kind == "implicit"
+        name = f"{found.module} (implicit, sizes)" if implicit else found.module
+        layers.append(Layer(name, weights.abs() if implicit else weights, mine))
     return layers
 
 

@@ -2,5 +2,6 @@
 
 from .explainer import DecompX
 from .explanation import DecompXExplanation
+from .sources import Heads, Neurons, Spans, Subspace
 
-__all__ = ["DecompX", "DecompXExplanation"]
+__all__ = ["DecompX", "DecompXExplanation", "Heads", "Neurons", "Spans", "Subspace"]

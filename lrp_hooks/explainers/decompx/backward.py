@@ -25,9 +25,10 @@ from .explanation import DecompXExplanation
 from .forward import record_encoder
 from .reading import Place
 
-__all__ = ["explain_backward", "extra_column"]
+__all__ = ["RULES", "explain_backward", "extra_column", "give", "is_all"]
 
-_RULES = {"secant": "conservative", "tangent": "ah+ln"}
+RULES = {"secant": "conservative", "tangent": "ah+ln"}
+"""The rule set of each way to take an activation's slope."""
 
 
 class Cut(LeafRule):
@@ -72,13 +73,13 @@ def explain_backward(
         The attributions, [B, K]; [B, K, C] for ``target="all"``.
     """
     ends = () if settings.include_ffn else _feed_forward_ends(model, inputs, place)
-    rules = _RULES[settings.activation]
+    rules = RULES[settings.activation]
     overrides: dict[Any, Rule] = dict.fromkeys(ends, Cut())
     with (
         instrument(model, rules, overrides=overrides, strict=strict) as lrp,
         _calls(model, place.value_bias) as calls,
     ):
-        if _is_all(target):
+        if is_all(target):
             found = lrp.attribute_each(inputs, wrt=place.wrt)
         else:
             found = [lrp.attribute(inputs, target, wrt=place.wrt)]
@@ -87,14 +88,14 @@ def explain_backward(
     parts = [_shared(relevance, settings, place) for relevance in found]
     scores, biases = (torch.stack(values, -1) for values in zip(*parts, strict=True))
     output = torch.stack([relevance.output for relevance in found], -1)
-    if not _is_all(target):
+    if not is_all(target):
         scores, biases, output = scores[..., 0], biases[..., 0], output[..., 0]
     meta = {"path": "backward", "bias": settings.bias, **found[0].meta}
     meta |= extra_column(settings)
     return DecompXExplanation(
         scores=scores,
         output=output,
-        target="all" if _is_all(target) else found[0].target,
+        target="all" if is_all(target) else found[0].target,
         method="decompx",
         attended=found[0].attended,
         biases=biases,
@@ -114,7 +115,15 @@ def extra_column(settings: Settings) -> dict[str, list[str]]:
     return {"extra": ["(biases)"]} if settings.bias == "token" else {}
 
 
-def _is_all(target: object) -> bool:
+def is_all(target: object) -> bool:
+    """Tell whether every class is to be explained.
+
+    Args:
+        target: See `DecompX`.
+
+    Returns:
+        True for ``"all"``.
+    """
     return isinstance(target, str) and target == "all"
 
 
@@ -148,10 +157,10 @@ def _shared(
         total = relevance.output.to(scores) - scores.sum(1)
     followed = ledger.positions.get(place.value_bias or "")
     if followed is None:
-        return _give(scores, total, relevance.attended, settings.bias), total
+        return give(scores, total, relevance.attended, settings.bias), total
     followed = followed.to(scores)
     scores, total = scores + followed, total - followed.sum(1)
-    return _give(scores, total, relevance.attended, settings.bias), total
+    return give(scores, total, relevance.attended, settings.bias), total
 
 
 @contextmanager
@@ -188,8 +197,18 @@ def _is_apart(place: Place, calls: list[None]) -> bool:
     return False
 
 
-def _give(scores: Tensor, total: Tensor, attended: Tensor | None, bias: str) -> Tensor:
-    """Share ``total`` [B] among the sources, columns of ``scores`` [B, T]."""
+def give(scores: Tensor, total: Tensor, attended: Tensor | None, bias: str) -> Tensor:
+    """Share what constants have among the sources.
+
+    Args:
+        scores: What the sources have, ``[B, T]``.
+        total: What constants have, ``[B]``.
+        attended: 0 at padding, ``[B, T]``, or None.
+        bias: One of `biases.LINEAR`.
+
+    Returns:
+        ``[B, T]``; with ``"token"`` constants are one more column.
+    """
     if bias == "none":
         return scores
     if bias == "token":

@@ -9,17 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from ...attribution.readout import Contrast, select
+from ...engine.wrappers import named_modules
 from ...errors import ArgumentError, TargetError, UnsupportedModelError
 from ...support.numbers import is_whole
+from ...support.suggest import did_you_mean
 from ..base import Explainer, check_option
 from ..calls import check_one_text
 from .backward import explain_backward, extra_column
 from .biases import LINEAR, RULES
 from .decomposition import Settings
 from .explanation import DecompXExplanation
-from .forward import decompose_batch, record_encoder
+from .forward import Recording, decompose_batch, record_encoder
+from .pushing import Asked, explain_pushed
 from .reading import Place, find_place
 from .shelf import STAGES
+from .sources import Source, checked_source
 
 __all__ = ["DecompX"]
 
@@ -30,8 +34,9 @@ class DecompX(Explainer):
     With attention weights, LayerNorm's scale and activations' slopes frozen, a hidden
     state is a sum of one vector a source token, x_i = sum_k x_{i<=k} (eq. 1), down to
     the logits (eq. 14). Biases are shared by a rule (eq. 5). For rules that do not look
-    at the vectors this is conservative relevance, and one backward pass a class serves
-    any architecture; the others need the vectors themselves, for encoders only.
+    at the vectors this is conservative relevance: one backward pass a class, and for
+    hidden states tangents of the linearised twin, serve any architecture; rules that
+    look at vectors need the blocks of an encoder.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class DecompX(Explainer):
         vectors: bool = False,
         chunk: int | None = None,
         strict: bool = False,
+        sources: str | Source = "tokens",
     ) -> None:
         """Choose the variant.
 
@@ -67,11 +73,16 @@ class DecompX(Explainer):
                 ||x_{i<=k}|| after the last layer, at the token that the head takes.
             stages: Vectors to return as well: ``"attention"``, ``"res1"``, ``"ln1"``,
                 ``"ffn"``, ``"res2"``, ``"encoder"`` of every layer, ``"aggregated"``
-                after the last one, ``"pooler"``.
+                after the last one, ``"pooler"``. Of models that are no such encoders:
+                ``"encoder"`` (after every block), ``"aggregated"``, and names of
+                modules whose output to decompose.
             vectors: Return those vectors whole rather than their norms.
             chunk: How many tokens' vectors are worked on at a time. Defaults to
                 ``None``: what keeps memory small.
             strict: Whether a module without a rule is an error rather than a warning.
+            sources: What is decomposed into: ``"tokens"`` (of an encoder-decoder both
+                sides' for stages), or `Spans`, `Heads`, `Neurons` or a `Subspace`;
+                then the last column is all that is none of these.
 
         Raises:
             ArgumentError: If an option has a value that does not exist.
@@ -80,7 +91,8 @@ class DecompX(Explainer):
         check_option(self, "bias", bias, ("none", *RULES))
         check_option(self, "activation", activation, ("secant", "tangent"))
         check_option(self, "value_bias", value_bias, ("follow", "distribute"))
-        self.stages = _checked_stages(self, stages)
+        self.stages = _checked_stages(model, stages)
+        self.source = checked_source(sources)
         if chunk is not None and not (is_whole(chunk) and chunk > 0):
             raise ArgumentError(
                 f"chunk={chunk!r} must be a whole number of tokens from 1 on, or None."
@@ -101,10 +113,20 @@ class DecompX(Explainer):
 
         Returns:
             The attributions, 0 at padding.
+
+        Raises:
+            ArgumentError: If a target is given where no class is explained.
         """
         check_one_text(self.model, inputs, "DecompX")
         if self._place is None:
             self._place = find_place(self.model, inputs)
+        if not self.include_classifier and target is not None:
+            raise ArgumentError(
+                f"target={target!r} chooses a class, and include_classifier=False "
+                "stops before there are any; leave one of them out."
+            )
+        if self.source is not None or not set(self.stages) <= set(STAGES):
+            return self._push(inputs, target, self._place)
         if self._needs_vectors():
             return self._decompose(inputs, target, self._place)
         return explain_backward(
@@ -118,17 +140,33 @@ class DecompX(Explainer):
         nonlinear = settings.bias not in LINEAR
         return nonlinear or mixed or bool(self.stages) or not self.include_classifier
 
-    @torch.no_grad()
-    def _decompose(self, inputs: Any, target: Any, place: Place) -> DecompXExplanation:
-        if not self.include_classifier and target is not None:
-            raise ArgumentError(
-                f"target={target!r} chooses a class, and include_classifier=False "
-                "stops before there are any; leave one of them out."
+    def _push(
+        self, inputs: Any, target: Any, place: Place, why: str = ""
+    ) -> DecompXExplanation:
+        """Push tangents forward, on any architecture."""
+        settings = self.settings
+        if settings.bias not in LINEAR or not settings.include_ffn:
+            option = "include_ffn=False"
+            if settings.bias not in LINEAR:
+                option = f"bias={settings.bias!r}"
+            raise UnsupportedModelError(
+                f"{option} needs the blocks of an encoder, and tokens and stages of "
+                f"its own. {why}{_INSTEAD}"
             )
+        asked = Asked(self.stages, self.vectors, self.include_classifier, self.source)
+        return explain_pushed(
+            self.model, settings, self.strict, place, asked, inputs, target
+        )
+
+    def _decompose(self, inputs: Any, target: Any, place: Place) -> DecompXExplanation:
         try:
             recording = record_encoder(self.model, inputs, place)
         except UnsupportedModelError as error:
-            raise UnsupportedModelError(f"{error} {_INSTEAD}") from error
+            return self._push(inputs, target, place, f"{error} ")
+        return self._put_together(recording, target)
+
+    @torch.no_grad()
+    def _put_together(self, recording: Recording, target: Any) -> DecompXExplanation:
         classes, taken, kept = decompose_batch(
             recording, self.settings, self.stages, self.vectors
         )
@@ -157,7 +195,7 @@ class DecompX(Explainer):
         )
 
 
-def _checked_stages(explainer: DecompX, stages: Sequence[str]) -> tuple[str, ...]:
+def _checked_stages(model: nn.Module, stages: Sequence[str]) -> tuple[str, ...]:
     """Return the stages asked for.
 
     Raises:
@@ -165,17 +203,22 @@ def _checked_stages(explainer: DecompX, stages: Sequence[str]) -> tuple[str, ...
     """
     if not isinstance(stages, Sequence):
         raise ArgumentError(
-            f"stages={stages!r} must be a list of {', '.join(map(repr, STAGES))}."
+            f"stages={stages!r} must be a list of {', '.join(map(repr, STAGES))}, or "
+            "of names of modules."
         )
     names = (stages,) if isinstance(stages, str) else tuple(stages)
+    known = {*STAGES, *(name for name, _ in named_modules(model) if name)}
     for stage in names:
-        check_option(explainer, "stages", stage, STAGES)
+        if stage not in known:
+            raise ArgumentError(
+                f"stages={stage!r} must be one of {', '.join(map(repr, STAGES))}, or "
+                f"the name of a module.{did_you_mean(stage, known)}"
+            )
     return names
 
 
 _INSTEAD = (
-    "Take bias='equal', 'first', 'token' or 'none' without stages, which need no "
-    "decomposition and work on any architecture."
+    "Take bias='equal', 'first', 'token' or 'none', which work on any architecture."
 )
 
 

@@ -112,6 +112,8 @@ def _wrt(subject: Subject, first: FirstMix, shape: torch.Size) -> str | None:
     block = _block(subject, first.frames)
     if block is None:
         return None
+    if (first_block := _first_beside(subject, block)) != block:
+        return InputOf(first_block)  # a hybrid: others mix tokens before attention does
     before = list(_before(first.node, f"{block}."))
     for node in before:
         is_leaf = next(subject.modules[node.module].children(), None) is None
@@ -135,6 +137,13 @@ def _block(subject: Subject, frames: tuple[str, ...]) -> str | None:
         if name and listed and not around:
             return name
     return None
+
+
+def _first_beside(subject: Subject, block: str) -> str:
+    """Return the first module of the list that a block stands in."""
+    around = block.rpartition(".")[0]
+    beside = subject.modules[around].named_children()
+    return next(f"{around}.{name}" if around else name for name, _ in beside)
 
 
 def _is_time_first(subject: Subject, frames: tuple[str, ...]) -> bool:

@@ -1,0 +1,1 @@
+"""What vectors of decoders and maps of layers without a softmax cost."""

@@ -1,0 +1,107 @@
+"""Tangents of the linearised twin, pushed forward through the model's own code.
+
+A backward pass of the twin is linear in the gradient u that it starts with: it returns
+J'u. Recorded, and differentiated with respect to u itself, it returns J v for a tangent
+v of what was read: the forward decomposition, of every hidden state at once, with no
+second rule for any layer. Many tangents go through the recorded graph together.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..engine import autograd
+from ..engine.foreign import nodes
+
+__all__ = ["Pushing"]
+
+
+class Pushing:
+    """A recorded backward pass, through which tangents go forward."""
+
+    def __init__(
+        self, outputs: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
+    ) -> None:
+        """Record the backward pass.
+
+        Args:
+            outputs: ``{name: tensor}`` of one graph, where tangents arrive.
+            inputs: ``{name: tensor}`` of it, where they start.
+        """
+        self.outputs = {n: y for n, y in outputs.items() if y.requires_grad}
+        self.shapes = {name: y.shape for name, y in outputs.items()}
+        self.inputs = dict(inputs)
+        for y in self.outputs.values():
+            for node in nodes(y):
+                own = getattr(node, "_forward_cls", None)
+                if own is not None and own.__module__ == autograd.__name__:
+                    node.recorded = True
+        self.seeds = {
+            name: torch.zeros_like(y, requires_grad=True)
+            for name, y in self.outputs.items()
+        }
+        self.pulled = self._pull()
+
+    def _pull(self) -> list[Tensor | None]:
+        """Return J'u for each input, as a function of u."""
+        if not self.outputs:
+            return [None] * len(self.inputs)
+        with torch.enable_grad():
+            return list(
+                torch.autograd.grad(
+                    list(self.outputs.values()),
+                    list(self.inputs.values()),
+                    list(self.seeds.values()),
+                    create_graph=True,
+                    allow_unused=True,
+                )
+            )
+
+    def push(self, tangents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Push tangents forward.
+
+        Args:
+            tangents: ``{input: [C, *its shape]}``, C tangents of each; an input that is
+                left out has none.
+
+        Returns:
+            ``{output: [C, *its shape]}``.
+        """
+        pairs = [
+            (pulled, tangents[name])
+            for name, pulled in zip(self.inputs, self.pulled, strict=True)
+            if pulled is not None and pulled.requires_grad and name in tangents
+        ]
+        count = len(next(iter(tangents.values())))
+        found: Sequence[Tensor | None] = [None] * len(self.seeds)
+        if pairs:
+            found = self._differentiate(*map(list, zip(*pairs, strict=True)))
+        arrived = dict(zip(self.seeds, found, strict=True))
+        like = next(iter(self.inputs.values()))
+        return {
+            name: like.new_zeros(count, *shape) if tangent is None else tangent
+            for name, shape in self.shapes.items()
+            for tangent in [arrived.get(name)]
+        }
+
+    def _differentiate(
+        self, pulled: list[Tensor], tangents: list[Tensor]
+    ) -> Sequence[Tensor | None]:
+        with warnings.catch_warnings():
+            # Where autograd has no batched form of a kernel, torch calls it for each.
+            warnings.filterwarnings(
+                "ignore", "There is a performance drop", UserWarning
+            )
+            found: Sequence[Tensor | None] = torch.autograd.grad(
+                pulled,
+                list(self.seeds.values()),
+                tangents,
+                retain_graph=True,
+                allow_unused=True,
+                is_grads_batched=True,
+            )
+        return found

@@ -1,0 +1,200 @@
+"""What a hidden state is decomposed into: tokens, spans, heads, neurons, a subspace.
+
+Any parts that sum to a tensor of the forward pass are sources: what the linearised twin
+makes of each adds up to what it makes of their sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...attribution.reader import InputOf
+from ...errors import ArgumentError
+
+__all__ = ["Heads", "Neurons", "Parts", "Source", "Spans", "Subspace", "checked_source"]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The parts of tensors of a forward pass.
+
+    Attributes:
+        of: ``{name: [K, *shape]}`` for each tensor, K parts of it.
+        names: K names.
+    """
+
+    of: dict[str, Tensor]
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Groups of tokens, each a source.
+
+    Args:
+        spans: Pairs (start, end) of positions, the end not included.
+    """
+
+    spans: Sequence[tuple[int, int]]
+
+    def parts(self, read: Mapping[str, Tensor]) -> Parts:
+        """Cut what is read into spans.
+
+        Args:
+            read: ``{name: [B, T, ...]}``, one tensor.
+
+        Returns:
+            The parts.
+
+        Raises:
+            ArgumentError: If a span is not one of the tokens.
+        """
+        ((name, x),) = read.items()
+        length = x.shape[1]
+        found = []
+        for start, end in self.spans:
+            if not 0 <= start < end <= length:
+                raise ArgumentError(
+                    f"sources=Spans holds ({start}, {end}), but there are {length} "
+                    "tokens; pass pairs (start, end) with 0 <= start < end."
+                )
+            part = torch.zeros_like(x)
+            part[:, start:end] = x[:, start:end]
+            found.append(part)
+        names = [f"{start}:{end}" for start, end in self.spans]
+        return Parts({name: torch.stack(found)}, names)
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What each head of a layer mixed, before the output projection.
+
+    Args:
+        module: The name of the module that attends.
+    """
+
+    module: str
+
+    @property
+    def watched(self) -> str:
+        """What to ask a forward pass for."""
+        return f"{self.module}.heads".removeprefix(".")
+
+    def parts(self, read: Mapping[str, Tensor]) -> Parts:
+        """Take the heads apart.
+
+        Args:
+            read: ``{name: [B, H, T, D]}``, one tensor.
+
+        Returns:
+            The parts.
+        """
+        ((name, x),) = read.items()
+        one = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        parts = x * one[:, None, :, None, None]
+        return Parts({name: parts}, [f"head {n}" for n in range(x.shape[1])])
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """Every number that enters a linear layer, at all positions together.
+
+    Args:
+        module: The name of the layer, such as a feed-forward network's second one.
+    """
+
+    module: str
+
+    @property
+    def wrt(self) -> str:
+        """Where to read."""
+        return InputOf(self.module)
+
+    def parts(self, read: Mapping[str, Tensor]) -> Parts:
+        """Take the neurons apart.
+
+        Args:
+            read: ``{name: [B, T, F]}``, one tensor.
+
+        Returns:
+            The parts.
+        """
+        ((name, x),) = read.items()
+        one = torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+        shape = (len(one), *(1,) * (x.ndim - 1), len(one))
+        names = [f"neuron {n}" for n in range(len(one))]
+        return Parts({name: x * one.view(shape)}, names)
+
+
+@dataclass(frozen=True, eq=False)
+class Subspace:
+    """What lies in a subspace of hidden states, and what is orthogonal to it.
+
+    Args:
+        basis: ``[D, r]``, whose columns span it; they need not be orthogonal.
+        module: The name of the module whose output is taken apart. Defaults to
+            ``None``: where tokens are read.
+    """
+
+    basis: Tensor
+    module: str | None = None
+
+    @property
+    def wrt(self) -> str | None:
+        """Where to read."""
+        return self.module
+
+    def parts(self, read: Mapping[str, Tensor]) -> Parts:
+        """Project what is read.
+
+        Args:
+            read: ``{name: [B, T, D]}``, one tensor.
+
+        Returns:
+            The part inside, and the part outside.
+
+        Raises:
+            ArgumentError: If the basis does not fit.
+        """
+        ((name, x),) = read.items()
+        if self.basis.ndim != 2 or len(self.basis) != x.shape[-1]:
+            raise ArgumentError(
+                f"sources=Subspace has a basis of shape {list(self.basis.shape)}, but "
+                f"{name!r} has {x.shape[-1]} numbers a token; pass "
+                f"[{x.shape[-1]}, r]."
+            )
+        q, _ = torch.linalg.qr(self.basis.to(x))
+        inside = x @ q @ q.T
+        return Parts({name: torch.stack([inside, x - inside])}, ["inside", "outside"])
+
+
+Source = Spans | Heads | Neurons | Subspace
+"""What sources may be beside ``"tokens"``."""
+
+
+def checked_source(sources: Any) -> Source | None:
+    """Return what is decomposed into, None for tokens.
+
+    Args:
+        sources: See `DecompX`.
+
+    Returns:
+        The source.
+
+    Raises:
+        ArgumentError: If it is no source.
+    """
+    if isinstance(sources, str) and sources == "tokens":
+        return None
+    if isinstance(sources, Source):
+        return sources
+    raise ArgumentError(
+        f"sources={sources!r:.80} must be 'tokens', Spans([(start, end), ...]), "
+        "Heads(module), Neurons(module) or Subspace(basis, module) of "
+        "lrp_hooks.explainers.decompx."
+    )
