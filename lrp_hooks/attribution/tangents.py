@@ -61,12 +61,15 @@ class Pushing:
                 )
             )
 
-    def push(self, tangents: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def push(
+        self, tangents: Mapping[str, Tensor], only: Sequence[str] | None = None
+    ) -> dict[str, Tensor]:
         """Push tangents forward.
 
         Args:
             tangents: ``{input: [C, *its shape]}``, C tangents of each; an input that is
                 left out has none.
+            only: Where they are wanted. Defaults to ``None``: at every output.
 
         Returns:
             ``{output: [C, *its shape]}``.
@@ -77,19 +80,23 @@ class Pushing:
             if pulled is not None and pulled.requires_grad and name in tangents
         ]
         count = len(next(iter(tangents.values())))
-        found: Sequence[Tensor | None] = [None] * len(self.seeds)
-        if pairs:
-            found = self._differentiate(*map(list, zip(*pairs, strict=True)))
-        arrived = dict(zip(self.seeds, found, strict=True))
+        seeds = {n: u for n, u in self.seeds.items() if only is None or n in only}
+        found: Sequence[Tensor | None] = [None] * len(seeds)
+        if pairs and seeds:
+            starts, given = map(list, zip(*pairs, strict=True))
+            found = self._differentiate(starts, given, list(seeds.values()))
+        arrived = dict(zip(seeds, found, strict=True))
         like = next(iter(self.inputs.values()))
         return {
             name: like.new_zeros(count, *shape) if tangent is None else tangent
             for name, shape in self.shapes.items()
+            if only is None or name in only
             for tangent in [arrived.get(name)]
         }
 
+    @staticmethod
     def _differentiate(
-        self, pulled: list[Tensor], tangents: list[Tensor]
+        pulled: list[Tensor], tangents: list[Tensor], seeds: list[Tensor]
     ) -> Sequence[Tensor | None]:
         with warnings.catch_warnings():
             # Where autograd has no batched form of a kernel, torch calls it for each.
@@ -98,7 +105,7 @@ class Pushing:
             )
             found: Sequence[Tensor | None] = torch.autograd.grad(
                 pulled,
-                list(self.seeds.values()),
+                seeds,
                 tangents,
                 retain_graph=True,
                 allow_unused=True,

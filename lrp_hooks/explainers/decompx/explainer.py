@@ -145,13 +145,13 @@ class DecompX(Explainer):
     ) -> DecompXExplanation:
         """Push tangents forward, on any architecture."""
         settings = self.settings
-        if settings.bias not in LINEAR or not settings.include_ffn:
-            option = "include_ffn=False"
-            if settings.bias not in LINEAR:
-                option = f"bias={settings.bias!r}"
+        by_vectors = settings.bias not in LINEAR
+        whole = settings.include_ffn and not (by_vectors and self.source)
+        if not whole or (by_vectors and settings.activation == "tangent"):
+            options = f"bias={settings.bias!r}, activation={settings.activation!r}"
             raise UnsupportedModelError(
-                f"{option} needs the blocks of an encoder, and tokens and stages of "
-                f"its own. {why}{_INSTEAD}"
+                f"{options}, include_ffn={settings.include_ffn} needs the blocks of an "
+                f"encoder, and tokens as sources. {why}{_INSTEAD}"
             )
         asked = Asked(self.stages, self.vectors, self.include_classifier, self.source)
         return explain_pushed(

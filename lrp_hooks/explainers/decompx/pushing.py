@@ -28,21 +28,25 @@ from ...attribution.passes import (
 )
 from ...attribution.readout import class_logits
 from ...attribution.tangents import Pushing
-from ...engine.sources import SourceCollector
 from ...engine.subject import Subject
 from ...engine.undo import Undo, undoing
-from ...errors import UnruledWarning, UnsupportedModelError
+from ...errors import ArgumentError, UnruledWarning, UnsupportedModelError
 from .backward import RULES, extra_column, give, is_all
+from .biases import LINEAR
+from .biases import RULES as BIAS_RULES
 from .decomposition import Settings
 from .explanation import DecompXExplanation
 from .reading import Place
 from .shelf import LAYER_STAGES
+from .sites import Sites, share_by_vectors
 from .sources import Heads, Parts, Source
 
 __all__ = ["Asked", "explain_pushed"]
 
 _AT_ONCE = 1 << 24
 """How many numbers of vectors are made at a time."""
+_ALL_SHARED = {"none", *BIAS_RULES} - {"equal", "first", "token"}
+"""Bias rules after which nothing is left to share."""
 _BIAS = "the first layer's value bias"
 
 
@@ -92,15 +96,16 @@ def explain_pushed(
         undoing() as undo,
         prepared(subject, inputs) as call,
     ):
-        follows = settings.value_bias == "follow" and asked.source is None
+        linear = settings.bias in LINEAR
+        follows = linear and settings.value_bias == "follow" and asked.source is None
         bias = _ValueBias(subject, place, undo) if follows else None
         read, layers = _wrt(asked, place, call), _layers(asked)
         request = Request(inputs, target, read, layers, _complain)
         runtime = lrp.runtime
-        forward = forward_pass(subject, runtime, call, request, SourceCollector)
+        forward = forward_pass(subject, runtime, call, request, Sites)
         for hidden in forward.seen.values():
             runtime.report_graph(hidden, forward.collector)
-        table = _Table(forward, settings, asked, bias)
+        table = _Table(model, forward, settings, asked, bias)
         return table.explanation(subject, target)
 
 
@@ -169,11 +174,13 @@ class _Table:
 
     def __init__(
         self,
+        model: nn.Module,
         forward: Forward,
         settings: Settings,
         asked: Asked,
         bias: _ValueBias | None,
     ) -> None:
+        self.model = model
         self.forward, self.settings, self.asked = forward, settings, asked
         heads = asked.source.watched if isinstance(asked.source, Heads) else None
         self.reads = {heads: forward.seen.pop(heads)} if heads else dict(forward.reads)
@@ -184,7 +191,22 @@ class _Table:
         if bias is not None and bias.leaf is not None and bias.values is not None:
             self.reads[_BIAS] = bias.leaf
             self.parts.of[_BIAS] = _follow(bias, len(self.parts.names))
-        self.pushing = Pushing(forward.seen, self.reads)
+        if settings.bias in LINEAR:
+            self.pushing = Pushing(forward.seen, self.reads)
+        else:
+            self._share_by_vectors()
+
+    def _share_by_vectors(self) -> None:
+        """Give every source its part of the constants, as parts of where they stand."""
+        collector = self.forward.collector
+        assert isinstance(collector, Sites)
+        attended = self._columns_attended()
+        self.reads |= collector.outputs
+        self.pushing = Pushing({**self.forward.seen, **collector.outputs}, self.reads)
+        shared = share_by_vectors(
+            self.settings.bias, collector, self.pushing, dict(self.parts.of), attended
+        )
+        self.parts.of.update(shared)
 
     def explanation(self, subject: Subject, target: Any) -> DecompXExplanation:
         """Put together what was asked for."""
@@ -241,9 +263,12 @@ class _Table:
         """Return vectors [B, T, K, D] or norms [B, T, K] of hidden states."""
         whole = whole or self.asked.vectors
         rest = self._constants()
+        for name in names if self.settings.bias in _ALL_SHARED else ():
+            left = self._without_padding(rest[name])
+            self._check_shared(left, self.forward.seen[name])
         columns: dict[str, list[Tensor]] = {name: [] for name in names}
         for tangents, weights in self._chunks():
-            arrived = self.pushing.push(tangents)
+            arrived = self.pushing.push(tangents, only=names)
             for name in names:
                 vectors = arrived[name].movedim(0, -2)
                 if weights is not None:
@@ -273,7 +298,7 @@ class _Table:
         total = {
             name: part.sum(0, keepdim=True) for name, part in self.parts.of.items()
         }
-        arrived = self.pushing.push(total)
+        arrived = self.pushing.push(total, only=list(self.forward.seen))
         return {n: h.detach() - arrived[n][0] for n, h in self.forward.seen.items()}
 
     def _chunks(self) -> Any:
@@ -289,10 +314,12 @@ class _Table:
 
     def _weights(self) -> Tensor | None:
         """Return the share of the constants that goes to each source, [B, K]."""
+        if self.settings.bias in _ALL_SHARED:
+            return None
         mask = self._columns_attended()
         ones = next(iter(self.parts.of.values())).new_ones(len(mask))
         given = give(torch.zeros_like(mask), ones, mask, self.settings.bias)
-        return None if self.settings.bias == "none" else given
+        return given
 
     def _columns_attended(self) -> Tensor:
         """Return 1 at sources that are no padding, [B, K]."""
@@ -331,12 +358,31 @@ class _Table:
         scores = scalar.new_zeros(len(scalar), len(self.parts.names))
         for name, part in self.parts.of.items():
             if name in grads:
-                scores += (part * grads[name]).flatten(2).sum(2).T
+                terms = (part * grads[name]).reshape(len(part), len(scalar), -1)
+                scores += terms.sum(2).T
         rest = scalar.detach() - scores.sum(1)
         if self.asked.source:
             return torch.cat([scores, rest[:, None]], 1), rest
+        if self.settings.bias in _ALL_SHARED:
+            self._check_shared(rest, scalar)
+            return scores, rest
         mask = self._columns_attended()
         return give(scores, rest, mask, self.settings.bias), rest
+
+    def _check_shared(self, rest: Tensor, whole: Tensor) -> None:
+        """Refuse vectors that leave constants out.
+
+        Raises:
+            UnsupportedModelError: If they do.
+        """
+        near = torch.finfo(rest.dtype).eps ** 0.6 * whole.detach().abs().amax()
+        if self.settings.bias != "none" and bool((rest.abs() > near).any()):
+            raise UnsupportedModelError(
+                f"bias={self.settings.bias!r} cannot share all constants of "
+                f"{type(self.model).__name__}, which overwrites what they were added "
+                "to, or adds them where no rule sees it. Take bias='equal', 'first', "
+                "'token' or 'none', which work on any architecture."
+            )
 
     def _taken(self, subject: Subject) -> Tensor:
         """Return the norms of vectors at the tokens that the head takes, [B, K]."""
@@ -352,7 +398,17 @@ class _Table:
 
 
 def _tokens(read: dict[str, Tensor], mask: Tensor | None) -> Parts:
-    """Make every token of what is read a source, of one input after the other."""
+    """Make every token of what is read a source, of one input after the other.
+
+    Raises:
+        ArgumentError: If there are no tokens.
+    """
+    if any(x.ndim != 3 for x in read.values()):
+        shapes = ", ".join(str(list(x.shape)) for x in read.values())
+        raise ArgumentError(
+            f"inputs have no tokens that DecompX could attribute to: what is read has "
+            f"the shape {shapes}, and not [B, T, D]. Use method 'lrp' for this model."
+        )
     if mask is not None:
         read = {
             name: x * mask.to(x)[..., None] if x.shape[:2] == mask.shape else x

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from decompx_models import arrays, batch, published, published_batch, rows, tiny
+from decompx_models import arrays, batch, fresh, published, published_batch, rows, tiny
 from lrp_hooks import ArgumentError, UnsupportedModelError, instrument
 from lrp_hooks.attribution.reader import InputOf
 from lrp_hooks.explainers import DecompX
@@ -296,8 +296,11 @@ def test_spans_are_sums_of_tokens():
 
 def test_what_is_refused():
     model, inputs = vector_model("Llama"), vector_batch("Llama")
+    tangent = DecompX(model, bias="absdot", activation="tangent")
     with pytest.raises(UnsupportedModelError, match=r"bias='absdot'.*bias='equal'"):
-        DecompX(model, bias="absdot")(inputs)
+        tangent(inputs)
+    with pytest.raises(UnsupportedModelError, match=r"include_ffn=False"):
+        DecompX(model, include_ffn=False, stages=("encoder",))(inputs)
     with pytest.raises(UnsupportedModelError, match=r"stages='ffn'.*'encoder'"):
         DecompX(model, stages=("ffn",))(inputs)
     with pytest.raises(ArgumentError, match=r"stages='model\.layers\.7'"):
@@ -310,3 +313,53 @@ def test_what_is_refused():
         DecompX(model, sources=Subspace(torch.ones(4, 2)))(inputs)
     with pytest.raises(ArgumentError, match="layers="):
         DecompX(model, sources=Heads("model.norm"))(inputs)
+
+
+BY_VECTORS = ("absdot", "abssim", "norm")
+
+
+@pytest.mark.parametrize("family", ["GPT2", "OPT", "GPTNeoX", "Qwen2", "Llama", "T5"])
+@pytest.mark.parametrize("bias", BY_VECTORS)
+def test_rules_that_look_at_vectors_share_every_constant(family, bias):
+    model, inputs, names = vector_model(family), vector_batch(family), blocks_of(family)
+    found = vectors_of(model, inputs, names, bias=bias)
+    for name, hidden in hidden_states(model, inputs, names).items():
+        same(found.layers[name].sum(2), hidden)
+    same(found.scores.sum(1), found.output)
+    if family not in BIASED:
+        same(found.scores, DecompX(model, bias="none", stages=names)(inputs).scores)
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "DistilBert", "ViT"])
+@pytest.mark.parametrize("bias", BY_VECTORS)
+def test_rules_that_look_at_vectors_are_those_of_encoders(family, bias):
+    """Where attention has no biases, which the published code adds to the residual."""
+    model, inputs = fresh(family), batch(family)
+    for name, parameter in model.named_parameters():
+        inside = "attention" in name and "norm" not in name.lower()
+        if inside and name.endswith("bias"):
+            parameter.data.zero_()
+    last = {
+        "Bert": "bert.encoder.layer.1",
+        "Roberta": "roberta.encoder.layer.1",
+        "DistilBert": "distilbert.transformer.layer.1",
+        "ViT": "vit.layers.1",
+    }[family]
+    own = DecompX(model, bias=bias, stages=("encoder",), vectors=True)(inputs)
+    found = vectors_of(model, inputs, [last], bias=bias)
+    assert own.meta["path"] == "forward"
+    same(found.layers[last], own.layers["encoder"][-1], 1e-9)
+    same(found.scores, own.scores, 1e-9)
+
+
+def test_padding_takes_no_constant():
+    model = tiny("GPT2")
+    inputs = batch("GPT2")
+    found = DecompX(model, bias="absdot", stages=("encoder",), vectors=True)(inputs)
+    attended = inputs["attention_mask"].bool()
+    assert (found.scores[~attended] == 0).all()
+    same(found.scores.sum(1), found.output)
+    alone = {k: v[1:, :4] for k, v in inputs.items()}
+    own = DecompX(model, bias="absdot", stages=("encoder",), vectors=True)(alone)
+    same(found.scores[1:, :4], own.scores)
+    same(found.layers["encoder"][:, 1:, :4, :4], own.layers["encoder"])
