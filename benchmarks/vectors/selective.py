@@ -1,4 +1,4 @@
-"""How far MambaLRP is from `conservative`: ``python -m benchmarks.vectors.selective``."""
+"""Compare MambaLRP with conservative: ``python -m benchmarks.vectors.selective``."""
 
 from __future__ import annotations
 

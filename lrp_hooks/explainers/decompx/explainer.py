@@ -20,10 +20,11 @@ from .biases import LINEAR, RULES
 from .decomposition import Settings
 from .explanation import DecompXExplanation
 from .forward import Recording, decompose_batch, record_encoder
-from .pushing import Asked, explain_pushed
+from .pushing import explain_pushed
 from .reading import Place, find_place
 from .shelf import STAGES
 from .sources import Source, checked_source
+from .table import Asked
 
 __all__ = ["DecompX"]
 

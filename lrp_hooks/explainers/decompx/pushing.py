@@ -8,63 +8,29 @@ bias rule that does not look at vectors shares.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ...attribution.backward import gradients
 from ...attribution.blocks import BLOCKS
 from ...attribution.inputs import Call
 from ...attribution.instrument import instrument
-from ...attribution.passes import (
-    Forward,
-    Request,
-    forward_pass,
-    prepared,
-    select_target,
-)
-from ...attribution.readout import class_logits
-from ...attribution.tangents import Pushing
+from ...attribution.passes import Request, forward_pass, prepared
 from ...engine.subject import Subject
-from ...engine.undo import Undo, undoing
-from ...errors import ArgumentError, UnruledWarning, UnsupportedModelError
-from .backward import RULES, extra_column, give, is_all
+from ...engine.undo import undoing
+from ...errors import UnruledWarning, UnsupportedModelError
+from .backward import RULES
 from .biases import LINEAR
-from .biases import RULES as BIAS_RULES
 from .decomposition import Settings
 from .explanation import DecompXExplanation
 from .reading import Place
 from .shelf import LAYER_STAGES
-from .sites import Sites, share_by_vectors
-from .sources import Heads, Parts, Source
+from .sites import Sites
+from .sources import Heads
+from .table import Asked, Table
+from .value_bias import ValueBias
 
-__all__ = ["Asked", "explain_pushed"]
-
-_AT_ONCE = 1 << 24
-"""How many numbers of vectors are made at a time."""
-_ALL_SHARED = {"none", *BIAS_RULES} - {"equal", "first", "token"}
-"""Bias rules after which nothing is left to share."""
-_BIAS = "the first layer's value bias"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is asked of a decomposition.
-
-    Attributes:
-        stages: Names of stages, and of modules.
-        vectors: Whether vectors are kept whole.
-        include_classifier: Whether to go on to the logits.
-        source: What is decomposed into; None for tokens.
-    """
-
-    stages: tuple[str, ...]
-    vectors: bool
-    include_classifier: bool
-    source: Source | None = None
+__all__ = ["explain_pushed"]
 
 
 def explain_pushed(
@@ -98,14 +64,14 @@ def explain_pushed(
     ):
         linear = settings.bias in LINEAR
         follows = linear and settings.value_bias == "follow" and asked.source is None
-        bias = _ValueBias(subject, place, undo) if follows else None
+        bias = ValueBias(subject, place, undo) if follows else None
         read, layers = _wrt(asked, place, call), _layers(asked)
         request = Request(inputs, target, read, layers, _complain)
         runtime = lrp.runtime
         forward = forward_pass(subject, runtime, call, request, Sites)
         for hidden in forward.seen.values():
             runtime.report_graph(hidden, forward.collector)
-        table = _Table(model, forward, settings, asked, bias)
+        table = Table(model, forward, settings, asked, bias)
         return table.explanation(subject, target)
 
 
@@ -138,296 +104,3 @@ def _layers(asked: Asked) -> tuple[str, ...]:
     blocks = len(stages) < len(asked.stages) or not asked.include_classifier
     heads = (asked.source.watched,) if isinstance(asked.source, Heads) else ()
     return (*stages, *heads, *((BLOCKS,) if blocks else ()))
-
-
-class _ValueBias:
-    """A tangent of its own for the bias of the first layer's values.
-
-    Attributes:
-        leaf: Zeros that were added to what the layer returned.
-        values: The bias.
-    """
-
-    def __init__(self, subject: Subject, place: Place, undo: Undo) -> None:
-        name, _, parameter = (place.value_bias or "").rpartition(".")
-        self.leaf: Tensor | None = None
-        self.values: Tensor | None = None
-        if place.value_bias:
-            module = subject.modules[name]
-            self.values = getattr(module, parameter).detach()
-            undo.hook(subject.model, "forward_pre_hook", self._begin)
-            undo.hook(module, "forward_hook", self._add)
-
-    def _begin(self, *_: object) -> None:
-        self.leaf = None
-
-    def _add(self, module: nn.Module, args: Any, output: Any) -> Any:
-        if self.leaf is not None or not isinstance(output, Tensor):
-            return None
-        self.leaf = torch.zeros_like(output)
-        self.leaf.requires_grad = True  # not requires_grad_, which scopes leave
-        return output + self.leaf
-
-
-class _Table:
-    """The vectors of one forward pass."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        forward: Forward,
-        settings: Settings,
-        asked: Asked,
-        bias: _ValueBias | None,
-    ) -> None:
-        self.model = model
-        self.forward, self.settings, self.asked = forward, settings, asked
-        heads = asked.source.watched if isinstance(asked.source, Heads) else None
-        self.reads = {heads: forward.seen.pop(heads)} if heads else dict(forward.reads)
-        detached = {name: x.detach() for name, x in self.reads.items()}
-        source = asked.source
-        mask = forward.call.mask
-        self.parts = source.parts(detached) if source else _tokens(detached, mask)
-        if bias is not None and bias.leaf is not None and bias.values is not None:
-            self.reads[_BIAS] = bias.leaf
-            self.parts.of[_BIAS] = _follow(bias, len(self.parts.names))
-        if settings.bias in LINEAR:
-            self.pushing = Pushing(forward.seen, self.reads)
-        else:
-            self._share_by_vectors()
-
-    def _share_by_vectors(self) -> None:
-        """Give every source its part of the constants, as parts of where they stand."""
-        collector = self.forward.collector
-        assert isinstance(collector, Sites)
-        attended = self._columns_attended()
-        self.reads |= collector.outputs
-        self.pushing = Pushing({**self.forward.seen, **collector.outputs}, self.reads)
-        shared = share_by_vectors(
-            self.settings.bias, collector, self.pushing, dict(self.parts.of), attended
-        )
-        self.parts.of.update(shared)
-
-    def explanation(self, subject: Subject, target: Any) -> DecompXExplanation:
-        """Put together what was asked for."""
-        stages = self._stages()
-        if self.asked.include_classifier:
-            scores, output, chosen, biases = self._scores(subject, target)
-        else:
-            scores, biases, chosen = self._taken(subject), None, None
-            output = scores.sum(1)
-        extra = {} if self.asked.source else extra_column(self.settings)
-        if self.asked.source:
-            extra = {"sources": self.parts.names, "extra": ["(rest)"]}
-        mask = self.forward.call.mask
-        return DecompXExplanation(
-            scores=scores,
-            output=output,
-            target=chosen,
-            method="decompx",
-            attended=None if mask is None or self.asked.source else mask.detach() != 0,
-            biases=biases,
-            aggregated=stages.pop("aggregated", None),
-            layers=stages,
-            meta={
-                "path": "tangents",
-                "bias": self.settings.bias,
-                **extra,
-                "read": list(self.forward.reads),
-                "model": type(subject.model).__name__,
-            },
-        )
-
-    def _stages(self) -> dict[str, Tensor]:
-        """Return the vectors, or their norms, of the stages asked for."""
-        modules = [s for s in self.asked.stages if s in self.forward.seen]
-        blocks = [n for n in self.forward.seen if n not in modules]
-        if not self.asked.stages:
-            return {}
-        found = self._decomposed(self._kept(modules, blocks))
-        stages = {name: found[name] for name in modules}
-        if "encoder" in self.asked.stages:
-            stages["encoder"] = torch.stack([found[name] for name in blocks])
-        if "aggregated" in self.asked.stages:
-            stages["aggregated"] = found[blocks[-1]]
-        return stages
-
-    def _kept(self, modules: Sequence[str], blocks: Sequence[str]) -> list[str]:
-        every = "encoder" in self.asked.stages
-        last = "aggregated" in self.asked.stages
-        return [*modules, *(blocks if every else blocks[-1:] if last else ())]
-
-    def _decomposed(
-        self, names: Sequence[str], whole: bool = False
-    ) -> dict[str, Tensor]:
-        """Return vectors [B, T, K, D] or norms [B, T, K] of hidden states."""
-        whole = whole or self.asked.vectors
-        rest = self._constants()
-        for name in names if self.settings.bias in _ALL_SHARED else ():
-            left = self._without_padding(rest[name])
-            self._check_shared(left, self.forward.seen[name])
-        columns: dict[str, list[Tensor]] = {name: [] for name in names}
-        for tangents, weights in self._chunks():
-            arrived = self.pushing.push(tangents, only=names)
-            for name in names:
-                vectors = arrived[name].movedim(0, -2)
-                if weights is not None:
-                    given = weights.unsqueeze(-1) * rest[name].unsqueeze(-2)
-                    vectors = torch.add(vectors, given)
-                columns[name].append(vectors if whole else vectors.norm(dim=-1))
-        if self._has_rest:
-            for name in names:
-                own = rest[name].unsqueeze(-2)
-                columns[name].append(own if whole else own.norm(dim=-1))
-        found = {name: torch.cat(each, 2) for name, each in columns.items()}
-        return {name: self._without_padding(each) for name, each in found.items()}
-
-    def _without_padding(self, vectors: Tensor) -> Tensor:
-        """Zero what stands at padding, [B, T, ...]."""
-        mask = self.forward.call.mask
-        if mask is None or mask.shape != vectors.shape[:2]:
-            return vectors
-        return vectors * mask.to(vectors).view(*mask.shape, *(1,) * (vectors.ndim - 2))
-
-    @property
-    def _has_rest(self) -> bool:
-        return self.asked.source is not None or self.settings.bias == "token"
-
-    def _constants(self) -> dict[str, Tensor]:
-        """Return what of each hidden state no source brings."""
-        total = {
-            name: part.sum(0, keepdim=True) for name, part in self.parts.of.items()
-        }
-        arrived = self.pushing.push(total, only=list(self.forward.seen))
-        return {n: h.detach() - arrived[n][0] for n, h in self.forward.seen.items()}
-
-    def _chunks(self) -> Any:
-        """Return tangents of some sources at a time, with their share of constants."""
-        count = len(self.parts.names)
-        numbers = sum(h.numel() for h in self.forward.seen.values())
-        size = self.settings.chunk or max(1, _AT_ONCE // (4 * max(1, numbers)))
-        weights = None if self._has_rest else self._weights()
-        for start in range(0, count, size):
-            rows = slice(start, start + size)
-            tangents = {name: part[rows] for name, part in self.parts.of.items()}
-            yield tangents, None if weights is None else weights[:, None, rows]
-
-    def _weights(self) -> Tensor | None:
-        """Return the share of the constants that goes to each source, [B, K]."""
-        if self.settings.bias in _ALL_SHARED:
-            return None
-        mask = self._columns_attended()
-        ones = next(iter(self.parts.of.values())).new_ones(len(mask))
-        given = give(torch.zeros_like(mask), ones, mask, self.settings.bias)
-        return given
-
-    def _columns_attended(self) -> Tensor:
-        """Return 1 at sources that are no padding, [B, K]."""
-        call, count = self.forward.call, len(self.parts.names)
-        like = next(iter(self.parts.of.values()))
-        found = like.new_ones(call.batch, count)
-        masks = [call.mask, call.kwargs.get("decoder_attention_mask")]
-        place = 0
-        for mask, read in zip(masks, self.forward.reads.values(), strict=False):
-            if mask is not None and mask.shape == read.shape[:2]:
-                found[:, place : place + read.shape[1]] = mask.to(like)
-            place += read.shape[1]
-        return found
-
-    def _scores(
-        self, subject: Subject, target: Any
-    ) -> tuple[Tensor, Tensor, Any, Tensor | None]:
-        """Return scores, outputs, the target, and what all constants have."""
-        if is_all(target):
-            logits = class_logits(
-                self.forward.output,
-                self.forward.call.batch,
-                self.forward.call.output_mask,
-                self.forward.call.batch_dim,
-            )
-            each = [self._attributed(column) for column in logits.unbind(1)]
-            scores, rest = (torch.stack(x, -1) for x in zip(*each, strict=True))
-            return scores, logits.detach(), "all", rest
-        selected = select_target(subject, self.forward, target)
-        scores, rest = self._attributed(selected.scalar)
-        return scores, selected.scalar.detach(), selected.target, rest
-
-    def _attributed(self, scalar: Tensor) -> tuple[Tensor, Tensor]:
-        """Contract the sources with one gradient: scores [B, K], constants [B]."""
-        grads = gradients(scalar, self.reads, torch.ones_like(scalar))
-        scores = scalar.new_zeros(len(scalar), len(self.parts.names))
-        for name, part in self.parts.of.items():
-            if name in grads:
-                terms = (part * grads[name]).reshape(len(part), len(scalar), -1)
-                scores += terms.sum(2).T
-        rest = scalar.detach() - scores.sum(1)
-        if self.asked.source:
-            return torch.cat([scores, rest[:, None]], 1), rest
-        if self.settings.bias in _ALL_SHARED:
-            self._check_shared(rest, scalar)
-            return scores, rest
-        mask = self._columns_attended()
-        return give(scores, rest, mask, self.settings.bias), rest
-
-    def _check_shared(self, rest: Tensor, whole: Tensor) -> None:
-        """Refuse vectors that leave constants out.
-
-        Raises:
-            UnsupportedModelError: If they do.
-        """
-        near = torch.finfo(rest.dtype).eps ** 0.6 * whole.detach().abs().amax()
-        if self.settings.bias != "none" and bool((rest.abs() > near).any()):
-            raise UnsupportedModelError(
-                f"bias={self.settings.bias!r} cannot share all constants of "
-                f"{type(self.model).__name__}, which overwrites what they were added "
-                "to, or adds them where no rule sees it. Take bias='equal', 'first', "
-                "'token' or 'none', which work on any architecture."
-            )
-
-    def _taken(self, subject: Subject) -> Tensor:
-        """Return the norms of vectors at the tokens that the head takes, [B, K]."""
-        name = [n for n in self.forward.seen if n not in self.asked.stages][-1]
-        vectors = self._decomposed([name], whole=True)[name]
-        scalar = select_target(subject, self.forward, None).scalar
-        hidden = {name: self.forward.seen[name]}
-        (grad,) = gradients(scalar, hidden, torch.ones_like(scalar)).values()
-        rows = (grad.abs().sum(-1) > 0).to(vectors)
-        mean = torch.einsum("bt,btkd->bkd", rows, vectors) / rows.sum(1)[:, None, None]
-        norms: Tensor = mean.norm(dim=-1)
-        return norms
-
-
-def _tokens(read: dict[str, Tensor], mask: Tensor | None) -> Parts:
-    """Make every token of what is read a source, of one input after the other.
-
-    Raises:
-        ArgumentError: If there are no tokens.
-    """
-    if any(x.ndim != 3 for x in read.values()):
-        shapes = ", ".join(str(list(x.shape)) for x in read.values())
-        raise ArgumentError(
-            f"inputs have no tokens that DecompX could attribute to: what is read has "
-            f"the shape {shapes}, and not [B, T, D]. Use method 'lrp' for this model."
-        )
-    if mask is not None:
-        read = {
-            name: x * mask.to(x)[..., None] if x.shape[:2] == mask.shape else x
-            for name, x in read.items()
-        }
-    count = sum(x.shape[1] for x in read.values())
-    of, place = {}, 0
-    for name, x in read.items():
-        part = x.new_zeros(count, *x.shape)
-        index = torch.arange(x.shape[1], device=x.device)
-        part[place + index, :, index] = x.transpose(0, 1)
-        of[name], place = part, place + x.shape[1]
-    return Parts(of, [str(t) for t in range(count)])
-
-
-def _follow(bias: _ValueBias, count: int) -> Tensor:
-    """Let the value's bias at a position go with the token there, [K, B, T, W]."""
-    assert bias.leaf is not None and bias.values is not None
-    part = bias.leaf.detach().new_zeros(count, *bias.leaf.shape)
-    index = torch.arange(bias.leaf.shape[1], device=part.device)
-    part[index, :, index] = bias.values
-    return part

@@ -16,7 +16,16 @@ from torch import Tensor
 from ...attribution.reader import InputOf
 from ...errors import ArgumentError
 
-__all__ = ["Heads", "Neurons", "Parts", "Source", "Spans", "Subspace", "checked_source"]
+__all__ = [
+    "Heads",
+    "Neurons",
+    "Parts",
+    "Source",
+    "Spans",
+    "Subspace",
+    "checked_source",
+    "tokens_of",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +180,40 @@ class Subspace:
         q, _ = torch.linalg.qr(self.basis.to(x))
         inside = x @ q @ q.T
         return Parts({name: torch.stack([inside, x - inside])}, ["inside", "outside"])
+
+
+def tokens_of(read: dict[str, Tensor], mask: Tensor | None) -> Parts:
+    """Make every token of what is read a source, of one input after the other.
+
+    Args:
+        read: ``{name: [B, T, D]}``.
+        mask: 0 at padding, ``[B, T]``, or None.
+
+    Returns:
+        The parts.
+
+    Raises:
+        ArgumentError: If there are no tokens.
+    """
+    if any(x.ndim != 3 for x in read.values()):
+        shapes = ", ".join(str(list(x.shape)) for x in read.values())
+        raise ArgumentError(
+            f"inputs have no tokens that DecompX could attribute to: what is read has "
+            f"the shape {shapes}, and not [B, T, D]. Use method 'lrp' for this model."
+        )
+    if mask is not None:
+        read = {
+            name: x * mask.to(x)[..., None] if x.shape[:2] == mask.shape else x
+            for name, x in read.items()
+        }
+    count = sum(x.shape[1] for x in read.values())
+    of, place = {}, 0
+    for name, x in read.items():
+        part = x.new_zeros(count, *x.shape)
+        index = torch.arange(x.shape[1], device=x.device)
+        part[place + index, :, index] = x.transpose(0, 1)
+        of[name], place = part, place + x.shape[1]
+    return Parts(of, [str(t) for t in range(count)])
 
 
 Source = Spans | Heads | Neurons | Subspace
