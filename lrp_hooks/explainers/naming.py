@@ -71,6 +71,8 @@ def _fits(explanation: Explanation, encoded: Encoded) -> bool:
     scores = explanation.scores
     if isinstance(scores, Mapping):
         return True
+    if "sources" in explanation.meta:  # heads, say, which may be as many as tokens
+        return False
     longest = max(map(len, encoded.tokens))
     if encoded.choices is not None:
         return scores.dim() == 3 and scores.shape[2] >= longest

@@ -36,8 +36,8 @@ class DecompX(Explainer):
     state is a sum of one vector a source token, x_i = sum_k x_{i<=k} (eq. 1), down to
     the logits (eq. 14). Biases are shared by a rule (eq. 5). For rules that do not look
     at the vectors this is conservative relevance: one backward pass a class, and for
-    hidden states tangents of the linearised twin, serve any architecture; rules that
-    look at vectors need the blocks of an encoder.
+    hidden states tangents of the linearised twin, serve any architecture. Rules that
+    look at vectors go through the blocks of an encoder, or from one bias to the next.
     """
 
     def __init__(

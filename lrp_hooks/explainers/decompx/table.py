@@ -115,13 +115,14 @@ class Table:
             output = scores.sum(1)
         extra = {} if self.asked.source else extra_column(self.settings)
         if self.asked.source:
-            extra = {"sources": self.parts.names, "extra": ["(rest)"]}
+            extra = {"sources": [*self.parts.names, "(rest)"]}
         mask = self.forward.call.mask
         return DecompXExplanation(
             scores=scores,
             output=output,
             target=chosen,
             method="decompx",
+            tokens=[extra["sources"]] * len(output) if self.asked.source else None,
             attended=None if mask is None or self.asked.source else mask.detach() != 0,
             biases=biases,
             aggregated=stages.pop("aggregated", None),

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from decompx_models import arrays, batch, fresh, published, published_batch, rows, tiny
-from lrp_hooks import ArgumentError, UnsupportedModelError, instrument
+from lrp_hooks import ArgumentError, UnsupportedModelError, explain, instrument
 from lrp_hooks.attribution.reader import InputOf
 from lrp_hooks.explainers import DecompX
 from lrp_hooks.explainers.decompx import Heads, Neurons, Spans, Subspace
+from lrp_hooks.sentiment import sentiment_model
 from vector_models import (
     BIASED,
     FAMILIES,
@@ -242,8 +243,7 @@ def test_heads_are_those_of_relevance(family):
     same(found.scores[:, :-1], right)
     same(found.scores.sum(1), found.output)
     same(found.layers["lm_head"][:, -1, :, 7], found.scores)
-    assert found.meta["sources"] == ["head 0", "head 1"]
-    assert found.meta["extra"] == ["(rest)"]
+    assert found.tokens == [["head 0", "head 1", "(rest)"]] * 2
 
 
 @pytest.mark.parametrize("family", NEURONS)
@@ -277,7 +277,7 @@ def test_a_subspace_is_its_projection_times_the_gradient(family, module):
         same(found.scores[:, 0], ((hidden @ projector) * gradient).sum((1, 2)), 1e-8)
     same(found.scores[:, :2].sum(1), values.sum((1, 2)))
     same(found.layers["lm_head"][:, -1, :, 7], found.scores)
-    assert found.meta["sources"] == ["inside", "outside"]
+    assert found.tokens == [["inside", "outside", "(rest)"]] * 2
 
 
 def test_spans_are_sums_of_tokens():
@@ -363,3 +363,14 @@ def test_padding_takes_no_constant():
     own = DecompX(model, bias="absdot", stages=("encoder",), vectors=True)(alone)
     same(found.scores[1:, :4], own.scores)
     same(found.layers["encoder"][:, 1:, :4, :4], own.layers["encoder"])
+
+
+def test_sources_keep_their_names_where_there_are_as_many_as_tokens():
+    model, tokenizer = sentiment_model()
+    heads = Heads("bert.encoder.layer.0.attention.self")
+    text = "a gripping film"
+    found = explain(model, text, "decompx", tokenizer, sources=heads)
+    names = [f"head {n}" for n in range(4)]
+    assert found.tokens == [[*names, "(rest)"]]
+    assert "head 3" in found.to_terminal()
+    assert "gripping" not in found.to_html()
