@@ -8,9 +8,11 @@ bias rule that does not look at vectors shares.
 from __future__ import annotations
 
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ...attribution.blocks import BLOCKS
 from ...attribution.inputs import Call
@@ -68,11 +70,24 @@ def explain_pushed(
         read, layers = _wrt(asked, place, call), _layers(asked)
         request = Request(inputs, target, read, layers, _complain)
         runtime = lrp.runtime
-        forward = forward_pass(subject, runtime, call, request, Sites)
+        with _differentiable_twice(model):
+            forward = forward_pass(subject, runtime, call, request, Sites)
         for hidden in forward.seen.values():
             runtime.report_graph(hidden, forward.collector)
         table = Table(model, forward, settings, asked, bias)
         return table.explanation(subject, target)
+
+
+def _differentiable_twice(model: nn.Module) -> AbstractContextManager[object]:
+    """Keep to attention whose backward pass can be differentiated.
+
+    On the CPU that is the rule's own; elsewhere fused kernels have none.
+
+    Returns:
+        A context for the forward pass.
+    """
+    fused = any(parameter.device.type != "cpu" for parameter in model.parameters())
+    return sdpa_kernel(SDPBackend.MATH) if fused else nullcontext()
 
 
 def _complain(message: str) -> None:
