@@ -127,7 +127,7 @@ def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> Non
         _write(axes, part, shown.scale)
     words = [
         part.name,
-        example.target,
+        example.told,
         signed(example.output, example.places),
         shown.method,
         "" if example.delta is None else f"convergence delta {example.delta:+.1e}",
@@ -141,7 +141,7 @@ def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> Non
 
 def _lines(strip: Strip) -> list[list[int]]:
     """Return the positions of the tokens of each line."""
-    return flow([written(token) for token in strip.tokens], COLUMNS, strip.breaks)
+    return flow([written(token) for token in strip.texts], COLUMNS, strip.breaks)
 
 
 def _side_by_side(picture: Picture, scale: float) -> Any:
@@ -154,7 +154,7 @@ def _side_by_side(picture: Picture, scale: float) -> Any:
 
 def _write(axes: Any, strip: Strip, scale: float) -> None:
     """Write the tokens in lines, each on its colour, the way they are read."""
-    tokens = [written(token) for token in strip.tokens]
+    tokens = [written(token) for token in strip.texts]
     words = (t for t, s in zip(tokens, strip.special, strict=True) if not s)
     backwards = reading_direction(words) == "rtl"
     lines = _lines(strip)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from ..render.pictures import backgrounds
+from ..support.marks import spelled
 from ..views.explanation import Account, Example, Picture, Strip, View
 from .ledger import Ledger
 from .words import line_breaks, read_pieces
@@ -33,6 +34,10 @@ class Explained(Protocol):
     def targets(self) -> list[str]:
         """The explained target of each example."""
 
+    @property
+    def spelled_targets(self) -> list[str]:
+        """The same, of tokens the text."""
+
 
 def view(explanation: Explained) -> View:
     """Collect what there is to show.
@@ -50,6 +55,7 @@ def view(explanation: Explained) -> View:
     pieces = _pieces(explanation)
     predictions = explanation.meta.get("prediction")
     deltas = explanation.meta.get("convergence_delta")
+    told = explanation.spelled_targets
     examples = [
         Example(
             target=target,
@@ -62,6 +68,7 @@ def view(explanation: Explained) -> View:
             account=accounts[b] if accounts else None,
             prediction=predictions[b] if predictions else "",
             delta=deltas[b] if deltas else None,
+            spelled=told[b],
         )
         for b, target in enumerate(explanation.targets)
     ]
@@ -163,7 +170,28 @@ def _part(
         scores=[float(row[t]) for t in shown],
         special=[t < len(tokens) and t < len(special) and special[t] for t in shown],
         breaks=line_breaks([pieces[t] if t < len(pieces) else "" for t in shown]),
+        spelled=_spelled(explanation, tokens, longest, shown, pieces, special),
     )
+
+
+def _spelled(
+    explanation: Explained,
+    tokens: list[str],
+    longest: int,
+    shown: Sequence[int],
+    pieces: Sequence[str],
+    special: Sequence[bool],
+) -> list[str]:
+    """Return the text of each token that is shown, where marks hide it."""
+    mark = explanation.meta.get("subwords")
+    if mark is None or len(pieces) != len(tokens):
+        return []
+    flags = [t < len(special) and special[t] for t in range(len(tokens))]
+    texts = spelled(tokens, mark, pieces, flags)
+    return [
+        texts[t] if t < len(tokens) else _label(explanation, tokens, longest, t)
+        for t in shown
+    ]
 
 
 def _pieces(explanation: Explained) -> Sequence[Sequence[str]]:
