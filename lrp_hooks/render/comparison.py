@@ -86,18 +86,19 @@ def terminal(shown: SideBySide, colour: bool, width: int) -> str:
     return "\n".join(lines)
 
 
-def figure(shown: SideBySide) -> Figure:
+def figure(shown: SideBySide, width: float | None) -> Figure:
     """Draw each method's scores as a heat map of the input, on the page's scales.
 
     Args:
         shown: What there is to show.
+        width: Inches that it may take.
 
     Returns:
         A figure that belongs to no window.
     """
     maps = [(shown.told(b), shown.maps(b)) for b in range(shown.batch)]
     if all(own for _, own in maps):
-        return maps_figure(maps)
+        return maps_figure(maps, width)
     drawn = []
     for b in range(shown.batch):
         scales = shown.scales(shown.strips(b))
@@ -105,7 +106,7 @@ def figure(shown: SideBySide) -> Figure:
             View(label, scales[label], [each.examples[b]])
             for label, each in shown.views.items()
         ]
-    return explanation_figure(drawn)
+    return explanation_figure(drawn, width)
 
 
 def _grid(shown: SideBySide, b: int, colour: bool, width: int) -> list[str]:

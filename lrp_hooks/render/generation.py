@@ -66,23 +66,19 @@ def _numbers(shown: Matrix, t: int) -> list[str]:
     ]
 
 
-def figure(shown: Matrix) -> Figure:
+def figure(shown: Matrix, width: float | None) -> Figure:
     """Draw the matrix: generated tokens are rows, all tokens are columns.
 
     Args:
         shown: What there is to show.
+        width: Inches that it may take.
 
     Returns:
         A figure that belongs to no window.
     """
-    rows, columns = shown.scores.shape
-    drawn = heat_map(
-        shown.scores.numpy(),
-        max(shown.scales) or 1.0,
-        shown.told,
-        shown.texts,
-        (2 + min(columns, 120) * 0.22, 1.6 + min(rows, 120) * 0.22),
+    return heat_map(
+        *(shown.scores.numpy(), max(shown.scales) or 1.0, shown.told, shown.texts),
+        width,
+        seen=shown.seen,
+        ends=sorted({shown.encoder, shown.prompt} - {0}),
     )
-    for end in {shown.encoder, shown.prompt} - {0}:
-        drawn.axes[0].axvline(end - 0.5, color="grey", linewidth=0.8)
-    return drawn
