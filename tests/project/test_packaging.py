@@ -250,3 +250,16 @@ def test_a_hint_is_for_an_index_and_for_a_checkout():
     said = how_to_install("plot")
     assert 'pip install "lrp_hooks[plot]"' in said
     assert 'pip install -c constraints.txt -e ".[plot]"' in said
+
+
+def test_every_requirement_has_a_lower_bound():
+    """Else `.ci/oldest` would have nothing to test it with."""
+    extras = PROJECT["optional-dependencies"].values()
+    every = [*PROJECT["dependencies"], *(line for extra in extras for line in extra)]
+    named = [line for line in every if not line.startswith("lrp_hooks[")]
+    assert all(re.match(r"[\w.-]+(\[\w+\])?>=\d[\d.]*(;|$)", line) for line in named)
+
+
+def test_ci_runs_the_oldest_versions():
+    run = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert '"$root/.ci/oldest"' in run
