@@ -119,7 +119,9 @@ def test_the_wheel_has_every_module_and_nothing_beside_the_package(wheel_names):
 
 
 def test_the_wheel_carries_the_explorers_page(wheel_names):
-    scripts = [f"{name}.js" for name in ("explorer", "page", "classify", "answer")]
+    scripts = [
+        f"{name}.js" for name in ("explorer", "page", "classify", "answer", "generate")
+    ]
     for name in ("page.html", "explorer.css", *scripts):
         assert f"lrp_hooks/serve/{name}" in wheel_names
 
