@@ -13,7 +13,7 @@ from ..errors import ArgumentError, LrpHooksWarning, TargetError
 from ..support.suggest import did_you_mean
 from ..texts.listing import as_list
 
-__all__ = ["classes_of_labels", "known_classes"]
+__all__ = ["classes_of_labels", "classes_of_those", "known_classes"]
 
 
 def classes_of_labels(model: nn.Module, labels: Any) -> tuple[int, ...]:
@@ -43,6 +43,24 @@ def classes_of_labels(model: nn.Module, labels: Any) -> tuple[int, ...]:
     numerals = all(not isinstance(label, str) or label.isdecimal() for label in given)
     row = (numbers if numerals else names).index(None)
     raise TargetError(_unknown(model, given[row], row))
+
+
+def classes_of_those(model: nn.Module, labels: Any) -> tuple[int | None, ...]:
+    """Understand the labels of those texts that have one.
+
+    Args:
+        model: See `classes_of_labels`.
+        labels: See `classes_of_labels`; ``None`` where a text has none.
+
+    Returns:
+        The class of each, ``None`` where it has no label.
+    """
+    listed = as_list(labels)
+    if listed is None or all(label is not None for label in listed):
+        return classes_of_labels(model, labels)
+    given = [label for label in listed if label is not None]
+    known = iter(classes_of_labels(model, given))
+    return tuple(None if label is None else next(known) for label in listed)
 
 
 def known_classes(model: nn.Module, labels: Any) -> tuple[int | None, ...]:

@@ -18,9 +18,8 @@ from ..tasks import Task, task_of
 from ..tasks.kinds import of_classes
 from ..texts.encoding import encode
 from ..texts.given import Text, as_texts
-from ..texts.listing import as_list
 from ..texts.prediction import run
-from .labels import classes_of_labels
+from .labels import classes_of_those
 from .metrics import METRICS, OF_PROBABILITIES
 from .plan import BETTER, Plan
 
@@ -72,8 +71,7 @@ def plan_of(
         seed: Of random sets of tokens.
 
     Returns:
-        The plan. Texts that do not fit the model, or have no label where others have,
-        are listed in ``skipped``.
+        The plan; ``skipped`` lists texts that do not fit the model, or lack a label.
 
     Raises:
         ArgumentError: If an argument is not as described, or no text fits.
@@ -247,18 +245,12 @@ def _classes(model: nn.Module, labels: Any, texts: int) -> tuple[int | None, ...
     Raises:
         ArgumentError: If they are not one for each text.
     """
-    listed = as_list(labels)
-    if listed is None or all(label is not None for label in listed):
-        classes: Sequence[int | None] = classes_of_labels(model, labels)
-    else:
-        given = [label for label in listed if label is not None]
-        known = iter(classes_of_labels(model, given))
-        classes = [None if label is None else next(known) for label in listed]
+    classes = classes_of_those(model, labels)
     if len(classes) != texts:
         raise ArgumentError(
             f"labels has {len(classes)} entries for {texts} texts; pass one for each."
         )
-    return tuple(classes)
+    return classes
 
 
 def _check_classifier(model: nn.Module, tokenizer: Any, text: Text) -> None:
@@ -304,7 +296,5 @@ def _fit(
     unlabelled = [row for row, known in enumerate(classes or ()) if known is None]
     skipped = dict.fromkeys(unlabelled, UNLABELLED) | skipped
     if len(skipped) == len(texts):
-        raise ArgumentError(
-            f"none of the {len(texts)} texts both fits the model and has a label."
-        )
+        raise ArgumentError("none of the texts both fits the model and has a label.")
     return tuple(lengths), skipped

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from torch import Tensor
 
 from ..errors import ArgumentError
-from ..support.marks import spelled
 from ..views.explanation import Sheet
 from . import export, storage
 from .explanation_view import view
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Explanation"]
-
-_OF_TOKENS = ("next token", "masked token")
-"""Tasks the targets of which are tokens."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -96,15 +92,6 @@ class Explanation(Page, Printed, Drawn):
     def targets(self) -> list[str]:
         """The explained target of each example, by its label where that is known."""
         return [self._name(self.target, b) for b in range(len(self.output))]
-
-    @property
-    def spelled_targets(self) -> list[str]:
-        """The same with the text of tokens, not their marks."""
-        labels, mark = self.meta.get("labels"), self.meta.get("subwords")
-        if mark is None or not labels or self.meta.get("task") not in _OF_TOKENS:
-            return self.targets
-        texts = dict(zip(labels, spelled(list(labels.values()), mark), strict=True))
-        return replace(self, meta={**self.meta, "labels": texts}).targets
 
     def words(self) -> Self:
         """Merge the scores of sub-word tokens to whole words.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,9 @@ from .ledger import Ledger
 from .words import line_breaks, read_pieces
 
 __all__ = ["method_of", "view"]
+
+_OF_TOKENS = ("next token", "masked token")
+"""Tasks the targets of which are tokens."""
 
 
 class Explained(Protocol):
@@ -33,10 +37,6 @@ class Explained(Protocol):
     @property
     def targets(self) -> list[str]:
         """The explained target of each example."""
-
-    @property
-    def spelled_targets(self) -> list[str]:
-        """The same, of tokens the text."""
 
 
 def view(explanation: Explained) -> View:
@@ -55,7 +55,7 @@ def view(explanation: Explained) -> View:
     pieces = _pieces(explanation)
     predictions = explanation.meta.get("prediction")
     deltas = explanation.meta.get("convergence_delta")
-    told = explanation.spelled_targets
+    told = _told(explanation)
     examples = [
         Example(
             target=target,
@@ -73,6 +73,16 @@ def view(explanation: Explained) -> View:
         for b, target in enumerate(explanation.targets)
     ]
     return View(method_of(explanation), _scale(examples), examples)
+
+
+def _told(explanation: Any) -> list[str]:
+    """Return the explained targets; of tokens the text, not their marks."""
+    meta = explanation.meta
+    labels, mark = meta.get("labels"), meta.get("subwords")
+    if mark is None or not labels or meta.get("task") not in _OF_TOKENS:
+        return list(explanation.targets)
+    texts = dict(zip(labels, spelled(list(labels.values()), mark), strict=True))
+    return list(replace(explanation, meta={**meta, "labels": texts}).targets)
 
 
 def method_of(explanation: Explained) -> str:
