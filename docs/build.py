@@ -11,16 +11,32 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 HERE = Path(__file__).resolve().parent
 PAGES = [
     page
-    for part in (".", "tutorials", "systems")
+    for part in (".", "tutorials", "systems", "elsewhere")
     for page in sorted((HERE / part).glob("*.md"))
 ]
+NEEDS = re.compile(r"^<!-- needs: (.*) -->$", re.MULTILINE)
 CODE = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+
+def missing(page: Path) -> list[str]:
+    """Tell which packages a page needs that are not installed.
+
+    Args:
+        page: A Markdown file; a comment ``<!-- needs: a b -->`` names modules.
+
+    Returns:
+        Their names.
+    """
+    found = NEEDS.search(page.read_text(encoding="utf-8"))
+    names = found[1].split() if found else []
+    return [name for name in names if find_spec(name) is None]
 
 
 def run(page: Path, folder: Path) -> Iterator[str]:
@@ -86,7 +102,11 @@ def main(out: Path) -> None:
         sources = Path(folder) / "docs"
         copy_sources(sources)
         for page in PAGES:
-            print(page.relative_to(HERE), flush=True)
+            absent = missing(page)
+            without = f", not run without {', '.join(absent)}" if absent else ""
+            print(f"{page.relative_to(HERE)}{without}", flush=True)
+            if absent:
+                continue
             for _ in run(page, (sources / page.relative_to(HERE)).parent):
                 pass
         render(sources, out)

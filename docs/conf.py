@@ -57,7 +57,8 @@ def name_outside(app, docname, source):
         path = posixpath.normpath(posixpath.join(folder, link[2]))
         return link[0] if path.startswith("docs/") else f"{link[1]} (`{path}`)"
 
-    source[0] = re.sub(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)\)", named, source[0])
+    link = r"(?<!!)\[([^\]]+)\]\((\.\./[^)#\s]+)(?:#[^)\s]*)?\)"
+    source[0] = re.sub(link, named, source[0])
 
 
 def escape_bars(app, what, name, obj, options, lines):

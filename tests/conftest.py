@@ -53,10 +53,11 @@ QUICK = """
 SLOW = """
     attribution/test_atomic attribution/test_processes
     benchmarks/test_molecules
-    browser/test_explorer browser/test_explorer_answer browser/test_explorer_layers
+    browser/test_explorer browser/test_explorer_answer browser/test_explorer_generate
+    browser/test_explorer_layers
     browser/test_pages
     captum/test_rules
-    commands/test_evaluate_resume commands/test_serve
+    commands/test_evaluate_resume commands/test_manual commands/test_serve
     engine/test_plugins
     explainers/decompx/test_architectures explainers/decompx/test_paths
     explainers/slalom/test_trained_models

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.autograd import carries, on_gradient, splice
-from ..engine.coverage import Coverage, aligned
+from ..engine.coverage import Coverage
 from ..engine.nested import replace_first
 from ..engine.ruleset import RuleSet
 from ..engine.runtime import Runtime
@@ -26,6 +26,7 @@ from ..engine.sources import Constant, SourceCollector
 from ..engine.subject import Subject
 from ..engine.undo import undoing
 from ..results.ledger import Ledger
+from ..support.table import aligned
 from .attribute import Request, attribute
 from .checks import TARGET
 

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import Namespace
 from os import PathLike
-from pathlib import Path
 from typing import Any, TextIO
 
 from ..answers import explain_answer
 from ..answers.record import record
-from ..errors import ArgumentError, TextError
+from ..errors import TextError
 from .chosen import chosen_model
 from .outputs import check_outputs, deliver, drawn_files, json_file
+from .reading import file_text
 
 __all__ = ["run"]
-
-STANDARD_INPUT = "-"
 
 
 def run(arguments: Namespace, stderr: TextIO) -> None:
@@ -28,8 +25,11 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         stderr: Where waiting is told.
     """
     check_outputs(arguments)
-    prompt = _text("--prompt", arguments.prompt)
-    answer = None if arguments.answer is None else _text("--answer", arguments.answer)
+    coded = arguments.encoding
+    prompt = file_text("--prompt", arguments.prompt, coded)
+    answer = None
+    if arguments.answer is not None:
+        answer = file_text("--answer", arguments.answer, coded)
     most = arguments.max_new_tokens
     options: dict[str, Any] = {
         name: value
@@ -37,7 +37,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         if (value := getattr(arguments, name)) is not None
     }
     if arguments.sources is not None:
-        options["sources"] = _sources(arguments.sources)
+        options["sources"] = _sources(arguments.sources, coded)
     model, tokenizer = chosen_model(arguments.model, stderr)
     found = explain_answer(
         *(model, tokenizer, prompt, answer),
@@ -54,29 +54,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     deliver(files, f"{found.to_terminal()}")
 
 
-def _text(option: str, path: str) -> str:
-    """Return a file's text, or standard input, without the line break that ends it.
-
-    Raises:
-        ArgumentError: If it cannot be read.
-        TextError: If it is no text.
-    """
-    try:
-        if path == STANDARD_INPUT:
-            text = sys.stdin.read() if sys.stdin else ""
-        else:
-            text = Path(path).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise TextError(f"{option} {path!r} is no valid UTF-8: {error}.") from error
-    except OSError as error:
-        raise ArgumentError(
-            f"{option} {path!r} cannot be read: {error.strerror}. Name a text file, or "
-            "- for standard input."
-        ) from error
-    return text.removesuffix("\n").removesuffix("\r")
-
-
-def _sources(given: str) -> str | list[str]:
+def _sources(given: str, encoding: str | None) -> str | list[str]:
     """Return a unit, or the passages in a file of JSON lines.
 
     Raises:
@@ -85,7 +63,7 @@ def _sources(given: str) -> str | list[str]:
     if not given.endswith((".jsonl", ".json", ".ndjson")):
         return given
     passages = []
-    lines = _text("--sources", given).splitlines()
+    lines = file_text("--sources", given, encoding).splitlines()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue

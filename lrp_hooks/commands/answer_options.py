@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .options import add_command, add_outputs, count, overlap
+from .options import add_command, add_encoding, add_outputs, count, overlap
 
 __all__ = ["add_answer"]
 
@@ -38,6 +38,7 @@ def add_answer(commands: Any) -> None:
         metavar="FILE",
         help="the answer, as it follows the prompt (default: the model writes it)",
     )
+    add_encoding(parser, "these files, and of standard input")
     parser.add_argument(
         "--max-new-tokens",
         metavar="N",

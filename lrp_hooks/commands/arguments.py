@@ -11,10 +11,14 @@ from .. import __version__, explainers
 from ..errors import ArgumentError
 from .answer_options import add_answer
 from .circuit_options import add_circuit
+from .evaluate_options import add_evaluate
+from .generate_options import add_generate
 from .options import (
+    BIASES,
     add_command,
     add_data,
-    add_engine,
+    add_encoding,
+    add_image,
     add_model,
     add_outputs,
     add_pair,
@@ -22,6 +26,7 @@ from .options import (
     add_stride,
     add_target,
     add_text,
+    add_words,
     count,
     port,
 )
@@ -63,13 +68,15 @@ def command_parser() -> argparse.ArgumentParser:
     for add in (
         _add_explain,
         _add_compare,
-        _add_evaluate,
+        add_evaluate,
         add_answer,
         add_circuit,
+        add_generate,
         _add_rules,
         _add_audit,
         _add_closed_forms,
         _add_serve,
+        _add_completion,
     ):
         add(commands)
     return parser
@@ -88,6 +95,8 @@ def _add_explain(commands: Any) -> None:
   lrp-hooks explain "A.B>>C" --model path/to/model --rules attnlrp
   lrp-hooks explain - --json scores.json < reviews.txt
   lrp-hooks explain "not bad at all" --json - | jq .scores
+  lrp-hooks explain "not bad at all" --contrast positive negative --words
+  lrp-hooks explain --image digit.png --model path/to/model --html page.html
   lrp-hooks explain --data reviews.csv --out scores --text review --workers 2
 
 """
@@ -108,7 +117,16 @@ def _add_explain(commands: Any) -> None:
         "(default: conservative)",
     )
     add_target(parser)
+    parser.add_argument(
+        "--complete",
+        metavar="HOW",
+        choices=BIASES,
+        help="give back to the tokens what biases and positions took: at their site, "
+        "or by equal shares, to the first token, or by |score| (abs)",
+    )
+    add_words(parser)
     add_stride(parser)
+    add_image(parser)
     add_outputs(parser, "html", "png", "svg", "json")
     add_data(parser)
 
@@ -130,7 +148,7 @@ def _add_compare(commands: Any) -> None:
 """
         + _listed("methods", explainers.names()),
     )
-    add_text(parser)
+    add_text(parser, optional=True)
     add_model(parser)
     parser.add_argument(
         "--methods",
@@ -139,7 +157,9 @@ def _add_compare(commands: Any) -> None:
         f"(default: {','.join(explainers.COMPARED)})",
     )
     add_target(parser, several=True)
+    add_words(parser)
     add_stride(parser)
+    add_image(parser)
     parser.add_argument(
         "--rows",
         choices=("tokens", "methods"),
@@ -148,93 +168,6 @@ def _add_compare(commands: Any) -> None:
         "method with the whole text (default: %(default)s)",
     )
     add_outputs(parser, "html", "png", "svg", "json")
-
-
-def _add_evaluate(commands: Any) -> None:
-    """Add ``lrp-hooks evaluate``."""
-    parser = add_command(
-        commands,
-        "evaluate",
-        help="put methods to the test on the texts of a data file",
-        description="Take tokens away in the order of a method's scores, or give them "
-        "back, and see what the model says: results.parquet, summary.json and "
-        "report.html. The same command goes on where it was stopped.",
-        epilog="""methods:
-  lrp                   an explainer, with its own defaults
-  lrp:attnlrp           with a rule set
-  lrp:attnlrp@site      and what biases and positions took given back to the tokens:
-                        at its site, or @equal, @first, @abs
-
-examples:
-  lrp-hooks evaluate --data reviews.csv --out results
-  lrp-hooks evaluate --data dev.parquet --model path/to/model --out results \\
-      --methods lrp,lrp:attnlrp@site,decompx,random_baseline --workers 2
-  lrp-hooks evaluate --data dev.tsv --text review --label stars --limit 100 \\
-      --metrics activation,aopc --sign signed,absolute --out results""",
-    )
-    parser.add_argument(
-        "--data",
-        metavar="FILE",
-        required=True,
-        help="texts, one a row: .parquet, .csv, .tsv or .jsonl",
-    )
-    parser.add_argument("--out", metavar="DIR", required=True, help="the results")
-    add_model(parser)
-    columns = parser.add_argument_group("columns of the data file")
-    columns.add_argument(
-        "--text", metavar="COLUMN", help="of texts (default: text or sentence)"
-    )
-    columns.add_argument(
-        "--text-pair", metavar="COLUMN", help="of the second texts, if they are pairs"
-    )
-    columns.add_argument(
-        "--label",
-        metavar="COLUMN",
-        help="of labels, names or numbers, which --target label and accuracy read "
-        "(default: label, if there is one); '' for none",
-    )
-    _add_protocol(parser)
-    add_outputs(parser, "json")
-
-
-def _add_protocol(parser: argparse.ArgumentParser) -> None:
-    """Add what decides the numbers of an evaluation, and how they are computed."""
-    parser.add_argument(
-        "--methods", metavar="NAMES", help="separated by commas, see below"
-    )
-    parser.add_argument(
-        "--metrics",
-        metavar="NAMES",
-        help="separated by commas (default: all that are curves)",
-    )
-    parser.add_argument(
-        "--target",
-        metavar="WHICH",
-        default="predicted",
-        help="the class that is explained: predicted or label (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--sign",
-        metavar="SIGNS",
-        default="signed",
-        help="scores as they are, signed, or absolute, or both separated by a comma "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--replace-with",
-        metavar="TOKEN",
-        help="what takes a token's place: mask, unk, pad or delete, or METRIC=TOKEN "
-        "separated by commas (default: unk for activation, pruning and sufficiency, "
-        "else mask)",
-    )
-    for name, default, text in (
-        ("limit", None, "read the first N rows alone"),
-        ("chunk", 16, "explain N texts together (default: %(default)s)"),
-    ):
-        parser.add_argument(
-            f"--{name}", metavar="N", type=count, default=default, help=text
-        )
-    add_engine(parser)
 
 
 def _add_rules(commands: Any) -> None:
@@ -277,6 +210,7 @@ def _add_audit(commands: Any) -> None:
         "line, as one batch",
     )
     add_pair(parser)
+    add_encoding(parser, "standard input")
     add_model(parser)
     add_rule_set(parser)
     add_target(parser)
@@ -331,6 +265,20 @@ def _add_serve(commands: Any) -> None:
         default=8000,
         help="the port; 0 takes any that is free (default: %(default)s)",
     )
+
+
+def _add_completion(commands: Any) -> None:
+    """Add ``lrp-hooks completion``."""
+    parser = add_command(
+        commands,
+        "completion",
+        help="print a script that completes commands in bash or zsh",
+        description="Print what a shell reads to complete commands, options and files.",
+        epilog="""examples:
+  lrp-hooks completion bash > ~/.local/share/bash-completion/completions/lrp-hooks
+  lrp-hooks completion zsh > ~/.zfunc/_lrp-hooks  # of a folder in fpath""",
+    )
+    parser.add_argument("shell", choices=("bash", "zsh"), help="which shell")
 
 
 def _listed(title: str, names: Sequence[str]) -> str:

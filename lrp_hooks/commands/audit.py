@@ -9,12 +9,14 @@ from typing import Any, TextIO
 
 from ..attribution.audit import Audit
 from ..attribution.instrument import instrument
+from ..attribution.readout import Contrast
 from ..engine.ruleset import RuleSet
 from ..results.ledger import Ledger
 from ..tasks import pose
 from ..texts.given import Text
-from .chosen import check_inputs, chosen_model, chosen_target, read_texts
+from .chosen import asked_target, check_inputs, check_one_target, chosen_model
 from .outputs import check_outputs, deliver, json_file
+from .reading import read_texts
 
 __all__ = ["run"]
 
@@ -26,20 +28,26 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         arguments: What the command line says.
         stderr: Where to say that loading takes a while.
     """
-    texts = read_texts(arguments.text, arguments.text_pair)
+    check_one_target(arguments)
+    texts = read_texts(arguments.text, arguments.text_pair, arguments.encoding)
     rules = RuleSet.named(arguments.rules)
     check_outputs(arguments)
     model, tokenizer = chosen_model(arguments.model, stderr)
-    target = chosen_target(arguments.target, model, tokenizer)
+    target = asked_target(arguments, model, tokenizer)
     encoded = check_inputs(model, tokenizer, texts)
     posed = pose(model, tokenizer, encoded.batch, encoded, target)
     with instrument(model, rules) as lrp:
         audit = lrp.audit(posed.batch, posed.target)
-    record = {"rules": rules.name, "target": target, **_record(texts, audit)}
+    record = {"rules": rules.name, "target": _named(target), **_record(texts, audit)}
     shown = replace(audit, rows=audit.rows[: arguments.rows])
     many = f"{len(shown.rows)} of {len(audit.rows)} modules, the worst leaks first"
     text = f"rules {rules.name!r}: {many}\n\n{shown}"
     deliver(json_file(arguments, record), text)
+
+
+def _named(target: Any) -> Any:
+    """Return a target as JSON writes it."""
+    return [target.a, target.b] if isinstance(target, Contrast) else target
 
 
 def _record(texts: Sequence[Text], audit: Audit) -> dict[str, Any]:

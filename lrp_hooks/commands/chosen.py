@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any, TextIO
 
 from torch import nn
 
-from ..attribution.readout import label_id, label_ids
-from ..errors import LrpHooksWarning, TargetError, TextError
+from ..attribution.readout import Contrast, label_id, label_ids
+from ..errors import ArgumentError, TargetError
 from ..sentiment import sentiment_model
 from ..support.suggest import did_you_mean
 from ..tasks import Task, task_of, token_named
@@ -21,50 +21,16 @@ from ..texts.prediction import run
 from ..texts.windows import documents
 from .waiting import waiting
 
-__all__ = ["check_inputs", "chosen_model", "chosen_target", "read_texts", "shown"]
+__all__ = [
+    "asked_target",
+    "check_inputs",
+    "check_one_target",
+    "chosen_model",
+    "chosen_target",
+    "shown",
+]
 
 MOST_DIGITS = 19  # of an id; Python refuses to read some thousands
-
-
-def read_texts(text: str, pair: str | None = None) -> list[Text]:
-    """Return the texts that an argument stands for.
-
-    Args:
-        text: A text, or ``-`` for the lines of standard input.
-        pair: The second text of a pair with each of them. Defaults to ``None``: there
-            are no pairs.
-
-    Returns:
-        The texts; blank lines of standard input are none, and a warning counts those
-        between others.
-    """
-    texts = [text] if text != "-" else _lines()
-    return [each if pair is None else (each, pair) for each in texts]
-
-
-def _lines() -> list[str]:
-    """Return the lines of standard input that are not blank.
-
-    Raises:
-        TextError: If it is empty or no text.
-    """
-    try:
-        given = sys.stdin.read() if sys.stdin else ""
-    except UnicodeDecodeError as error:
-        raise TextError(f"standard input is no valid text: {error}.") from error
-    lines = given.rstrip().split("\n")
-    texts = [line for line in lines if line.strip()]
-    if not texts:
-        what = "blank" if given else "empty"
-        raise TextError(f"standard input is {what}. Pass one text a line.")
-    if len(texts) < len(lines):
-        warnings.warn(
-            f"{len(lines) - len(texts)} of {len(lines)} lines of standard input are "
-            "blank and left out.",
-            LrpHooksWarning,
-            stacklevel=2,
-        )
-    return texts
 
 
 def check_inputs(
@@ -126,6 +92,39 @@ def chosen_model(
     """
     with waiting(stderr, "loading the model"):
         return sentiment_model() if folder is None else load_folder(folder)
+
+
+def asked_target(arguments: Namespace, model: Any, tokenizer: Any) -> Any:
+    """Return what ``--target`` or ``--contrast`` asks for.
+
+    Args:
+        arguments: What the command line says.
+        model: A Hugging Face model.
+        tokenizer: Its tokenizer.
+
+    Returns:
+        A target as `explain` takes it.
+    """
+    if arguments.contrast is None:
+        return chosen_target(arguments.target, model, tokenizer)
+    check_one_target(arguments)
+    pair = [chosen_target(name, model, tokenizer) for name in arguments.contrast]
+    return Contrast(*pair)
+
+
+def check_one_target(arguments: Namespace) -> None:
+    """Refuse two ways to say what is explained.
+
+    Args:
+        arguments: What the command line says.
+
+    Raises:
+        ArgumentError: If there are both.
+    """
+    if arguments.contrast is not None and arguments.target is not None:
+        raise ArgumentError(
+            "--target and --contrast both say what is explained. Leave one of them out."
+        )
 
 
 def chosen_target(name: str | None, model: Any, tokenizer: Any) -> Any:

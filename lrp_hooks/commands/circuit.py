@@ -8,8 +8,9 @@ from typing import TextIO
 
 from ..circuits import Circuit, find_circuit
 from ..engine.ruleset import RuleSet
-from .chosen import check_inputs, chosen_model, chosen_target, read_texts
+from .chosen import asked_target, check_inputs, check_one_target, chosen_model
 from .outputs import check_outputs, deliver, json_file
+from .reading import read_texts
 
 __all__ = ["run"]
 
@@ -21,11 +22,12 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         arguments: What the command line says.
         stderr: Where waiting is told.
     """
+    check_one_target(arguments)
     check_outputs(arguments)
     RuleSet.named(arguments.rules)
-    texts = read_texts(arguments.text, arguments.text_pair)
+    texts = read_texts(arguments.text, arguments.text_pair, arguments.encoding)
     model, tokenizer = chosen_model(arguments.model, stderr)
-    target = chosen_target(arguments.target, model, tokenizer)
+    target = asked_target(arguments, model, tokenizer)
     check_inputs(model, tokenizer, texts)
     found = find_circuit(
         model,

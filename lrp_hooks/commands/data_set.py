@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import ArgumentError
@@ -11,11 +12,16 @@ from ..many.asked import Asked
 from ..many.engines import as_engine
 from ..many.models import Travelling
 from ..many.run import Summary, run
-from .chosen import chosen_model, chosen_target
+from ..texts.formats import read_columns
+from ..texts.listing import as_list
+from .chosen import asked_target, chosen_model
 
 __all__ = ["explain_data"]
 
-_OF_A_TEXT = ("text", "text_pair", "html", "png", "svg", "json")
+_OF_A_TEXT = (
+    *("text", "text_pair", "image", "complete", "words"),
+    *("html", "png", "svg", "json"),
+)
 
 
 def explain_data(
@@ -32,7 +38,7 @@ def explain_data(
         ArgumentError: If an argument is missing, or goes with a text alone.
     """
     for name in _OF_A_TEXT:
-        if getattr(arguments, name) is not None:
+        if getattr(arguments, name) not in {None, False}:
             said = "TEXT" if name == "text" else f"--{name.replace('_', '-')}"
             raise ArgumentError(
                 f"{said} does not go with --data. Leave one of them out."
@@ -46,15 +52,24 @@ def explain_data(
     asked = Asked(
         (arguments.column or "text",),
         arguments.label,
-        chosen_target(arguments.target, model, tokenizer),
+        asked_target(arguments, model, tokenizer),
         arguments.method,
         options,
         arguments.batch_size,
     )
     asked.check()
     travelling = Travelling(model, tokenizer, arguments.model)
-    found = run(travelling, arguments.data, arguments.out, asked, engine, stderr)
+    data = _data(arguments)
+    found = run(travelling, data, arguments.out, asked, engine, stderr)
     print(_told(found, arguments.out))
+
+
+def _data(arguments: Namespace) -> Any:
+    """Return the file, or its columns where it is said how it is written."""
+    if arguments.sep is None and arguments.encoding is None:
+        return arguments.data
+    columns = read_columns(Path(arguments.data), arguments.sep, arguments.encoding)
+    return {name: as_list(values) for name, values in columns}
 
 
 def _told(found: Summary, out: str) -> str:

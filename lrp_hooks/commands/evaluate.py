@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from ..errors import ArgumentError
 from ..faithfulness.evaluation import Evaluation
-from ..faithfulness.labels import classes_of_labels
+from ..faithfulness.labels import known_classes
 from ..faithfulness.measuring import measured
-from ..faithfulness.planning import METHODS, plan_of
+from ..faithfulness.planning import METHODS, UNLABELLED, plan_of
 from ..faithfulness.results import Results
 from ..many.engines import as_engine
 from ..many.models import Travelling
 from ..support.text import one_line
-from ..texts.tables import read_table
+from ..texts.tables import Label, read_table
 from .chosen import chosen_model
 from .methods import methods_named
 from .outputs import check_outputs, deliver, json_file
@@ -41,12 +41,17 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     check_outputs(arguments)
     labelled = arguments.label if _reads_labels(options) else ""
     texts, labels = read_table(
-        arguments.data, arguments.text, labelled, arguments.text_pair
+        *(arguments.data, arguments.text, labelled, arguments.text_pair),
+        gaps=True,
+        separator=arguments.sep,
+        encoding=arguments.encoding,
     )
     model, tokenizer = chosen_model(arguments.model, stderr)
     classes = None
     if labels is not None:  # all rows say what labels are, not the first ones alone
-        classes = classes_of_labels(model, list(map(str, labels)))[: arguments.limit]
+        named = [None if label is None else str(label) for label in labels]
+        classes = known_classes(model, named)[: arguments.limit]
+        _tell_unlabelled(classes, labels, stderr)
     plan = plan_of(model, tokenizer, texts[: arguments.limit], classes, **options)
     results = Results(arguments.out, plan)
     travelling = Travelling(model, tokenizer, arguments.model)
@@ -112,16 +117,35 @@ def _bar(texts: int, stderr: TextIO) -> tqdm:
 
 def _tell(found: Evaluation, out: str, stderr: TextIO) -> None:
     """Say what was left out, in a line each for texts and for methods."""
-    if found.skipped:
-        first = next(iter(found.skipped))
+    unfit = {row: why for row, why in found.skipped.items() if why != UNLABELLED}
+    if unfit:
+        first = next(iter(unfit))
         _note(
-            f"{len(found.skipped)} of {len(found.plan.texts)} rows do not fit the "
+            f"{len(unfit)} of {len(found.plan.texts)} rows do not fit the "
             f"model and are left out; all are listed in {Path(out, 'summary.json')}. "
-            f"The first is row {first}: {found.skipped[first]}",
+            f"The first is row {first}: {unfit[first]}",
             stderr,
         )
     for label, why in found.failures.items():
         _note(f"{label} failed: {why}", stderr)
+
+
+def _tell_unlabelled(
+    classes: Sequence[int | None], labels: Sequence[Label | None], stderr: TextIO
+) -> None:
+    """Say how many rows are left out since their label says nothing, and which."""
+    rows = [row for row, known in enumerate(classes) if known is None]
+    if rows:
+        some = ", ".join(
+            f"{row} ({'none' if labels[row] is None else repr(labels[row])})"
+            for row in rows[:5]
+        )
+        _note(
+            f"{len(rows)} of {len(classes)} rows have no label that the model knows "
+            f"and are left out: {some}{' and others' * (len(rows) > 5)}; the first "
+            "row is 0. --label '' reads no labels.",
+            stderr,
+        )
 
 
 def _note(text: str, stderr: TextIO) -> None:

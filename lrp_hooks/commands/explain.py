@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -15,21 +16,32 @@ from ..explainers.explain import explain
 from ..render.record import records
 from ..results.explanation import Explanation
 from ..support.files import StrPath
+from ..support.marks import spelled
 from ..support.text import visible
+from ..tasks import Task
 from ..texts.given import Text
 from ..texts.prediction import Prediction, predict
 from ..views.explanation import Sheet
-from .chosen import check_inputs, chosen_model, chosen_target, read_texts, shown
+from .chosen import (
+    asked_target,
+    check_inputs,
+    check_one_target,
+    chosen_model,
+    shown,
+)
+from .completed import check_completes, completed
 from .data_set import explain_data
 from .outputs import check_outputs, deliver, drawn_files, json_file
+from .pictures import check_picture, pictured
+from .reading import read_texts
 
 __all__ = ["run"]
 
-Found = tuple[Text, Prediction | None, Explanation]
+Found = tuple[Text | None, Prediction | None, Explanation]
 
 
 def run(arguments: Namespace, stderr: TextIO) -> None:
-    """Explain one text, each line of standard input, or a data set.
+    """Explain one text, each line of standard input, a picture, or a data set.
 
     Files are written, and then anything is printed, once all texts are explained.
 
@@ -37,19 +49,43 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         arguments: What the command line says.
         stderr: Where a progress bar goes.
     """
+    check_one_target(arguments)
     if arguments.data is not None:
         explain_data(arguments, _options(arguments), stderr)
         return
     _check_text(arguments)
-    texts = read_texts(arguments.text, arguments.text_pair)
+    if arguments.image is not None:
+        found = [_explain_picture(arguments, _options(arguments), stderr)]
+    else:
+        found = _explain_texts(arguments, stderr)
+    deliver(_files(arguments, found), _printed(found))
+
+
+def _explain_picture(
+    arguments: Namespace, options: dict[str, Any], stderr: TextIO
+) -> Found:
+    """Explain what the model says of a picture, with a text or without."""
+    check_picture(arguments)
+    seen = pictured(arguments, stderr)
+    target = asked_target(arguments, seen.model, seen.tokenizer)
+    explanation = explain(
+        *(seen.model, seen.inputs, arguments.method, seen.tokenizer, target), **options
+    )
+    prediction = predict(seen.model, seen.tokenizer, seen.batch)
+    return arguments.text, prediction, _shown(arguments, explanation, prediction)
+
+
+def _explain_texts(arguments: Namespace, stderr: TextIO) -> list[Found]:
+    """Explain texts one by one."""
+    texts = read_texts(arguments.text, arguments.text_pair, arguments.encoding)
     options = _options(arguments)
     model, tokenizer = chosen_model(arguments.model, stderr)
-    target = chosen_target(arguments.target, model, tokenizer)
+    target = asked_target(arguments, model, tokenizer)
     check_inputs(model, tokenizer, texts, arguments.stride)
     bar = tqdm(
         texts, file=stderr, leave=False, disable=not _wants_bar(arguments, stderr)
     )
-    found = []
+    found: list[Found] = []
     for text in bar:
         explanation = explain(
             *(model, text, arguments.method, tokenizer, target),
@@ -58,10 +94,19 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         )
         read = shown(model, tokenizer, text, arguments.stride)
         prediction = predict(model, tokenizer, *read)
-        if prediction is not None:
-            explanation.meta["prediction"] = [str(prediction)]
-        found.append((text, prediction, explanation))
-    deliver(_files(arguments, found), _printed(found))
+        found.append((text, prediction, _shown(arguments, explanation, prediction)))
+    return found
+
+
+def _shown(
+    arguments: Namespace, explanation: Explanation, prediction: Prediction | None
+) -> Explanation:
+    """Return an explanation as it is to be shown: completed, or by words."""
+    if prediction is not None:
+        explanation.meta["prediction"] = [str(prediction)]
+    if arguments.complete is not None:
+        explanation = completed(explanation, arguments.complete)
+    return explanation.words() if arguments.words else explanation
 
 
 def _check_text(arguments: Namespace) -> None:
@@ -70,14 +115,14 @@ def _check_text(arguments: Namespace) -> None:
     Raises:
         ArgumentError: If there is no text, or what goes with a data file alone.
     """
-    for name in ("out", "column", "label", "batch_size", "address"):
+    for name in ("out", "column", "label", "batch_size", "address", "sep"):
         if getattr(arguments, name) is not None:
             option = {"column": "text"}.get(name, name).replace("_", "-")
             raise ArgumentError(f"--{option} goes with --data FILE. Name a data file.")
-    if arguments.text is None:
+    if arguments.text is None and arguments.image is None:
         raise ArgumentError(
             "there is nothing to explain. Pass TEXT, - for the lines of standard "
-            "input, or --data FILE. Try: lrp-hooks explain --help"
+            "input, --image FILE, or --data FILE. Try: lrp-hooks explain --help"
         )
 
 
@@ -92,6 +137,8 @@ def _options(arguments: Namespace) -> dict[str, Any]:
         )
     if arguments.rules is not None:
         RuleSet.named(arguments.rules)
+    if arguments.complete is not None:
+        check_completes(arguments.method, chosen, arguments.complete)
     check_outputs(arguments)
     return options
 
@@ -108,22 +155,35 @@ def _files(arguments: Namespace, found: Sequence[Found]) -> dict[StrPath, bytes]
     if arguments.html is not None:
         files[arguments.html] = render.page(sheet).encode()
     files |= drawn_files(arguments, sheet)
-    entries = [_record(*entry) for entry in found]
+    entries = [_record(arguments.image, *entry) for entry in found]
     plain = entries if arguments.text == "-" else entries[0]
     return files | json_file(arguments, plain)
 
 
 def _record(
-    text: Text, prediction: Prediction | None, explanation: Explanation
+    image: str | None,
+    text: Text | None,
+    prediction: Prediction | None,
+    explanation: Explanation,
 ) -> dict[str, Any]:
-    """Return what is known of one text."""
+    """Return what is known of one text, or picture."""
     said = None if prediction is None else vars(prediction)
-    given = dict(zip(("text", "text_pair"), _pieces(text), strict=False))
+    given = {} if image is None else {"image": image}
+    given |= dict(zip(("text", "text_pair"), _pieces(text), strict=False))
     return {**given, "prediction": said, **records(explanation.view().views[0])[0]}
 
 
-def _pieces(text: Text) -> tuple[str, ...]:
-    return (text,) if isinstance(text, str) else text
+def _pieces(text: Text | None) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text or ()
+
+
+def _spelled(prediction: Prediction, explanation: Explanation) -> str:
+    """Return what the model says; of a token, its text."""
+    if explanation.meta.get("task") in {Task.NEXT_TOKEN, Task.MASKED_TOKEN}:
+        mark = explanation.meta.get("subwords")
+        (label,) = spelled([prediction.label], mark)
+        prediction = replace(prediction, label=label)
+    return str(prediction)
 
 
 def _printed(found: Sequence[Found]) -> str:
@@ -133,6 +193,6 @@ def _printed(found: Sequence[Found]) -> str:
         if len(found) > 1:
             lines.append(f"{chr(10) * (number > 1)}text {number} of {len(found)}")
         if prediction is not None:
-            lines.append(f"prediction  {visible(str(prediction))}")
+            lines.append(f"prediction  {visible(_spelled(prediction, explanation))}")
         lines.append(explanation.to_terminal())
     return "\n".join(lines)

@@ -8,11 +8,9 @@ from typing import Any
 from ..engine.ruleset import RuleSet
 from ..errors import ArgumentError
 from ..support.suggest import did_you_mean
+from .options import BIASES
 
-__all__ = ["BIASES", "methods_named"]
-
-BIASES = ("site", "equal", "first", "abs")
-"""How ``lrp@BIAS`` gives back what biases and positions took."""
+__all__ = ["methods_named"]
 
 
 def methods_named(spelled: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -6,20 +6,28 @@ import argparse
 from typing import Any
 
 __all__ = [
+    "BIASES",
     "add_command",
     "add_data",
+    "add_encoding",
     "add_engine",
+    "add_image",
     "add_model",
     "add_outputs",
     "add_pair",
+    "add_reading",
     "add_rule_set",
     "add_stride",
     "add_target",
     "add_text",
+    "add_words",
     "count",
     "overlap",
     "port",
 ]
+
+BIASES = ("site", "equal", "first", "abs")
+"""How ``lrp@BIAS`` and ``--complete`` give back what biases and positions took."""
 
 
 def add_command(
@@ -46,6 +54,7 @@ def add_text(parser: argparse.ArgumentParser, optional: bool = False) -> None:
         help="the text; - reads standard input, one text a line",
     )
     add_pair(parser)
+    add_encoding(parser)
 
 
 def add_pair(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +64,43 @@ def add_pair(parser: argparse.ArgumentParser) -> None:
         metavar="TEXT",
         help="the second text of a pair, such as a question's context; with - that of "
         "each line",
+    )
+
+
+def add_encoding(parser: Any, of: str = "standard input, and of files") -> None:
+    """Add ``--encoding``."""
+    parser.add_argument(
+        "--encoding",
+        metavar="NAME",
+        type=encoding,
+        help=f"of {of}, such as latin-1 (default: UTF-8)",
+    )
+
+
+def add_reading(parser: Any) -> None:
+    """Add ``--sep``: how a table of text is written."""
+    parser.add_argument(
+        "--sep",
+        metavar="CHAR",
+        type=separator,
+        help=r"what stands between values, such as ';' or '\t' (default: a comma in "
+        ".csv, a tab in .tsv)",
+    )
+
+
+def add_image(parser: argparse.ArgumentParser) -> None:
+    """Add ``--image``."""
+    parser.add_argument(
+        "--image",
+        metavar="FILE",
+        help="a picture for a model that reads some, with TEXT or without",
+    )
+
+
+def add_words(parser: argparse.ArgumentParser) -> None:
+    """Add ``--words``."""
+    parser.add_argument(
+        "--words", action="store_true", help="merge the parts of words to words"
     )
 
 
@@ -75,6 +121,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         type=count,
         help="explain N texts together (default: as many as 1024 tokens)",
     )
+    add_reading(group)
     add_engine(group)
 
 
@@ -120,7 +167,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """Add ``--target``; of ``several``, a list comes."""
+    """Add ``--target``, of ``several`` a list; and ``--contrast``."""
     parser.add_argument(
         "--target",
         metavar="LABEL",
@@ -128,6 +175,12 @@ def add_target(parser: argparse.ArgumentParser, several: bool = False) -> None:
         help="a label or class id (default: the prediction); WORD:LABEL or entities "
         "for a label at a token, start, end or FIRST:LAST for an answer, a token or "
         "POSITION:TOKEN for a mask" + "; again for another one beside it" * several,
+    )
+    parser.add_argument(
+        "--contrast",
+        metavar=("A", "B"),
+        nargs=2,
+        help="instead: why A rather than B, the difference of their logits",
     )
 
 
@@ -170,6 +223,36 @@ def _whole(text: str, least: int) -> int:
     if not plain or int(text) < least:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
     return int(text)
+
+
+def separator(text: str) -> str:
+    """Return a character that separates values.
+
+    Raises:
+        ArgumentTypeError: If it is none, or more than one.
+    """
+    character = {r"\t": "\t", "tab": "\t"}.get(text, text)
+    if len(character) != 1 or character in '\r\n"':
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no single character; write ';' or '\\t', for example"
+        )
+    return character
+
+
+def encoding(text: str) -> str:
+    """Return the name of an encoding of texts.
+
+    Raises:
+        ArgumentTypeError: If there is none of that name.
+    """
+    try:
+        "".encode(text)
+    except (LookupError, ValueError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no encoding of texts; write utf-8, latin-1 or utf-16, for "
+            "example"
+        ) from error
+    return text
 
 
 def port(text: str) -> int:

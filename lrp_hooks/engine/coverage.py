@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
 
+from ..support.table import aligned
 from .registry import Match
 
-__all__ = ["Coverage", "Row", "aligned", "row"]
+__all__ = ["Coverage", "Row", "row"]
 
 LINEAR = (
     nn.Identity,
@@ -108,20 +108,3 @@ def row(name: str, module: nn.Module, match: Match | None) -> Row:
     if next(module.children(), None) is not None:
         return Row(name, kind, "", "its parts, and the functions it calls")
     return Row(name, kind, "", "the functions it calls")
-
-
-def aligned(table: Iterable[tuple[str, ...]]) -> list[str]:
-    """Lay out a table of text.
-
-    Args:
-        table: Rows of equally many cells, the head first.
-
-    Returns:
-        One line a row, columns aligned.
-    """
-    rows = list(table)
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(w) for cell, w in zip(cells, widths, strict=True)).rstrip()
-        for cells in rows
-    ]

@@ -13,7 +13,7 @@ from ..errors import ArgumentError, LrpHooksWarning, TargetError
 from ..support.suggest import did_you_mean
 from ..texts.listing import as_list
 
-__all__ = ["classes_of_labels"]
+__all__ = ["classes_of_labels", "classes_of_those", "known_classes"]
 
 
 def classes_of_labels(model: nn.Module, labels: Any) -> tuple[int, ...]:
@@ -29,8 +29,72 @@ def classes_of_labels(model: nn.Module, labels: Any) -> tuple[int, ...]:
         classes as well, a warning says so.
 
     Raises:
-        ArgumentError: If they are no sequence.
         TargetError: If they are neither all names nor all numbers of classes.
+    """
+    given, names, numbers = _read(model, labels)
+    by_name = [number for number in names if number is not None]
+    by_number = [number for number in numbers if number is not None]
+    if len(by_name) == len(given):
+        if len(by_number) == len(given) and by_name != by_number:
+            _warn(given, names, numbers)
+        return tuple(by_name)
+    if len(by_number) == len(given):
+        return tuple(by_number)
+    numerals = all(not isinstance(label, str) or label.isdecimal() for label in given)
+    row = (numbers if numerals else names).index(None)
+    raise TargetError(_unknown(model, given[row], row))
+
+
+def classes_of_those(model: nn.Module, labels: Any) -> tuple[int | None, ...]:
+    """Understand the labels of those texts that have one.
+
+    Args:
+        model: See `classes_of_labels`.
+        labels: See `classes_of_labels`; ``None`` where a text has none.
+
+    Returns:
+        The class of each, ``None`` where it has no label.
+    """
+    listed = as_list(labels)
+    if listed is None or all(label is not None for label in listed):
+        return classes_of_labels(model, labels)
+    given = [label for label in listed if label is not None]
+    known = iter(classes_of_labels(model, given))
+    return tuple(None if label is None else next(known) for label in listed)
+
+
+def known_classes(model: nn.Module, labels: Any) -> tuple[int | None, ...]:
+    """Understand those labels of a data set that the model knows.
+
+    Args:
+        model: See `classes_of_labels`.
+        labels: See `classes_of_labels`; ``None`` where a text has none.
+
+    Returns:
+        The class of each, ``None`` for one that the model does not know: all are
+        names, or all are numbers, whichever more of them are; names, if as many.
+
+    Raises:
+        TargetError: If the model knows none of them.
+    """
+    given, names, numbers = _read(model, labels)
+    most = max(names, numbers, key=lambda read: sum(c is not None for c in read))
+    row = next((i for i, label in enumerate(given) if label is not None), 0)
+    if all(number is None for number in most):
+        raise TargetError(_unknown(model, given[row], row))
+    if all((a is None) == (b is None) for a, b in zip(names, numbers, strict=True)):
+        if names != numbers:
+            _warn(given, names, numbers)
+    return tuple(most)
+
+
+def _read(
+    model: nn.Module, labels: Any
+) -> tuple[list[Any], list[int | None], list[int | None]]:
+    """Return labels, and what they are as names and as numbers.
+
+    Raises:
+        ArgumentError: If they are no sequence.
     """
     given = labels.tolist() if isinstance(labels, Tensor) else as_list(labels)
     if given is None:
@@ -43,17 +107,7 @@ def classes_of_labels(model: nn.Module, labels: Any) -> tuple[int, ...]:
         label_id(model, label) if isinstance(label, str) else number
         for label, number in zip(given, numbers, strict=True)
     ]
-    by_name = [number for number in names if number is not None]
-    by_number = [number for number in numbers if number is not None]
-    if len(by_name) == len(given):
-        if len(by_number) == len(given) and by_name != by_number:
-            _warn(given, names, numbers)
-        return tuple(by_name)
-    if len(by_number) == len(given):
-        return tuple(by_number)
-    numerals = all(not isinstance(label, str) or label.isdecimal() for label in given)
-    row = (numbers if numerals else names).index(None)
-    raise TargetError(_unknown(model, given[row], row))
+    return given, names, numbers
 
 
 def _number(model: nn.Module, label: Any) -> int | None:

@@ -38,7 +38,7 @@ class Plan:
 
     Attributes:
         texts: The texts, or pairs of texts.
-        labels: The class of each, if known.
+        labels: The class of each, if known; None for a text that has none.
         methods: ``{label: options}`` of `explain`, each with its ``"method"``;
             ``"complete"`` gives the ledger's sources back to the tokens.
         metrics: Keys of `BETTER`.
@@ -49,12 +49,13 @@ class Plan:
         chunk: How many texts are explained together.
         seed: Of random sets of tokens.
         identity: See `identity_of`.
-        skipped: ``{row: reason}`` of texts that do not fit the model.
+        skipped: ``{row: reason}`` of texts that do not fit the model or have no label
+            where others have.
         lengths: Tokens of each text, 0 for those that are skipped.
     """
 
     texts: tuple[Text, ...]
-    labels: tuple[int, ...] | None
+    labels: tuple[int | None, ...] | None
     methods: Mapping[str, Mapping[str, Any]]
     metrics: tuple[str, ...]
     signs: tuple[str, ...]

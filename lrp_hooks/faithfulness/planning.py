@@ -19,15 +19,17 @@ from ..tasks.kinds import of_classes
 from ..texts.encoding import encode
 from ..texts.given import Text, as_texts
 from ..texts.prediction import run
-from .labels import classes_of_labels
+from .labels import classes_of_those
 from .metrics import METRICS, OF_PROBABILITIES
 from .plan import BETTER, Plan
 
-__all__ = ["METHODS", "plan_of"]
+__all__ = ["METHODS", "UNLABELLED", "plan_of"]
 
 METHODS = ("lrp", "gradient_x_input", "random_baseline")
 SIGNS = ("signed", "absolute")
 TARGETS = ("predicted", "label")
+UNLABELLED = "it has no label that the model knows."
+"""Why a text is left out whose label is None."""
 _REPLACEMENTS = ("mask", "unk", "pad", "delete")
 # As published by Ali et al.; metrics that start from the same empty input share it.
 _UNKNOWN = ("activation", "pruning", "sufficiency")
@@ -37,7 +39,7 @@ def plan_of(
     model: nn.Module,
     tokenizer: Any,
     texts: Sequence[Text],
-    labels: Sequence[int | str] | None = None,
+    labels: Sequence[int | str | None] | None = None,
     *,
     methods: Sequence[str] | Mapping[str, Mapping[str, Any]] = METHODS,
     metrics: Sequence[str] | None = None,
@@ -53,8 +55,8 @@ def plan_of(
         model: A classifier of texts.
         tokenizer: Its tokenizer.
         texts: At least one.
-        labels: The class or label name of each text, see `classes_of_labels`. Defaults
-            to ``None``: unknown.
+        labels: The class or label name of each text, see `classes_of_labels`; a text
+            whose label is ``None`` is left out. Defaults to ``None``: unknown.
         methods: Names of methods, or ``{label: options}`` as for `compare`; the option
             ``"complete"`` is `Relevance.complete`'s.
         metrics: Keys of `BETTER`. Defaults to ``None``: the curves, but accuracy where
@@ -69,7 +71,7 @@ def plan_of(
         seed: Of random sets of tokens.
 
     Returns:
-        The plan. Texts that do not fit the model are listed in ``skipped``.
+        The plan; ``skipped`` lists texts that do not fit the model, or lack a label.
 
     Raises:
         ArgumentError: If an argument is not as described, or no text fits.
@@ -95,7 +97,7 @@ def plan_of(
             "the command line --label COLUMN."
         )
     chosen = _metrics(metrics, classes is not None, task)
-    lengths, skipped = _fit(model, tokenizer, listed)
+    lengths, skipped = _fit(model, tokenizer, listed, classes)
     _check_classifier(model, tokenizer, listed[lengths.index(max(lengths))])
     return Plan(
         texts=tuple(listed),
@@ -237,13 +239,13 @@ def _published(metric: str) -> str:
     return "unk" if metric in _UNKNOWN else "mask"
 
 
-def _classes(model: nn.Module, labels: Any, texts: int) -> tuple[int, ...]:
-    """Return labels as classes.
+def _classes(model: nn.Module, labels: Any, texts: int) -> tuple[int | None, ...]:
+    """Return labels as classes, None for none.
 
     Raises:
         ArgumentError: If they are not one for each text.
     """
-    classes = classes_of_labels(model, labels)
+    classes = classes_of_those(model, labels)
     if len(classes) != texts:
         raise ArgumentError(
             f"labels has {len(classes)} entries for {texts} texts; pass one for each."
@@ -270,9 +272,12 @@ def _check_classifier(model: nn.Module, tokenizer: Any, text: Text) -> None:
 
 
 def _fit(
-    model: nn.Module, tokenizer: Any, texts: Sequence[Text]
+    model: nn.Module,
+    tokenizer: Any,
+    texts: Sequence[Text],
+    classes: Sequence[int | None] | None,
 ) -> tuple[tuple[int, ...], dict[int, str]]:
-    """Return the tokens of each text, and why some do not fit."""
+    """Return the tokens of each text, and why some are left out."""
     lengths, skipped = [], {}
     special = set(tokenizer.all_special_tokens) - {tokenizer.unk_token}
     for row, text in enumerate(texts):
@@ -288,4 +293,8 @@ def _fit(
         raise ArgumentError(
             f"none of the {len(texts)} texts fits the model. The first: {skipped[0]}"
         )
+    unlabelled = [row for row, known in enumerate(classes or ()) if known is None]
+    skipped = dict.fromkeys(unlabelled, UNLABELLED) | skipped
+    if len(skipped) == len(texts):
+        raise ArgumentError("none of the texts both fits the model and has a label.")
     return tuple(lengths), skipped

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import ArgumentError
 from ..many.folders import bind, claimed, made, sweep
+from ..support.extras import require
 from ..support.files import write_whole
 from ..support.plain_json import to_json
 from .evaluation import Evaluation
@@ -86,18 +87,10 @@ class Results:
 
         Args:
             evaluation: All of them.
-
-        Raises:
-            ArgumentError: If pyarrow is missing.
         """
-        try:
-            import pyarrow
-            import pyarrow.parquet
-        except ImportError as error:
-            raise ArgumentError(
-                "results.parquet is written by pyarrow, which is missing. Run: pip "
-                'install "lrp_hooks[evaluate]"; all finished portions are kept.'
-            ) from error
+        what = "writing results.parquet, for which finished portions are kept,"
+        pyarrow = require("pyarrow", "evaluate", what)
+        require("pyarrow.parquet", "evaluate", what)
         sink = pyarrow.BufferOutputStream()
         table = pyarrow.Table.from_pylist(evaluation.rows)
         pyarrow.parquet.write_table(table, sink, compression="zstd")

@@ -15,6 +15,7 @@ from ..results.explanation import Explanation
 from ..results.explanation_view import method_of
 from ..results.ledger import Ledger
 from ..results.words import Grouping, group, line_breaks, read_pieces
+from ..support.marks import spelled
 from ..views.generation import Matrix
 
 if TYPE_CHECKING:
@@ -161,7 +162,15 @@ class GenerationExplanation(Explanation):
             seen=self.attended.sum(1).tolist(),
             inputs=self.ledger.inputs.tolist(),
             constants=torch.stack(sources).sum(0).tolist() if sources else None,
+            spelled=self._spelled(),
         )
+
+    def _spelled(self) -> list[str]:
+        """Return the text of each token, where marks hide it."""
+        mark = self.meta.get("subwords")
+        if mark is None:
+            return []
+        return spelled(self._all_tokens, mark, self._pieces, self.special)
 
     def _group(self, start: int, stop: int | None) -> Grouping:
         """Return the words of a part of the text."""

@@ -14,6 +14,7 @@ from ..views.evaluation import Report
 from ..views.explanation import Sheet
 from ..views.generation import Matrix
 from ..views.layer_flow import Flow
+from .canvas import check_width
 from .colour import has_colours
 from .document import document
 
@@ -76,16 +77,19 @@ def terminal(view: object, colour: bool | None = None, width: int | None = None)
     return str(_renderer(view).terminal(view, colour, width))
 
 
-def figure(view: object) -> Figure:
+def figure(view: object, width: float | None = None) -> Figure:
     """Draw with matplotlib.
 
     Args:
         view: See `page`.
+        width: Inches that it may take. Defaults to ``None``: as it is read best.
 
     Returns:
         A figure that belongs to no window.
     """
-    drawn: Figure = _renderer(view).figure(view)
+    if width is not None:
+        check_width(width)
+    drawn: Figure = _renderer(view).figure(view, width)
     return drawn
 
 

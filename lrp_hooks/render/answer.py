@@ -49,11 +49,12 @@ def terminal(shown: Cited, colour: bool, width: int) -> str:
     return "\n".join(lines).rstrip("\n")
 
 
-def figure(shown: Cited) -> Figure:
+def figure(shown: Cited, width: float | None) -> Figure:
     """Draw the matrix: spans are rows, sources are columns.
 
     Args:
         shown: What there is to show.
+        width: Inches that it may take.
 
     Returns:
         A figure that belongs to no window.
@@ -62,5 +63,4 @@ def figure(shown: Cited) -> Figure:
         [one_line(passage.text, QUOTED) for passage in passages]
         for passages in (shown.spans, shown.sources)
     )
-    size = (4 + min(len(columns), 120) * 0.28, 3.2 + min(len(rows), 120) * 0.28)
-    return heat_map(shown.scores, max(shown.scales) or 1.0, rows, columns, size)
+    return heat_map(shown.scores, max(shown.scales) or 1.0, rows, columns, width)

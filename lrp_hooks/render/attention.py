@@ -17,7 +17,7 @@ from ..errors import ArgumentError
 from ..support.text import visible
 from ..views.attention import Example, Layer, Maps
 from . import pointing
-from .canvas import canvas, colour_map, require_matplotlib
+from .canvas import canvas, colour_map, narrowed, require_matplotlib
 from .colour import LIGHT, POSITIVE
 from .document import isolated, styled
 from .glyphs import fonts, written
@@ -67,11 +67,12 @@ def fragment(maps: Maps) -> str:
     return styled(f"<style>{style}</style>{_legend()}{body}")
 
 
-def figure(maps: Maps) -> Figure:
+def figure(maps: Maps, width: float | None) -> Figure:
     """Draw layers by heads for each example.
 
     Args:
         maps: What there is to show.
+        width: Inches that it may take.
 
     Returns:
         A figure that belongs to no window.
@@ -94,7 +95,7 @@ def figure(maps: Maps) -> Figure:
     colours = colour_map(LIGHT, POSITIVE)
     mapping = ScalarMappable(PowerNorm(0.5, 0, 1), colours)
     size = (0.8 * heads + 4, 0.8 * count + 0.9 * len(shown))
-    drawn = canvas(*size)
+    drawn = canvas(*narrowed(size, width))
     grid: Any = drawn.subplots(len(shown), squeeze=False)
     for b, example in enumerate(shown):
         _draw(grid[b, 0], example, mapping)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError
+from ..support.table import beside
 from ..support.text import cell_width, decimals, escape, signed, visible
 from ..views.comparison import SideBySide
 from ..views.explanation import Strip, View
@@ -67,7 +68,7 @@ def terminal(shown: SideBySide, colour: bool, width: int) -> str:
     Args:
         shown: What there is to show.
         colour: True for a heat map, false for numbers alone.
-        width: Columns of an image; of a text, rows are tokens.
+        width: Columns; methods that do not fit beside others stand below them.
 
     Returns:
         Lines of text, without a newline at the end.
@@ -77,26 +78,27 @@ def terminal(shown: SideBySide, colour: bool, width: int) -> str:
         lines += [f"target  {visible(shown.told(b))}", ""]
         maps = shown.maps(b)
         grid = maps_text(maps, width if colour else None) if maps else None
-        lines += [*(grid or _grid(shown, b, colour)), ""]
-    lines += ["spearman", *_numbers(shown), "", *_cost_lines(shown)]
+        lines += [*(grid or _grid(shown, b, colour, width)), ""]
+    lines += ["spearman", *_numbers(shown, width), "", *_cost_lines(shown)]
     left_out = {f"{label} left out": why for label, why in shown.failures.items()}
     said = {**shown.notes, **left_out}
     lines += [visible(f"{label}: {text}") for label, text in said.items()]
     return "\n".join(lines)
 
 
-def figure(shown: SideBySide) -> Figure:
+def figure(shown: SideBySide, width: float | None) -> Figure:
     """Draw each method's scores as a heat map of the input, on the page's scales.
 
     Args:
         shown: What there is to show.
+        width: Inches that it may take.
 
     Returns:
         A figure that belongs to no window.
     """
     maps = [(shown.told(b), shown.maps(b)) for b in range(shown.batch)]
     if all(own for _, own in maps):
-        return maps_figure(maps)
+        return maps_figure(maps, width)
     drawn = []
     for b in range(shown.batch):
         scales = shown.scales(shown.strips(b))
@@ -104,26 +106,32 @@ def figure(shown: SideBySide) -> Figure:
             View(label, scales[label], [each.examples[b]])
             for label, each in shown.views.items()
         ]
-    return explanation_figure(drawn)
+    return explanation_figure(drawn, width)
 
 
-def _grid(shown: SideBySide, b: int, colour: bool) -> list[str]:
-    """Return a head line, and a line for each token."""
+def _grid(shown: SideBySide, b: int, colour: bool, width: int) -> list[str]:
+    """Return a head line, and a line for each token; again for methods that follow."""
     strips = shown.strips(b)
     scales = shown.scales(strips)
-    names = [visible(label) for label in strips]
-    tokens = [visible(token) for token in next(iter(strips.values())).tokens]
+    tokens = [visible(token) for token in next(iter(strips.values())).texts]
     column = min(max(map(cell_width, tokens), default=0), 24)
-    lines = [" " * column + "".join(f"  {_right(label, 9)}" for label in names)]
-    for t, token in enumerate(tokens):
-        line = token + " " * (column - cell_width(token))
-        for label, strip in strips.items():
-            scale, score = scales[label], strip.scores[t]
-            number = f"{signed(score, decimals(scale)):>{max(9, cell_width(label))}}"
-            shade = level(score, scale)
-            line += "  " + (ansi(number, shade) if colour else number)
-        lines.append(line)
-    return lines
+    columns = [
+        _column(visible(label), strip, scales[label], colour)
+        for label, strip in strips.items()
+    ]
+    heads = [_left(token, column) for token in ("", *tokens)]
+    return beside(heads, columns, width - column)
+
+
+def _column(
+    name: str, strip: Strip, scale: float, colour: bool
+) -> tuple[int, list[str]]:
+    """Return a method's scores below its name, and how wide they are."""
+    wide, lines = max(9, cell_width(name)), []
+    for score in strip.scores:
+        number = f"{signed(score, decimals(scale)):>{wide}}"
+        lines.append("  " + (ansi(number, level(score, scale)) if colour else number))
+    return wide + 2, [f"  {_right(name, wide)}", *lines]
 
 
 def _left(text: str, width: int) -> str:
@@ -134,15 +142,20 @@ def _right(text: str, width: int) -> str:
     return " " * (width - cell_width(text)) + text
 
 
-def _numbers(shown: SideBySide) -> list[str]:
-    """Return the table of rank correlations."""
+def _numbers(shown: SideBySide, width: int) -> list[str]:
+    """Return rank correlations; where columns do not fit, they are numbered."""
     labels = [visible(label) for label in shown.views]
-    column = max(map(cell_width, labels))
-    table = shown.agreement
-    return [
-        f"  {_left(label, column)}" + "".join(f"  {_share(v):>5}" for v in row)
-        for label, row in zip(labels, table, strict=True)
+    column = max(map(cell_width, labels)) + 2
+    heads = [_left(f"  {label}", column) for label in labels]
+    columns = [
+        (7, [f"  {_share(row[m]):>5}" for row in shown.agreement])
+        for m in range(len(labels))
     ]
+    if column + 7 * len(columns) <= width:
+        return beside(heads, columns, width - column)
+    numbers = [f"  {_left(f'{n} {name}', column)}" for n, name in enumerate(labels, 1)]
+    named = [(7, [f"  {m:>5}", *cells]) for m, (_, cells) in enumerate(columns, 1)]
+    return beside([" " * (column + 2), *numbers], named, width - column - 2)
 
 
 def _cost_lines(shown: SideBySide) -> list[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["maps_figure", "maps_html", "maps_text"]
 
-SIDE = 2.2  # inches of a map in a figure
+SIDE, LEAST_SIDE = 2.2, 1.1  # inches of a map in a figure
 
 
 def maps_html(maps: Maps) -> str:
@@ -57,29 +57,45 @@ def maps_text(maps: Maps, width: int | None) -> list[str]:
     return lines[:-1]
 
 
-def maps_figure(examples: Sequence[tuple[str, Maps]]) -> Figure:
+def maps_figure(
+    examples: Sequence[tuple[str, Maps]], width: float | None = None
+) -> Figure:
     """Draw maps beside each other, a row for each example.
 
     Args:
         examples: What is explained of each, and what each method says of it.
+        width: Inches that it may take; maps go on below where that is too little.
 
     Returns:
         A figure that belongs to no window.
     """
-    rows = [(target, _image(maps), maps) for target, maps in examples]
-    seen = any(image is not None for _, image, _ in rows)
-    columns = len(rows[0][2]) + seen
-    drawn = canvas(SIDE * columns, (SIDE + 0.5) * len(rows))
-    grid: Any = drawn.subplots(len(rows), columns, squeeze=False)
-    for (target, image, maps), axes in zip(rows, grid, strict=True):
-        if image is not None:
-            _draw(axes[0], image.numpy(), target)
-        for at, (label, (picture, scale)) in zip(
-            axes[seen:], maps.items(), strict=True
-        ):
-            heat = pixels(picture.scores, scale, picture.image).numpy()
-            _draw(at, heat, f"{label}\nup to {signed(scale, decimals(scale))}")
+    rows = [_titled(target, maps) for target, maps in examples]
+    columns, side = max(map(len, rows)), SIDE
+    if width is not None:
+        columns = min(columns, max(1, int(width / LEAST_SIDE)))
+        side = min(SIDE, width / columns)
+    lines = [row[n : n + columns] for row in rows for n in range(0, len(row), columns)]
+    drawn = canvas(side * columns, (side + 0.5) * len(lines))
+    grid: Any = drawn.subplots(len(lines), columns, squeeze=False)
+    for line, axes in zip(lines, grid, strict=True):
+        for at in axes[len(line) :]:
+            at.axis("off")
+        for at, (title, image) in zip(axes, line, strict=False):
+            _draw(at, image, title)
     return drawn
+
+
+def _titled(target: str, maps: Maps) -> list[tuple[str, Any]]:
+    """Return an example's picture, if it is known, and its maps, each with a title."""
+    image = _image(maps)
+    seen = [] if image is None else [(target, image.numpy())]
+    return seen + [
+        (
+            f"{label}\nup to {signed(scale, decimals(scale))}",
+            pixels(picture.scores, scale, picture.image).numpy(),
+        )
+        for label, (picture, scale) in maps.items()
+    ]
 
 
 def _draw(axes: Any, image: Any, title: str) -> None:

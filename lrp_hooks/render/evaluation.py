@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
+from ..support.table import beside
 from ..support.text import cell_width, decimals, escape, visible
 from ..views.evaluation import Report, Scores
 from . import chart
@@ -75,9 +76,7 @@ def terminal(report: Report, colour: bool, width: int) -> str:
         columns = [_lines(report, scores, m, colour) for m in _metrics(scores)]
         first = [f"{sign:<{column}}", " " * column]
         rows = first + [head + " " * (column - cell_width(head)) for head in heads]
-        for block in _blocks(columns, width - column):
-            lines = map("".join, zip(rows, *(lines for _, lines in block), strict=True))
-            blocks.append("\n".join(line.rstrip() for line in lines))
+        blocks.append("\n".join(beside(rows, columns, width - column)))
     notes = [f"mean over {report.texts} texts [95 % bootstrap interval]"]
     if not colour:
         notes.append("* best of its column")
@@ -128,21 +127,6 @@ def _lines(
         line = f"{cell:>{wide - 1}}{star}"
         lines.append("  " + (f"\x1b[1m{line}\x1b[0m" if mark and colour else line))
     return wide + 2, lines
-
-
-def _blocks(
-    columns: Iterable[tuple[int, list[str]]], width: int
-) -> list[list[tuple[int, list[str]]]]:
-    """Break columns into blocks that fit."""
-    blocks: list[list[tuple[int, list[str]]]] = []
-    used = width
-    for column in columns:
-        if not blocks or used + column[0] > width:
-            blocks.append([])
-            used = 0
-        blocks[-1].append(column)
-        used += column[0]
-    return blocks
 
 
 def _head(report: Report) -> str:

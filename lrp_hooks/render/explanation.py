@@ -27,6 +27,6 @@ def terminal(sheet: Sheet, colour: bool, width: int) -> str:
     return "\n\n".join(texts)
 
 
-def figure(sheet: Sheet) -> Figure:
+def figure(sheet: Sheet, width: float | None) -> Figure:
     """See `render.figure`."""
-    return explanation_figure(sheet.views)
+    return explanation_figure(sheet.views, width)

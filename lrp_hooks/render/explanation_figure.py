@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,18 +25,88 @@ __all__ = ["explanation_figure"]
 Part = Strip | Picture | Account
 
 WIDTH = 9.0  # inches
-COLUMNS = 72
-FONT_SIZE = 10.5  # which fills the columns of a figure with a ledger
-LINE_HEIGHT = 0.28  # inches
+NARROW = 6.0  # inches below which nothing stands beside the text
 BAR_HEIGHT = 0.19
+TITLE_HEIGHT = 0.17
 MOST_LINES = 2000  # a figure of more than 65,536 pixels cannot be drawn
 
 
-def explanation_figure(views: Sequence[View]) -> Figure:
+@dataclass(frozen=True)
+class _Paper:
+    """What a figure of some width has room for.
+
+    Attributes:
+        width: In inches.
+    """
+
+    width: float
+
+    @property
+    def narrow(self) -> bool:
+        """Whether ledger and colour bar stand below the text, not beside it."""
+        return self.width < NARROW
+
+    @property
+    def font(self) -> float:
+        """Points of a token."""
+        return 8.0 if self.narrow else 10.5
+
+    @property
+    def line(self) -> float:
+        """Inches of a line."""
+        return 0.22 if self.narrow else 0.28
+
+    @property
+    def columns(self) -> int:
+        """How many letters of a token's font a line has."""
+        beside = 0.25 if self.narrow else 1.8  # names of the ledger, the colour bar
+        inches = (7.2 / 72) * self.font / 10.5
+        return int((self.width - beside) / inches + 1e-6)
+
+    def lines(self, strip: Strip) -> list[list[tuple[int, str]]]:
+        """Return the tokens of each line, of long ones a part, each with its number."""
+        parts, breaks = [], []
+        for t, token in enumerate(strip.texts):
+            for n, part in enumerate(_cut(written(token), self.columns)):
+                parts.append((t, part))
+                breaks.append(0 if n else strip.breaks[t])
+        found = flow([part for _, part in parts], self.columns, breaks)
+        return [[parts[i] for i in line] for line in found]
+
+    def title(self, shown: View, example: Example, part: Strip | Picture) -> list[str]:
+        """Return what a panel shows, in lines."""
+        delta = example.delta
+        words = [
+            part.name,
+            example.told,
+            signed(example.output, example.places),
+            shown.method,
+            "" if delta is None else f"convergence delta {delta:+.1e}",
+        ]
+        found = [""]
+        room = int(self.width * 12) - 10 * (not self.narrow)
+        for word in map(written, filter(None, words)):
+            joined = f"{found[-1]}   {word}" if found[-1] else word
+            found[-1:] = [joined] if len(joined) <= room else [found[-1], word]
+        return [line for line in found if line]
+
+    def height(self, shown: View, example: Example, part: Part) -> float:
+        """Return a panel's height in inches."""
+        if isinstance(part, Account):
+            return (len(part.groups) + 3.0) * BAR_HEIGHT
+        more = TITLE_HEIGHT * (len(self.title(shown, example, part)) - 1)
+        more += 0.35 * self.narrow  # the colour bar
+        if isinstance(part, Picture):
+            return min(3.5, 0.55 * self.width) + more
+        return (len(self.lines(part)) + 2.5) * self.line + more
+
+
+def explanation_figure(views: Sequence[View], width: float | None = None) -> Figure:
     """Draw explanations below each other.
 
     Args:
         views: What there is to show, each with its own scale.
+        width: Inches that it may take. Defaults to ``None``: 9.
 
     Returns:
         A figure that belongs to no window, with one panel for each tensor that was
@@ -46,20 +117,28 @@ def explanation_figure(views: Sequence[View]) -> Figure:
     """
     require_matplotlib()
 
+    paper = _Paper(WIDTH if width is None else width)
     panels = [panel for view in views for panel in _panels(view)]
-    heights = [_height(part) for _, _, part in panels]
-    if sum(heights) > MOST_LINES * LINE_HEIGHT:
+    heights = [paper.height(*panel) for panel in panels]
+    if sum(heights) > MOST_LINES * paper.line:
         raise ArgumentError(
-            f"the explanations fill {sum(heights) / LINE_HEIGHT:.0f} lines, more than "
+            f"the explanations fill {sum(heights) / paper.line:.0f} lines, more than "
             f"the {MOST_LINES} that a figure can hold. Draw fewer, or use to_html()."
         )
-    drawn = canvas(WIDTH, sum(heights))
-    grid: Any = drawn.subplots(
-        len(panels), squeeze=False, gridspec_kw={"height_ratios": heights}
-    )
-    for axes, (shown, example, part) in zip(grid[:, 0], panels, strict=True):
-        _draw(axes, shown, example, part)
+    drawn = canvas(paper.width, sum(heights))
+    for axes, panel in zip(_axes(drawn, paper, heights), panels, strict=True):
+        _draw(axes, paper, *panel)
     return drawn
+
+
+def _axes(drawn: Any, paper: _Paper, heights: Sequence[float]) -> list[Any]:
+    """Return the axes of each panel; in a narrow figure each has all of its width."""
+    if not paper.narrow:
+        ratios = {"height_ratios": heights}
+        grid = drawn.subplots(len(heights), squeeze=False, gridspec_kw=ratios)
+        return list(grid[:, 0])
+    parts = drawn.subfigures(len(heights), height_ratios=heights, squeeze=False)
+    return [part.subplots() for part in parts[:, 0]]
 
 
 def _panels(shown: View) -> Iterator[tuple[View, Example, Part]]:
@@ -75,21 +154,22 @@ def _panels(shown: View) -> Iterator[tuple[View, Example, Part]]:
             yield shown, example, example.account
 
 
-def _height(part: Part) -> float:
-    """Return a panel's height in inches."""
-    if isinstance(part, Picture):
-        return 3.5
-    if isinstance(part, Account):
-        return (len(part.groups) + 3.0) * BAR_HEIGHT
-    return (len(_lines(part)) + 2.5) * LINE_HEIGHT
+def _cut(token: str, columns: int) -> list[str]:
+    """Return a token in parts that fit a line."""
+    parts = [""]
+    for letter in token:
+        if cell_width(parts[-1] + letter) > columns:
+            parts.append("")
+        parts[-1] += letter
+    return parts
 
 
-def _draw(axes: Any, shown: View, example: Example, part: Part) -> None:
+def _draw(axes: Any, paper: _Paper, shown: View, example: Example, part: Part) -> None:
     """Draw one panel: a ledger, or scores with their title and their colour bar."""
     if isinstance(part, Account):
         _balance(axes, part, example)
     else:
-        _map(axes, shown, example, part)
+        _map(axes, paper, shown, example, part)
 
 
 def _balance(axes: Any, account: Account, example: Example) -> None:
@@ -105,10 +185,13 @@ def _balance(axes: Any, account: Account, example: Example) -> None:
     axes.axhline(len(terms) - 1.5, color="grey", linewidth=0.8)
     axes.invert_yaxis()
     axes.tick_params(axis="x", labelsize=7)
+    axes.locator_params(axis="x", nbins=6)
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
-def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> None:
+def _map(
+    axes: Any, paper: _Paper, shown: View, example: Example, part: Strip | Picture
+) -> None:
     """Draw scores with their title and their colour bar."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -124,24 +207,18 @@ def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> Non
         axes.set_anchor("W")
         axes.axis("off")
     else:
-        _write(axes, part, shown.scale)
-    words = [
-        part.name,
-        example.target,
-        signed(example.output, example.places),
-        shown.method,
-        "" if example.delta is None else f"convergence delta {example.delta:+.1e}",
-    ]
-    title = "   ".join(written(word) for word in words if word)
+        _write(axes, paper, part, shown.scale)
     axes.set_title(
-        title, loc="left", family=fonts("sans-serif"), fontsize=9, parse_math=False
+        "\n".join(paper.title(shown, example, part)),
+        loc="left",
+        family=fonts("sans-serif"),
+        fontsize=8 if paper.narrow else 9,
+        parse_math=False,
     )
-    axes.figure.colorbar(mapping, ax=axes, pad=0.01)
-
-
-def _lines(strip: Strip) -> list[list[int]]:
-    """Return the positions of the tokens of each line."""
-    return flow([written(token) for token in strip.tokens], COLUMNS, strip.breaks)
+    below = {"orientation": "horizontal", "aspect": 40, "shrink": 0.6, "anchor": (0, 1)}
+    where = below if paper.narrow else {}
+    bar = axes.figure.colorbar(mapping, ax=axes, pad=0.01, **where)
+    bar.ax.tick_params(labelsize=7)
 
 
 def _side_by_side(picture: Picture, scale: float) -> Any:
@@ -152,28 +229,27 @@ def _side_by_side(picture: Picture, scale: float) -> Any:
     return torch.cat([picture.image, gap, heat], 1).numpy()
 
 
-def _write(axes: Any, strip: Strip, scale: float) -> None:
+def _write(axes: Any, paper: _Paper, strip: Strip, scale: float) -> None:
     """Write the tokens in lines, each on its colour, the way they are read."""
-    tokens = [written(token) for token in strip.tokens]
-    words = (t for t, s in zip(tokens, strip.special, strict=True) if not s)
+    words = (t for t, s in zip(strip.texts, strip.special, strict=True) if not s)
     backwards = reading_direction(words) == "rtl"
-    lines = _lines(strip)
-    ends = (COLUMNS, 0) if backwards else (0, COLUMNS)
+    lines = paper.lines(strip)
+    ends = (paper.columns, 0) if backwards else (0, paper.columns)
     axes.set(xlim=ends, ylim=(max(len(lines), 1), 0))
     axes.axis("off")
     for row, line in enumerate(lines):
         column = 0.0
-        for t in line:
+        for t, token in line:
             background = rgb(level(strip.scores[t], scale))
-            axes.text(
+            text = axes.text(
                 column,
                 row + 0.5,
-                tokens[t],
+                token,
                 parse_math=False,  # a dollar sign is a dollar sign
                 ha="right" if backwards else "left",
                 va="center",
                 family=fonts(),
-                fontsize=FONT_SIZE,
+                fontsize=paper.font,
                 alpha=0.6 if strip.special[t] else 1.0,
                 color=[c / 255 for c in ink(background)],
                 bbox={
@@ -182,4 +258,5 @@ def _write(axes: Any, strip: Strip, scale: float) -> None:
                     "pad": 1.5,
                 },
             )
-            column += cell_width(tokens[t]) + 1
+            text.set_in_layout(False)  # else the layout makes the panel narrower
+            column += cell_width(token) + 1

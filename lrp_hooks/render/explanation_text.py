@@ -23,7 +23,7 @@ def explanation_text(shown: View, colour: bool, width: int) -> str:
     """
     lines = [f"method  {visible(shown.method)}"]
     for example in shown.examples:
-        target = f"target  {visible(example.target)}" if example.target else ""
+        target = f"target  {visible(example.told)}" if example.target else ""
         output = f"output  {signed(example.output, example.places)}"
         delta = "" if example.delta is None else f"delta   {example.delta:+.1e}"
         lines += [*filter(None, [target, output, delta]), ""]
@@ -49,7 +49,7 @@ def _part(part: Strip | Picture, shown: View, width: int | None) -> list[str]:
 
 def _list(strip: Strip, places: int) -> list[str]:
     """Return each token beside its signed score."""
-    tokens = [visible(token) for token in strip.tokens]
+    tokens = [visible(token) for token in strip.texts]
     column = min(max(map(cell_width, tokens), default=0), 24)
     return [
         f"{token}{' ' * (column - cell_width(token))}  {signed(score, places)}"
@@ -59,7 +59,7 @@ def _list(strip: Strip, places: int) -> list[str]:
 
 def _heat(strip: Strip, scale: float, width: int) -> list[str]:
     """Return the text, wrapped, each token on its colour."""
-    tokens = [visible(token) for token in strip.tokens]
+    tokens = [visible(token) for token in strip.texts]
     return [
         " ".join(
             ansi(tokens[t], level(strip.scores[t], scale), dim=strip.special[t])

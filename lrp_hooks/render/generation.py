@@ -31,7 +31,7 @@ def terminal(shown: Matrix, colour: bool, width: int) -> str:
         Lines of text, without a newline at the end.
     """
     lines = []
-    for t, target in enumerate(shown.targets):
+    for t, target in enumerate(shown.told):
         lines.append(f"{visible(target)}  {signed(shown.output[t], 4)}")
         lines += [*(_heat(shown, t, width) if colour else _numbers(shown, t)), ""]
     return "\n".join(lines).rstrip("\n")
@@ -40,7 +40,7 @@ def terminal(shown: Matrix, colour: bool, width: int) -> str:
 def _heat(shown: Matrix, t: int, width: int) -> list[str]:
     """Return the tokens before a generated one, wrapped, each on its colour."""
     row, scale = shown.scores[t].tolist(), shown.scales[t]
-    tokens = [visible(token) for token in shown.tokens[: shown.seen[t]]]
+    tokens = [visible(token) for token in shown.texts[: shown.seen[t]]]
     return [
         " ".join(
             ansi(tokens[c], level_of(row[c], scale), dim=shown.special[c]) for c in line
@@ -51,7 +51,7 @@ def _heat(shown: Matrix, t: int, width: int) -> list[str]:
 
 def _numbers(shown: Matrix, t: int) -> list[str]:
     """Return the strongest tokens, what the others have, and what constants have."""
-    strongest = [(visible(n), v) for n, v in shown.strongest(t)]
+    strongest = [(visible(shown.texts[c]), v) for c, v in shown.largest(t)]
     terms = list(strongest)
     if shown.seen[t] > len(strongest):
         others = shown.inputs[t] - sum(score for _, score in strongest)
@@ -66,23 +66,19 @@ def _numbers(shown: Matrix, t: int) -> list[str]:
     ]
 
 
-def figure(shown: Matrix) -> Figure:
+def figure(shown: Matrix, width: float | None) -> Figure:
     """Draw the matrix: generated tokens are rows, all tokens are columns.
 
     Args:
         shown: What there is to show.
+        width: Inches that it may take.
 
     Returns:
         A figure that belongs to no window.
     """
-    rows, columns = shown.scores.shape
-    drawn = heat_map(
-        shown.scores.numpy(),
-        max(shown.scales) or 1.0,
-        shown.targets,
-        shown.tokens,
-        (2 + min(columns, 120) * 0.22, 1.6 + min(rows, 120) * 0.22),
+    return heat_map(
+        *(shown.scores.numpy(), max(shown.scales) or 1.0, shown.told, shown.texts),
+        width,
+        seen=shown.seen,
+        ends=sorted({shown.encoder, shown.prompt} - {0}),
     )
-    for end in {shown.encoder, shown.prompt} - {0}:
-        drawn.axes[0].axvline(end - 0.5, color="grey", linewidth=0.8)
-    return drawn

@@ -50,7 +50,8 @@ def written(text: str) -> str:
     """
     known = _drawable()
     return "".join(
-        letter if ord(letter) in known else _name(letter) for letter in visible(text)
+        letter if ord(letter) in known else _name(letter)
+        for letter in visible(text).replace("␊", "↵")
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ArgumentError
 from ..support.text import cell_width, decimals, escape, signed, visible
 from ..views.layer_flow import ENTERED, Flow, Table
-from .canvas import canvas, colour_map, require_matplotlib
+from .canvas import canvas, colour_map, narrowed, require_matplotlib
 from .colour import LEVELS, ansi, class_name, level
 from .document import isolated, steps, styled
 from .glyphs import fonts, written
@@ -74,11 +74,12 @@ def terminal(shown: Flow, colour: bool, width: int) -> str:
     return "\n".join(lines).rstrip("\n")
 
 
-def figure(shown: Flow) -> Figure:
+def figure(shown: Flow, width: float | None) -> Figure:
     """Draw one heat map for each example.
 
     Args:
         shown: What there is to show.
+        width: Inches that it may take.
 
     Returns:
         A figure that belongs to no window, with one colour bar for all.
@@ -100,7 +101,7 @@ def figure(shown: Flow) -> Figure:
     scale = shown.scale or 1.0
     mapping = ScalarMappable(Normalize(-scale, scale), colours)
     size = (2.5 + 0.5 * len(shown.labels), 0.22 * sum(rows) + 0.5)
-    drawn = canvas(*size)
+    drawn = canvas(*narrowed(size, width, 0.22 * sum(rows) + 0.5))
     grid: Any = drawn.subplots(
         len(rows), squeeze=False, gridspec_kw={"height_ratios": rows}
     )

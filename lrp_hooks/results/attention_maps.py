@@ -105,16 +105,18 @@ class AttentionMaps(Page, Drawn):
         """
         return render.page(self.view(tokens))
 
-    def plot(self, tokens: Tokens = None) -> Figure:
+    def plot(self, tokens: Tokens = None, *, width: float | None = None) -> Figure:
         """Draw layers by heads.
 
         Args:
             tokens: See `to_html`.
+            width: Inches that the figure may take. Defaults to ``None``: as it is read
+                best on a screen.
 
         Returns:
             A matplotlib figure, registered with no window.
         """
-        return render.figure(self.view(tokens))
+        return render.figure(self.view(tokens), width)
 
     def __len__(self) -> int:
         """Return the number of maps."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -11,11 +12,15 @@ from torch import Tensor
 
 from ..errors import ArgumentError
 from ..render.pictures import backgrounds
+from ..support.marks import spelled
 from ..views.explanation import Account, Example, Picture, Strip, View
 from .ledger import Ledger
 from .words import line_breaks, read_pieces
 
 __all__ = ["method_of", "view"]
+
+_OF_TOKENS = ("next token", "masked token")
+"""Tasks the targets of which are tokens."""
 
 
 class Explained(Protocol):
@@ -50,6 +55,7 @@ def view(explanation: Explained) -> View:
     pieces = _pieces(explanation)
     predictions = explanation.meta.get("prediction")
     deltas = explanation.meta.get("convergence_delta")
+    told = _told(explanation)
     examples = [
         Example(
             target=target,
@@ -62,10 +68,21 @@ def view(explanation: Explained) -> View:
             account=accounts[b] if accounts else None,
             prediction=predictions[b] if predictions else "",
             delta=deltas[b] if deltas else None,
+            spelled=told[b],
         )
         for b, target in enumerate(explanation.targets)
     ]
     return View(method_of(explanation), _scale(examples), examples)
+
+
+def _told(explanation: Any) -> list[str]:
+    """Return the explained targets; of tokens the text, not their marks."""
+    meta = explanation.meta
+    labels, mark = meta.get("labels"), meta.get("subwords")
+    if mark is None or not labels or meta.get("task") not in _OF_TOKENS:
+        return list(explanation.targets)
+    texts = dict(zip(labels, spelled(list(labels.values()), mark), strict=True))
+    return list(replace(explanation, meta={**meta, "labels": texts}).targets)
 
 
 def method_of(explanation: Explained) -> str:
@@ -163,7 +180,28 @@ def _part(
         scores=[float(row[t]) for t in shown],
         special=[t < len(tokens) and t < len(special) and special[t] for t in shown],
         breaks=line_breaks([pieces[t] if t < len(pieces) else "" for t in shown]),
+        spelled=_spelled(explanation, tokens, longest, shown, pieces, special),
     )
+
+
+def _spelled(
+    explanation: Explained,
+    tokens: list[str],
+    longest: int,
+    shown: Sequence[int],
+    pieces: Sequence[str],
+    special: Sequence[bool],
+) -> list[str]:
+    """Return the text of each token that is shown, where marks hide it."""
+    mark = explanation.meta.get("subwords")
+    if mark is None or len(pieces) != len(tokens):
+        return []
+    flags = [t < len(special) and special[t] for t in range(len(tokens))]
+    texts = spelled(tokens, mark, pieces, flags)
+    return [
+        texts[t] if t < len(tokens) else _label(explanation, tokens, longest, t)
+        for t in shown
+    ]
 
 
 def _pieces(explanation: Explained) -> Sequence[Sequence[str]]:

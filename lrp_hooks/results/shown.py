@@ -61,10 +61,15 @@ class Printed(_Viewed):
 class Drawn(_Viewed):
     """A result that has a figure."""
 
-    def plot(self) -> Figure:
+    def plot(self, *, width: float | None = None) -> Figure:
         """Draw what there is to show.
+
+        Args:
+            width: Inches that the figure may take, such as 3.3 for a column of a paper:
+                texts are wrapped and wide matrices split. Defaults to ``None``: as it
+                is read best on a screen.
 
         Returns:
             A matplotlib figure, registered with no window.
         """
-        return render.figure(self.view())
+        return render.figure(self.view(), width)

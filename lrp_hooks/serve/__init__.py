@@ -21,6 +21,7 @@ from ..render.document import document
 from .answer import Answering
 from .circuit import Tracing
 from .classify import Classify
+from .generate import Generating
 from .limits import Rate, read_body
 from .question import read_question
 from .refusal import Refusal
@@ -39,7 +40,10 @@ _PAGE = {
     "/explorer.css": ("explorer.css", "text/css"),
     **{
         f"/{name}": (name, "text/javascript")
-        for name in ("explorer.js", "page.js", "classify.js", "answer.js", "circuit.js")
+        for name in (
+            *("explorer.js", "page.js", "classify.js"),
+            *("answer.js", "generate.js", "circuit.js"),
+        )
     },
 }
 
@@ -66,7 +70,7 @@ def app(
     """
     line = turns or Turns()
     kinds: list[Kind] = [
-        kind(model, tokenizer) for kind in (Classify, Answering, Tracing)
+        kind(model, tokenizer) for kind in (Classify, Answering, Generating, Tracing)
     ]
     asked = {path: each for kind in kinds for path, each in kind.asked().items()}
     return Starlette(

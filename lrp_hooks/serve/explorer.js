@@ -3,9 +3,11 @@
 import { start as startAnswer } from "./answer.js";
 import { start as startCircuit } from "./circuit.js";
 import { start as startClassify } from "./classify.js";
+import { start as startGenerate } from "./generate.js";
 import { fetched, part, say } from "./page.js";
 
-const tabs = [part["classify-tab"], part["answer-tab"], part["circuit-tab"]];
+const names = ["classify", "answer", "generate", "circuit"];
+const tabs = names.map((name) => part[`${name}-tab`]);
 
 function open(chosen) {
   for (const tab of tabs) {
@@ -37,6 +39,7 @@ async function start() {
   part.about.textContent = about.model;
   startClassify(about);
   startAnswer(about);
+  startGenerate(about);
   startCircuit(about);
   open(about.answer.cannot === null ? part["answer-tab"] : part["classify-tab"]);
 }

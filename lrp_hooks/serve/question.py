@@ -8,10 +8,17 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from .refusal import Refusal
 
-__all__ = ["CircuitQuestion", "PassagesQuestion", "TextQuestion", "read_question"]
+__all__ = [
+    "CircuitQuestion",
+    "PassagesQuestion",
+    "PromptQuestion",
+    "TextQuestion",
+    "read_question",
+]
 
 LONGEST_NAME = 200
 MOST_NEW_TOKENS = 512
+MOST_WRITTEN_TOKENS = 128  # each takes a backward pass
 MOST_HOPS = 8
 MOST_CALLS = 512
 MOST_NODES = 300
@@ -100,6 +107,29 @@ class CircuitQuestion:
     rules: str = "conservative"
     nodes: str = _among("neurons", "heads", "both")
     max_nodes: int = _whole(60, 1, MOST_NODES)
+
+
+@dataclass(frozen=True)
+class PromptQuestion:
+    """A prompt, and how what follows it is to be explained.
+
+    Args:
+        prompt: The text that the model goes on from.
+        continuation: What it is taken to have written; empty where it writes.
+        max_new_tokens: How many tokens it writes at most.
+        contrast: A token that others are explained rather than; empty for none.
+        chat: Whether the prompt is the user's message in a chat.
+        rules: A rule set's name.
+        words: Whether the scores of sub-words are merged to those of words.
+    """
+
+    prompt: str = _long("the text that the model goes on from")
+    continuation: str = _long("what follows", "")
+    max_new_tokens: int = _whole(20, 1, MOST_WRITTEN_TOKENS)
+    contrast: str = ""
+    chat: bool = False
+    rules: str = "conservative"
+    words: bool = False
 
 
 def read_question(kind: type[Question], body: bytes) -> Question:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import ArgumentError
 
-__all__ = ["require"]
+__all__ = ["how_to_install", "require"]
 
 
 def require(package: str, extra: str, work: str) -> Any:
@@ -28,6 +28,20 @@ def require(package: str, extra: str, work: str) -> Any:
         return import_module(package)
     except ImportError as error:
         raise ArgumentError(
-            f"{work} needs {error.name or package}. Install it with: pip install "
-            f'"lrp_hooks[{extra}]"'
+            f"{work} needs {error.name or package}. {how_to_install(extra)}"
         ) from error
+
+
+def how_to_install(extra: str) -> str:
+    """Say how an extra is installed, from an index and from a checkout.
+
+    Args:
+        extra: Its name.
+
+    Returns:
+        A sentence.
+    """
+    return (
+        f'Install it with: pip install "lrp_hooks[{extra}]", or in a checkout: '
+        f'pip install -c constraints.txt -e ".[{extra}]"'
+    )

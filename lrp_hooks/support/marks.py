@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import cache, partial
 from itertools import groupby
 
-__all__ = ["looks_special", "pieces", "subword_mark"]
+__all__ = ["looks_special", "pieces", "spelled", "subword_mark"]
 
 WORDPIECE, SENTENCEPIECE, BYTE_LEVEL = "##", "▁", "Ġ"
 END_OF_WORD, GOES_ON, LITERAL, BYTES = "</w>", "@@", " ", "bytes"
@@ -106,6 +106,43 @@ def pieces(
         names = [name for name, _ in run]
         found += [""] * len(names) if alone else _decoded(read(names))
     return found
+
+
+def spelled(
+    tokens: Sequence[str],
+    mark: str | None,
+    texts: Sequence[str] | None = None,
+    special: Sequence[bool] | None = None,
+) -> list[str]:
+    """Write tokens for people: the text that each stands for, not its marks.
+
+    Args:
+        tokens: The tokens.
+        mark: What `subword_mark` returned. Tokens without one, and those of WordPiece,
+            whose ``##`` is read as it is, stay as they are.
+        texts: What each stands for. Defaults to ``None``: what the mark says of each by
+            itself.
+        special: Which of them are special; by their look if not given.
+
+    Returns:
+        A text for each token: special ones as they are, white space alone as ``␣``,
+        and what goes on with a character that another token began as ``…``.
+    """
+    if mark in {None, WORDPIECE}:
+        return list(tokens)
+    alone = list(map(looks_special, tokens)) if special is None else special
+    if texts is None:
+        given = zip(tokens, alone, strict=True)
+        texts = [pieces([token], [flag], mark)[0] for token, flag in given]
+    rows = zip(tokens, texts, alone, strict=True)
+    return [token if flag else _inked(token, text) for token, text, flag in rows]
+
+
+def _inked(token: str, text: str) -> str:
+    """Return a token as it is to be read."""
+    if "\N{REPLACEMENT CHARACTER}" in text:
+        return token  # a part of a character
+    return text.strip(" ") or "␣" * len(text) or "…"
 
 
 def _decoded(parts: Sequence[Part]) -> list[str]:

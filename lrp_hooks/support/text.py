@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import math
+import shutil
+import sys
 import unicodedata
 from collections.abc import Iterable
 
@@ -16,6 +18,7 @@ __all__ = [
     "one_line",
     "reading_direction",
     "signed",
+    "terminal_width",
     "visible",
 ]
 
@@ -108,6 +111,17 @@ def cell_width(text: str) -> int:
         Two for each wide character (East Asian, emoji), none for a combining one.
     """
     return cell_len(text)
+
+
+def terminal_width() -> int | None:
+    """Tell how wide the terminal is that standard output goes to.
+
+    Returns:
+        Columns; None where it goes to a file or a pipe, which have no width.
+    """
+    if not (sys.stdout and sys.stdout.isatty()):
+        return None
+    return shutil.get_terminal_size().columns
 
 
 def reading_direction(words: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 
 from ..errors import ModelFolderError
 
-__all__ = ["load_folder", "load_model", "load_tokenizer"]
+__all__ = ["load_folder", "load_model", "load_processor", "load_tokenizer"]
 
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
@@ -46,7 +46,8 @@ def _check_reads(path: Path, config: Any) -> None:
     if takes != "input_ids":
         raise ModelFolderError(
             f"the folder {str(path)!r} holds a {kind.__name__}, which reads {takes!r}, "
-            "no texts. lrp-hooks rules takes it; in Python, explain it by "
+            f"no texts. {'Pass --image FILE. ' * (takes == 'pixel_values')}lrp-hooks "
+            "rules takes it; in Python, explain it by "
             f"instrument(model).attribute({{{takes!r}: tensor}})."
         )
 
@@ -112,6 +113,20 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
             "must be a number of tokens."
         )
     return tokenizer
+
+
+def load_processor(folder: str | PathLike[str]) -> Any:
+    """Load what makes pixel values of pictures.
+
+    Args:
+        folder: A folder on this machine.
+
+    Returns:
+        The image processor.
+    """
+    path = _check_folder(folder)
+    load = transformers.AutoImageProcessor.from_pretrained
+    return _load(path, load, "image processor")
 
 
 def _check_folder(folder: str | PathLike[str]) -> Path:

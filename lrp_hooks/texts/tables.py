@@ -23,6 +23,7 @@ Label = int | str
 _TEXT_COLUMNS = ("text", "sentence")
 _LABEL_COLUMN = "label"
 # What loses nothing when it is read as a whole number.
+_WHOLE = re.compile(r"\A(0|[1-9][0-9]{0,17})\.0+\Z")
 _NUMBER = re.compile(r"(0|[1-9][0-9]{0,17})(\.0+)?")
 
 
@@ -31,7 +32,11 @@ def read_table(
     text_column: str | None = None,
     label_column: str | None = None,
     pair_column: str | None = None,
-) -> tuple[list[Text], list[Label] | None]:
+    *,
+    gaps: bool = False,
+    separator: str | None = None,
+    encoding: str | None = None,
+) -> tuple[list[Text], list[Label | None] | None]:
     """Read the texts of a data file, and their labels where it has them.
 
     Of csv and tsv the first line names the columns, and each row after it counts,
@@ -48,6 +53,11 @@ def read_table(
             names; an empty string for none. Defaults to ``None``: ``label`` if it is
             there.
         pair_column: The column of second texts. Defaults to ``None``: there are none.
+        gaps: Whether a label may be missing, or be neither a whole number nor a name:
+            it is None then. Defaults to ``False``: such a file is refused.
+        separator: What stands between values. Defaults to ``None``: what the ending of
+            the file says.
+        encoding: Of a text file. Defaults to ``None``: UTF-8.
 
     Returns:
         The texts, or pairs of texts, blank ones included, and the labels; None if there
@@ -55,7 +65,7 @@ def read_table(
         something else than texts and labels is refused; of rows, the first is 0.
     """
     named = repr(str(path))
-    columns = read_columns(Path(path))
+    columns = read_columns(Path(path), separator, encoding)
     name = _text_column(columns, text_column, named)
     texts: list[Text] = list(_texts(columns, name, named))
     if pair_column is not None:
@@ -65,7 +75,8 @@ def read_table(
         label_column = _LABEL_COLUMN
     if not label_column:
         return texts, None
-    return texts, _as_labels(_column(columns, label_column, named), named)
+    labels = _column(columns, label_column, named)
+    return texts, _as_labels(labels, None if gaps else named)
 
 
 def _texts(columns: Columns, name: str, named: str) -> list[str]:
@@ -127,16 +138,23 @@ def _listed(columns: Columns) -> str:
     return f"{some}{' and others' * (len(names) > 12)}"
 
 
-def _as_labels(labels: Sequence[Any], named: str) -> list[Label]:
-    """Return whole numbers for labels that are all such, as csv files write them."""
+def _as_labels(labels: Sequence[Any], named: str | None) -> list[Label | None]:
+    """Return whole numbers for labels that are all such, as csv files write them.
+
+    Args:
+        labels: What the file has.
+        named: Its name in errors; None to let labels be missing.
+    """
     plain = [_as_label(label) for label in labels]
+    if named is None:  # each for itself, since others may be no numbers
+        return [_WHOLE.sub(r"\1", x) if isinstance(x, str) else x for x in plain]
     rows = [row for row, label in enumerate(plain) if label is None]
     what = "labels are no whole numbers or names"
     _refuse(rows, labels, what, named, " Or read no labels: label_column=''.")
-    known = [label for label in plain if label is not None]
+    known = (label for label in plain if label is not None)
     if all(isinstance(label, int) or _NUMBER.fullmatch(label) for label in known):
-        return [int(str(label).partition(".")[0]) for label in known]
-    return known
+        return [x if x is None else int(str(x).partition(".")[0]) for x in plain]
+    return plain
 
 
 def _as_label(cell: object) -> Label | None:

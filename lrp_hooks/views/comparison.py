@@ -55,7 +55,7 @@ class SideBySide:
 
     def told(self, b: int) -> str:
         """Return what is explained of one example, each target once."""
-        targets = (each.examples[b].target for each in self.views.values())
+        targets = (each.examples[b].told for each in self.views.values())
         return ", ".join(dict.fromkeys(targets))
 
     def strips(self, b: int) -> dict[str, Strip]:

@@ -22,6 +22,7 @@ class Strip:
         scores: One number for each token.
         special: Is the token a special one?
         breaks: How many line breaks of the text stand before each token.
+        spelled: The text of each token, where marks hide it; empty where none do.
     """
 
     name: str
@@ -29,6 +30,12 @@ class Strip:
     scores: list[float]
     special: list[bool]
     breaks: list[int]
+    spelled: Sequence[str] = ()
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The tokens as they are read where no page shows them as they are."""
+        return self.spelled or self.tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +81,7 @@ class Example:
         account: The ledger, if there is one.
         prediction: What the model says, if that is known.
         delta: The sum of scores less what it should be, where a method integrates.
+        spelled: The target as text, where marks of a token hide it.
     """
 
     target: str
@@ -82,6 +90,12 @@ class Example:
     account: Account | None
     prediction: str = ""
     delta: float | None = None
+    spelled: str = ""
+
+    @property
+    def told(self) -> str:
+        """The target as it is read."""
+        return self.spelled or self.target
 
     @property
     def places(self) -> int:

@@ -33,6 +33,7 @@ class Matrix:
         seen: How many tokens stand before each generated one.
         inputs: What all tokens have of each logit.
         constants: What constants have of each logit; None where there are none.
+        spelled: The text of each token, where marks hide it; empty where none do.
     """
 
     method: str
@@ -49,6 +50,22 @@ class Matrix:
     seen: Sequence[int]
     inputs: Sequence[float]
     constants: Sequence[float] | None
+    spelled: Sequence[str] = ()
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The tokens as they are read where no page shows them as they are."""
+        return self.spelled or self.tokens
+
+    @property
+    def told(self) -> list[str]:
+        """What each row explains, as it is read: the text of the tokens."""
+        if not self.spelled:
+            return list(self.targets)
+        written = self.spelled[len(self.spelled) - len(self.targets) :]
+        own = self.tokens[len(self.tokens) - len(self.targets) :]
+        rows = zip(self.targets, own, written, strict=True)
+        return [target.replace(token, text, 1) for target, token, text in rows]
 
     @cached_property
     def scales(self) -> list[float]:
@@ -69,6 +86,17 @@ class Matrix:
         Returns:
             At most five of them with their scores, the strongest first.
         """
+        return [(self.tokens[c], score) for c, score in self.largest(t)]
+
+    def largest(self, t: int) -> list[tuple[int, float]]:
+        """Find the columns of the largest absolute scores in a row.
+
+        Args:
+            t: Which generated token's.
+
+        Returns:
+            At most five of them with their scores, the strongest first.
+        """
         row = self.scores[t, : self.seen[t]]
         order = row.abs().nan_to_num(0.0).argsort(descending=True, stable=True)
-        return [(self.tokens[c], float(row[c])) for c in order[:STRONGEST].tolist()]
+        return [(c, float(row[c])) for c in order[:STRONGEST].tolist()]

@@ -163,6 +163,7 @@ def test_the_keyboard_is_enough(tab, asking):
         ("ArrowLeft", "circuit"),
         ("Home", "classify"),
         ("End", "circuit"),
+        ("ArrowLeft", "generate"),
         ("ArrowLeft", "answer"),
     ):
         tab.keyboard.press(key)

@@ -183,7 +183,6 @@ BAD = {
     ),
     "no accuracy": ({"--label": "", "--metrics": "accuracy"}, "'accuracy'.*None"),
     "unknown label": ({"--label": "mood"}, "'happy', in row 0.*'negative', 'positive'"),
-    "number of no label": ({"--label": "id"}, "labels holds '2', in row 2.*to 1"),
     "unknown method": ({"--methods": "lrpp"}, "'lrpp'.*Did you mean 'lrp'"),
     "no method": ({"--methods": ""}, "''"),
     "unknown rules": ({"--methods": "lrp:ali"}, "'ali'.*'attnlrp'"),

@@ -1,5 +1,6 @@
 """``lrp-hooks evaluate``: what labels of a data file mean, and when they are read."""
 
+import json
 import re
 
 import pyarrow.parquet
@@ -14,9 +15,12 @@ FILES = {
     "names in capitals": "nice,positive\nbad,Negative",
     "numbers": "nice,1\nbad,0",
 }
-BAD = {
-    "mixed": ("nice,1\nbad,negative", "labels holds '1', in row 0"),
-    "missing": ("nice,positive\nbad,\ngood,positive", r"1 of 3 rows.*1 \(''\).*''"),
+GAPS = {
+    "missing": ("nice,positive\nbad,\ngood,positive", {1: "none"}),
+    "unknown": ("nice,positive\nbad,happy\ngood,1", {1: "'happy'", 2: "'1'"}),
+    "numbers": ("nice,1\nbad,2\ngood,0", {1: "'2'"}),
+    "fractions": ("nice,1\nbad,0.5\ngood,1.0", {1: "'0.5'"}),
+    "blank": ("nice,positive\nbad,  \ngood,NEGATIVE", {1: "none"}),
 }
 
 
@@ -42,15 +46,41 @@ def test_labels_that_mean_the_same(rows_of, name):
     assert [row["values"][0] for row in rows] == [1, 1]
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_labels_are_refused_where_they_are_read(rows_of, name):
-    content, message = BAD[name]
-    for read in (("--metrics", "accuracy"), ("--target", "label"), ()):
-        code, err, _ = rows_of(content, *read)
-        assert code == 2 and re.search(message, err) and err.count("\n") == 1
-    code, err, rows = rows_of(content, "--metrics", "aopc")
+@pytest.mark.parametrize("name", GAPS)
+@pytest.mark.parametrize("read", [("--metrics", "accuracy"), ("--target", "label")])
+def test_rows_without_a_label_are_left_out_where_labels_are_read(
+    rows_of, tmp_path, name, read
+):
+    content, gaps = GAPS[name]
+    code, err, rows = rows_of(content, *read)
+    assert code == 0
+    assert {row["row"] for row in rows} == {0, 1, 2} - gaps.keys()
+    listed = ", ".join(f"{row} ({label})" for row, label in gaps.items())
+    assert err == (
+        f"lrp-hooks: {len(gaps)} of 3 rows have no label that the model knows and are "
+        f"left out: {listed}; the first row is 0. --label '' reads no labels.\n"
+    )
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    assert skipped == {str(r): "it has no label that the model knows." for r in gaps}
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_rows_stay_where_labels_are_not_read(rows_of, name):
+    code, err, rows = rows_of(GAPS[name][0], "--metrics", "aopc")
     assert (code, err) == (0, "")
-    assert len(rows) == content.count("\n") + 1
+    assert len(rows) == 3
+
+
+def test_labels_none_of_which_is_known_are_refused(rows_of):
+    code, err, _ = rows_of("nice,happy\nbad,sad", "--target", "label")
+    assert code == 2 and err.count("\n") == 1
+    assert re.search("'happy', in row 0.*'negative', 'positive'", err)
+
+
+def test_whether_names_or_numbers_is_what_most_labels_are(rows_of):
+    _, err, rows = rows_of("nice,1\nbad,negative\ngood,1", "--metrics", "accuracy")
+    assert {row["row"] for row in rows} == {0, 2}
+    assert "1 ('negative')" in err
 
 
 def test_a_label_means_the_same_whatever_the_limit(rows_of, tmp_path):

@@ -10,7 +10,7 @@ from torch import nn
 
 from lrp_hooks import ArgumentError, LrpHooksWarning, TargetError, instrument
 from lrp_hooks.attribution.readout import label_id
-from lrp_hooks.faithfulness.labels import classes_of_labels
+from lrp_hooks.faithfulness.labels import classes_of_labels, known_classes
 from small_models import hugging_face
 
 
@@ -91,3 +91,29 @@ def test_targets_are_found_whatever_their_case():
         assert lrp.attribute(batch, "gOOD").target.tolist() == [1]
         with pytest.raises(TargetError, match="'godo' is no label"):
             lrp.attribute(batch, "godo")
+
+
+@pytest.mark.parametrize(
+    ("model", "labels", "classes"),
+    [
+        (MOOD, ["positive", None, "happy", "Negative"], (1, None, None, 0)),
+        (MOOD, ["1", "0", "positive"], (1, 0, None)),
+        (MOOD, ["positive", "1"], (1, None)),
+        (MOOD, [1, 0.5, None, 5], (1, None, None, None)),
+        (STARS, ["1", "2", "0", "x"], (1, 2, 0, None)),
+        (STARS, ["1", "3", "x"], (0, 2, None)),
+    ],
+)
+def test_what_is_known_of_labels(model, labels, classes):
+    assert known_classes(model, labels) == classes
+
+
+def test_known_labels_are_those_of_a_whole_data_set():
+    for labels in (["negative", "POSITIVE"], ["1", "0"], [0, 1]):
+        assert known_classes(MOOD, labels) == classes_of_labels(MOOD, labels)
+
+
+@pytest.mark.parametrize("labels", [["happy", None], [None, None], [7]])
+def test_nothing_that_is_known(labels):
+    with pytest.raises(TargetError, match="does not know"):
+        known_classes(MOOD, labels)

@@ -34,10 +34,13 @@ EXTRAS = ("furo", "myst_parser", "sphinx")
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory):
-    """Run pages, each once and in a folder of its own."""
+    """Run pages, each once and in a folder of its own; skip what lacks a package."""
     done = {}
 
     def run(name):
+        absent = BUILD["missing"](PAGES[name])
+        if absent:
+            pytest.skip(f"{name} needs {', '.join(absent)}")
         if name not in done:
             folder = tmp_path_factory.mktemp("page")
             done[name] = list(BUILD["run"](PAGES[name], folder)), folder
@@ -89,6 +92,20 @@ def anchors(path):
     return {re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in headings}
 
 
+def test_a_page_says_what_it_needs(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Page\n\n<!-- needs: torch nosuchmodule -->\n")
+    assert BUILD["missing"](page) == ["nosuchmodule"]
+    page.write_text("# Page\n")
+    assert BUILD["missing"](page) == []
+
+
+def test_pages_for_other_tools_are_skipped_for_their_packages_alone():
+    """What the tests' own extra installs is never skipped for."""
+    for name in ("trainer", "shap", "jupyter"):
+        assert BUILD["missing"](DOCS / "elsewhere" / f"{name}.md") == []
+
+
 def test_code_works_in_the_folder_it_is_given(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
@@ -117,6 +134,8 @@ def site(ran, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     BUILD["copy_sources"](folder / "sources")
     for name in PAGES:
+        if BUILD["missing"](PAGES[name]):
+            continue
         _, made = ran(name)
         for path in filter(Path.is_file, made.iterdir()):
             target = (folder / "sources" / name).with_name(path.name)

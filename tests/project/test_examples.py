@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from examples_in_text import NUMBER
 from lrp_hooks import Contrast, instrument
 from shared_models import sentiment
 
@@ -50,3 +51,28 @@ def test_the_study_prints_draws_and_writes(bias, tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert all(f"{e['relevance']:+9.3f}" in printed for e in effects)
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda p: p.stem)
+def test_a_notebook_runs_and_shows_what_it_says(path):
+    nbclient, nbformat = map(pytest.importorskip, ("nbclient", "nbformat"))
+    pytest.importorskip("ipykernel")
+    stored = nbformat.read(path, as_version=4)
+    run = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(run, timeout=300, kernel_name="python3").execute()
+    cells = [cell for cell in stored.cells if cell.cell_type == "code"]
+    ran = [cell for cell in run.cells if cell.cell_type == "code"]
+    for here, there in zip(ran, cells, strict=True):
+        assert [*map(shown, printed(here))] == [*map(shown, printed(there))]
+
+
+def printed(cell):
+    """What a cell shows, but for warnings of other libraries."""
+    return [output for output in cell.outputs if output.get("name") != "stderr"]
+
+
+def shown(output):
+    """What an output is: its text, numbers aside, or the kinds of picture or page."""
+    if output.output_type == "stream":
+        return [NUMBER.sub("#", output.text)]
+    return sorted(kind for kind in output.data if kind != "text/plain")

@@ -1,5 +1,6 @@
 """Figures of tokens and images."""
 
+import dataclasses
 import io
 import sys
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 
 from hand_built import HOSTILE, explanation, relevance
-from lrp_hooks import ArgumentError, Explanation
+from lrp_hooks import ArgumentError, Comparison, Explanation, Ledger, Relevance
 from lrp_hooks.render.glyphs import written
+from lrp_hooks.render.heat_map import heat_map
 
 pytestmark = pytest.mark.filterwarnings("error:Glyph:UserWarning")
 
@@ -144,3 +146,113 @@ def test_the_ledger_reads_downwards_and_has_the_colours_of_its_signs():
             said = float(label.get_text().split()[-1])
             assert said == pytest.approx(width, abs=1e-4)
     assert signs == {True, False}
+
+
+def extents(figure):
+    """Where texts of panels are drawn, in inches from the figure's left edge."""
+    figure.draw_without_rendering()
+    found = []
+    for axes in panels(figure):
+        for text in axes.texts:
+            box = text.get_window_extent()
+            found.append((box.x0 / figure.dpi, box.x1 / figure.dpi))
+    return found
+
+
+LONG = ["[CLS]", *[f"word{n}" for n in range(60)], "endless" * 30, "[SEP]"]
+
+
+@pytest.mark.parametrize("width", [None, 2.5, 3.3, 5.0, 7.0, 14.0])
+def test_a_figure_keeps_to_its_width(width):
+    given = explanation([LONG])
+    ledger = Ledger(torch.ones(1), {"a.bias": -torch.ones(1)}, {}, torch.zeros(1))
+    fields = {f.name: getattr(given, f.name) for f in dataclasses.fields(given)}
+    figure = Relevance(values=given.scores, ledger=ledger, **fields).plot(width=width)
+    assert figure.get_figwidth() == (width or 9.0)
+    drawn = extents(figure)
+    assert min(left for left, _ in drawn) >= 0
+    assert max(right for _, right in drawn) <= figure.get_figwidth()
+    words = "".join(text.get_text() for text in panels(figure)[0].texts)
+    assert words == "".join(LONG)
+
+
+@pytest.mark.parametrize("width", [3.3, 9.0])
+def test_tokens_of_a_line_are_apart(width):
+    figure = explanation([LONG]).plot(width=width)
+    figure.draw_without_rendering()
+    rows = {}
+    for text in panels(figure)[0].texts:
+        rows.setdefault(text.get_position()[1], []).append(text.get_window_extent())
+    assert len(rows) > 3
+    for row in rows.values():
+        assert all(one.x1 < other.x0 for one, other in zip(row, row[1:], strict=False))
+
+
+def test_titles_are_wrapped():
+    found = explanation([["a"]], meta={"labels": {1: "a label that is long " * 3}})
+    lines = panels(found.plot(width=3.3))[0].get_title(loc="left").splitlines()
+    assert len(lines) > 1 and max(map(len, lines[1:])) < 60
+    assert len(panels(found.plot())[0].get_title(loc="left").splitlines()) == 1
+
+
+@pytest.mark.parametrize("width", [0, 1.9, 41, "3", True, float("nan")])
+def test_a_width_is_a_number_of_inches(width):
+    with pytest.raises(ArgumentError, match="from 2 to 40; a column.*3.3"):
+        explanation([["a"]]).plot(width=width)
+
+
+def matrix_panels(rows, columns, width, seen=None):
+    scores = torch.arange(rows * columns).reshape(rows, columns).double().numpy()
+    names = [f"r{n}" for n in range(rows)], [f"c{n}" for n in range(columns)]
+    figure = heat_map(scores, 1.0, *names, width, seen=seen, ends=(columns // 2,))
+    found = [axes for axes in figure.axes if axes.images]
+    return figure, scores, found
+
+
+@pytest.mark.parametrize("width", [None, 3.3, 7.0])
+@pytest.mark.parametrize("columns", [1, 20, 77, 150])
+def test_a_wide_matrix_is_split_and_nothing_is_lost(width, columns):
+    figure, scores, found = matrix_panels(3, columns, width)
+    assert figure.get_figwidth() <= (width or 14.0)
+    parts = [axes.images[0].get_array() for axes in found]
+    assert (torch.tensor(scores) == torch.cat(list(map(torch.tensor, parts)), 1)).all()
+    names = [t.get_text() for axes in found for t in axes.get_xticklabels()]
+    assert names == [f"c{n}" for n in range(columns)]
+    assert sum(len(axes.lines) for axes in found) <= 1
+    assert (len(found) > 1) == (columns * 0.13 > (width or 14.0) - 1.3)
+
+
+def test_rows_that_have_no_more_columns_are_left_out():
+    """Of a text, each generated token sees one token more."""
+    seen = [40 + row for row in range(20)]
+    _, scores, found = matrix_panels(20, 60, 3.3, seen)
+    columns = 0
+    for axes in found:
+        part = axes.images[0].get_array()
+        kept = [row for row in range(20) if seen[row] > columns] or [19]
+        assert part.shape[0] == len(kept)
+        assert (part == scores[kept, columns : columns + part.shape[1]]).all()
+        columns += part.shape[1]
+    assert len(found) > 2
+
+
+def test_maps_of_methods_go_on_below():
+    maps = torch.rand(1, 6, 6)
+    labels = [f"m{n}" for n in range(5)]
+    one = Explanation(scores=maps, output=torch.ones(1))
+    found = Comparison(dict.fromkeys(labels, one), {})
+    figure = found.plot(width=3.3)
+    assert figure.get_figwidth() <= 3.3
+    titles = [axes.get_title().split("\n")[0] for axes in figure.axes if axes.images]
+    assert titles == labels
+
+
+@pytest.mark.parametrize("token", ["\n", "a\tb", "映画", "😀", "\u202e", "▁Once", "Ġa"])
+def test_no_letter_is_missing(token):
+    """A missing glyph is a warning, and warnings of glyphs are errors here."""
+    assert drawn_size(explanation([[token, "b"]]).plot()) > 500
+    assert drawn_size(heat_map([[1.0]], 1.0, [token], [token])) > 500
+
+
+def test_a_line_break_is_an_arrow():
+    assert written("a\n") == "a↵"

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...engine.coverage import aligned
 from ...errors import ArgumentError
+from ...support.table import aligned
 from .classifier import CLASS_TOKEN, UNKNOWN_TOKEN, AttentionClassifier
 from .gradients import attention, gradient
 from .heads import read, stacked
