@@ -40,8 +40,8 @@ from .passes import (
     prepared,
     select_target,
 )
-from .places import by_place, has_bands_first
 from .readout import class_logits
+from .seen import scores_of
 
 __all__ = ["Request", "attribute", "attribute_each"]
 
@@ -124,18 +124,19 @@ def _explained(
 ) -> Relevance:
     done, ledger = _placed(subject, run, call, rules, request, probes)
     if request.wrt is None:
-        _check_rows_read(done.forward.reads, call.batch)
+        modules = {n: t for n, t in done.forward.reads.items() if n not in call.tensors}
+        _check_rows_read(modules, call.batch)
     check_relevance(subject, done.grads)
     check_ledger(ledger)
-    if done.strays is not None:
-        check_rows(done.strays, ledger, call.main.shape, request.complain)
+    if done.apart is not None:
+        check_rows(done.apart.strays, ledger, call.main.shape, request.complain)
     reached = any(name in done.grads for name in done.forward.reads)
     if not reached:
         _check_path(subject, runtime, call, done, request)
     elif reached and rules.complete and TARGET in done.collector.sources:
         entering = done.collector.sources[TARGET]
         check_target(request.target, entering, ledger, request.complain)
-    elif rules.complete and done.strays is None and not runtime.told:
+    elif rules.complete and done.apart is None and not runtime.told:
         check_closes(ledger, request.complain)
     return _result(subject, rules, call, done, ledger)
 
@@ -169,9 +170,9 @@ def _placed(
     )
     done = first = run(one_by_one=False, probe=probe)
     ledger = _ledger(done)
-    if probe and done.strays is None:
+    if probe and done.apart is None:
         subject.apart.add(key)
-    if done.strays is None and call.batch > 1:
+    if done.apart is None and call.batch > 1:
         if _is_misplaced(done.collector, ledger, rules):
             done.collector.settle(turned=True)
             ledger = _ledger(done)
@@ -181,11 +182,6 @@ def _placed(
     outputs = [p.selected.scalar.detach() for p in (first, done)]
     check_repeats(outputs if done is not first else outputs[:1], request.complain)
     return done, ledger
-
-
-def _scores(name: str, values: Tensor, subject: Subject, call: Call) -> Tensor:
-    given = name in call.floats and has_bands_first(subject.model, values)
-    return by_place(values, bands_first=given, choices=call.has_choices)
 
 
 def _ledger(done: Pass) -> Ledger:
@@ -243,7 +239,7 @@ def _result(
         {name: relevance_of(t, done.grads.get(name)) for name, t in tensors.items()}
         for tensors in (done.forward.reads, done.forward.seen)
     )
-    scores = {name: _scores(name, v, subject, call) for name, v in values.items()}
+    scores = {n: scores_of(n, v, subject.model, done) for n, v in values.items()}
     _check_sums(scores, ledger)
     single = len(values) == 1
     gate = done.forward.gate

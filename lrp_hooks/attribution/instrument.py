@@ -171,11 +171,12 @@ class Instrumentation:
                 the arg-max token at the last attended position), an int, B ints, a
                 label of ``model.config.label2id``, a `Contrast`, or a function from
                 the model's output to [B], linear if its relevance is to add up.
-            wrt: Where relevance is read: by default the output of the input embedding
-                for integer inputs, the float input itself otherwise; or the name of a
-                module whose output is read, or that of an input of the mapping, such
-                as ``"decoder_input_ids"`` (of token ids, their embeddings); or several.
-                Where inputs are read beside the main one, the ledger has no positions.
+            wrt: Where relevance is read: by default every input that carries content,
+                floats themselves and token ids at the input embedding, but masks,
+                positions and what a decoder has said; or the name of a module whose
+                output is read, or that of an input, such as ``"decoder_input_ids"``
+                (of token ids, their embeddings); or several. Where inputs are read
+                beside the main one, the ledger has no positions.
             layers: Names of modules whose output's relevance is returned as well, or
                 one name; ``"heads"`` for every attention head, [B, H, T, D] for each
                 attention, ``"<module>.heads"`` for those inside a module, and

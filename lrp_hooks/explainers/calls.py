@@ -108,15 +108,8 @@ def changed(
 
     values = [new(name, value) for name, value in _named(model, call)]
     n = len(call.args)
-    return Call(
-        tuple(values[:n]),
-        dict(zip(call.kwargs, values[n:], strict=True)),
-        made[id(call.main)],
-        {name: made.get(id(value), value) for name, value in call.floats.items()},
-        None if call.mask is None else made[id(call.mask)],
-        # Values of `made` are tensors, so None stays itself.
-        made.get(id(call.output_mask), call.output_mask),
-    )
+    kwargs = dict(zip(call.kwargs, values[n:], strict=True))
+    return call.made_of(tuple(values[:n]), kwargs, lambda v: made.get(id(v), v))
 
 
 def run(subject: Subject, call: Call, target: Any) -> Selected:

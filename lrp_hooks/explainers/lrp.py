@@ -69,9 +69,8 @@ class LRP(Explainer):
             strict: Whether a module without a rule is an error. Defaults to ``False``:
                 one warning names them all.
             wrt: Where relevance is read: the name of a module or of an input, or
-                several. Defaults to the input embeddings, or the input itself where it
-                is no token ids; ``explain`` reads both sides of an encoder-decoder, and
-                both inputs of what compares them.
+                several. Defaults to all inputs that carry content; ``explain`` reads
+                both sides of an encoder-decoder.
             layers: Where relevance is returned as well, as for
                 ``Instrumentation.attribute``: module names, ``"heads"`` or
                 ``"blocks"``. Defaults to none.

@@ -19,16 +19,24 @@ TOLD = "rows of the batch interact.*batch_dim="
 
 def gap(found):
     """Return |output - scores - sources| of each example."""
-    parts = [found.scores.double().flatten(1).sum(1), *found.ledger.sources.values()]
+    parts = [sums(found), *found.ledger.sources.values()]
     return (found.output.double() - sum(parts)).abs()
+
+
+def sums(found):
+    """Return the sum of scores of each example, of all that was read."""
+    several = isinstance(found.scores, dict)
+    parts = found.scores.values() if several else [found.scores]
+    return sum(part.double().flatten(1).sum(1) for part in parts)
 
 
 def check_rows(found):
     """Verify that all that is said of an example agrees."""
-    assert_close(found.scores.flatten(1).sum(1), found.ledger.inputs)
+    assert_close(sums(found).to(found.ledger.inputs), found.ledger.inputs)
     error = found.ledger.error.double() * found.ledger.scale
     assert_close(error, gap(found), rtol=1e-5, atol=1e-6)
-    assert_close(found.complete().flatten(1).sum(1), found.ledger.total)
+    if not isinstance(found.scores, dict):
+        assert_close(found.complete().flatten(1).sum(1), found.ledger.total)
 
 
 class Mixed(nn.Module):
