@@ -41,7 +41,7 @@ from .passes import (
     select_target,
 )
 from .readout import class_logits
-from .seen import scores_of
+from .seen import patches_of, scores_of
 
 __all__ = ["Request", "attribute", "attribute_each"]
 
@@ -258,6 +258,7 @@ def _result(
             "rules": rules.name,
             "read": list(done.forward.reads),
             "model": type(subject.model).__name__,
+            **patches_of(scores, subject.model, done),
             **({} if gate is None else {"explained": f"the input of {gate}"}),
         },
     )

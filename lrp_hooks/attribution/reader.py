@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..engine.constants import name_of_rows
 from ..engine.nested import first_tensor, replace_first
 from ..engine.sharding import gathered, is_spread, placed_as, seen_whole
 from ..engine.storage import is_distributed
@@ -148,6 +149,7 @@ class Reader:
         """Run the model on copies of its inputs, once more if need be."""
         call = self.call.fresh()
         self.main, self.ids = call.main, self._ids_of(call)
+        _name_inputs(call)
         if given is not None:
             call = call.with_tensors(given)
         with undoing() as undo:
@@ -286,7 +288,14 @@ class Reader:
         return self.seen[name].clone()  # which a model may overwrite
 
 
+def _name_inputs(call: Call) -> None:
+    """Name what the model is given, which is a constant where it is not read."""
+    for name, tensor in call.tensors.items():
+        tensor._lrp_name = name  # type: ignore[attr-defined]
+
+
 def _name_rows(name: str, module: nn.Module, args: Any, rows: Any) -> None:
     """Name what was looked up, which is a constant where nothing is read there."""
     if isinstance(rows, Tensor) and not rows.requires_grad:
-        rows._lrp_name = f"{name}.weight" if name else "weight"  # type: ignore[attr-defined]
+        table = f"{name}.weight" if name else "weight"
+        rows._lrp_name = name_of_rows(ids_given(args), table)  # type: ignore[attr-defined]

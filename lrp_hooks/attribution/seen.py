@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from .content import may_be_merged
@@ -11,7 +13,7 @@ from .places import by_place, seen_axes
 from .readable import is_plain
 from .settings import setting
 
-__all__ = ["scores_of"]
+__all__ = ["patches_of", "scores_of"]
 
 
 def scores_of(name: str, values: Tensor, model: nn.Module, done: Pass) -> Tensor:
@@ -48,3 +50,40 @@ def _summed(name: str, values: Tensor, model: nn.Module) -> Tensor:
     kept = values.sum(left) if left else values
     seen = kept.permute([sorted(axes).index(axis) for axis in axes])
     return seen.squeeze(1) if seen.ndim > 3 else seen  # the one image of an example
+
+
+def patches_of(
+    scores: dict[str, Tensor], model: nn.Module, done: Pass
+) -> dict[str, Any]:
+    """Tell how large the patches are that a model reads, for ``meta``.
+
+    Args:
+        scores: What is shown of each thing that was read.
+        model: The model; its configuration tells, or else its first convolution.
+        done: The passes that brought the scores.
+
+    Returns:
+        ``{"patches": {name: [height, width]}}`` of images whose sides they divide; of
+        none where nothing tells.
+    """
+    floats = done.forward.call.floats
+    size = _patch_of(model)
+    found = {
+        name: size
+        for name, part in scores.items()
+        if name in floats and floats[name].ndim != 3 and part.ndim in {3, 4}
+        if size is not None
+        and all(n % s == 0 for n, s in zip(part.shape[-2:], size, strict=True))
+    }
+    return {"patches": found} if found else {}
+
+
+def _patch_of(model: nn.Module) -> list[int] | None:
+    """Return height and width of a patch."""
+    size = setting(model, "patch_size")
+    if size is None:
+        first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+        cuts = first is not None and first.kernel_size == first.stride
+        size = first.kernel_size if first is not None and cuts else None
+    sides = [size, size] if isinstance(size, int) else list(size or ())[-2:]
+    return sides if len(sides) == 2 and all(s > 1 for s in sides) else None

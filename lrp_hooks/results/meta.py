@@ -19,6 +19,8 @@ class Meta(TypedDict, total=False):
         segments: Of each example, which text of a pair each token is of.
         choices: Of each example, the tokens of each choice; ``special`` has flags of
             each choice then.
+        patches: Height and width of the model's own patches, in pixels, of each input
+            that is an image.
         task: What the model's output was taken for.
         extra: Names of columns behind the tokens.
         rules: The rule set.
@@ -33,6 +35,7 @@ class Meta(TypedDict, total=False):
     pieces: list[list[str]] | None
     segments: list[list[int]] | None
     choices: list[list[list[str]]]
+    patches: dict[str, list[int]]
     task: str
     extra: list[str]
     rules: str

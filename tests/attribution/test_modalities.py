@@ -4,12 +4,13 @@ import warnings
 
 import pytest
 import torch
+import transformers as t
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
 from hand_built import calm
-from lrp_hooks import instrument
+from lrp_hooks import ArgumentError, instrument
 from lrp_hooks.attribution.content import content_of
 from modalities import CASES, GRID, B, model_of, noise, pairwise
 from strategies import seeds
@@ -56,6 +57,35 @@ def test_relevance_comes_to_every_input(found):
     case, _, _, relevance = found
     for part in by_name(case, relevance.scores).values():
         assert (part.flatten(1).abs().sum(1) > 0).all()
+
+
+def test_constants_have_names_that_people_know(found):
+    _, model, inputs, relevance = found
+    known = {n for n, _ in (*model.named_parameters(), *model.named_buffers())}
+    known |= set(inputs)
+    tables = {f"{n}.{k}" for n, m in model.named_modules() for k in vars(m)}
+    for name in relevance.ledger.sources:
+        leaf = name.rpartition(".")[2]
+        assert leaf not in {"constant", "cat", "concat", "stack"}
+        # A number that is added, and a series' own scale, have their makers'.
+        assert name in known | tables or leaf in {"add", "log1p", "zeros_like"}, name
+
+
+@pytest.mark.parametrize("name", ["deit", "ast", "yolos", "dinov2-registers"])
+def test_tokens_of_the_model_have_a_line_each(name):
+    """What each brings is its value times its gradient."""
+    case = CASES[name]
+    model = model_of(case)
+    inputs = case.inputs(model)
+    with instrument(model, "gradient") as lrp:
+        sources = lrp.attribute(inputs, lambda o: o.logits.flatten(1)[:, 0]).ledger
+    model(**inputs).logits.flatten(1)[:, 0].sum().backward()
+    tokens = {n: p for n, p in model.named_parameters() if "_token" in n}
+    tokens = {n: p for n, p in tokens.items() if p.grad is not None}
+    assert len(tokens) >= 2
+    for token, parameter in tokens.items():
+        wanted = (parameter * parameter.grad).sum().detach()
+        torch.testing.assert_close(sources.sources[token].sum(), wanted)
 
 
 def test_the_plain_gradient_is_autograds_own(found):
@@ -235,3 +265,45 @@ def test_rows_that_examples_share_are_each_examples_own():
 def test_content_is_what_is_no_mask_and_no_position(name, read):
     tensors = {"input_ids": torch.ones(1, 2).long(), name: torch.ones(1, 2)}
     assert (name in content_of(tensors, "input_ids")) is read
+
+
+def test_patches_are_the_models_own():
+    case = CASES["llava"]
+    model = model_of(case)
+    size = model.config.vision_config.patch_size
+    with instrument(model) as lrp:
+        found = lrp.attribute(case.inputs(model))
+    assert found.meta["patches"] == {"pixel_values": [size, size]}
+    folded = found.patches()
+    pixels, patches = found.scores["pixel_values"], folded.scores["pixel_values"]
+    cut = pixels.unfold(1, size, size).unfold(2, size, size)
+    torch.testing.assert_close(patches, cut.sum((3, 4)))
+    assert folded.scores["input_ids"] is found.scores["input_ids"]
+    torch.testing.assert_close(
+        found.patches(2 * size).scores["pixel_values"].sum(), pixels.sum()
+    )
+
+
+@pytest.mark.parametrize(("size", "why"), [(5, "does not divide"), (16, "cuts across")])
+def test_patches_that_are_not_the_models_are_named(size, why):
+    config = t.ViTConfig(
+        image_size=48, patch_size=12, hidden_size=16, num_hidden_layers=1
+    )
+    config.num_attention_heads, config.intermediate_size = 2, 16
+    model = t.ViTForImageClassification(config).double().eval()
+    with instrument(model) as lrp:
+        found = lrp.attribute({"pixel_values": noise(1, 3, 48, 48)})
+    with pytest.raises(ArgumentError, match=f"size={size} {why}.*are 12 x 12"):
+        found.patches(size)
+    assert found.patches().scores.shape == (1, 4, 4)
+
+
+def test_frames_of_a_video_have_patches():
+    case = CASES["videomae"]
+    model = model_of(case)
+    with instrument(model) as lrp:
+        found = lrp.attribute(case.inputs(model))
+    frames = found.patches().scores
+    size = model.config.patch_size
+    assert frames.shape == (B, 16, 32 // size, 32 // size)
+    torch.testing.assert_close(frames.sum((2, 3)), found.scores.sum((2, 3)))
