@@ -41,7 +41,7 @@ from .passes import (
     select_target,
 )
 from .readout import class_logits
-from .seen import patches_of, scores_of
+from .seen import boxes_of, patches_of, scores_of
 
 __all__ = ["Request", "attribute", "attribute_each"]
 
@@ -259,6 +259,7 @@ def _result(
             "read": list(done.forward.reads),
             "model": type(subject.model).__name__,
             **patches_of(scores, subject.model, done),
+            **boxes_of(done.selected.target),
             **({} if gate is None else {"explained": f"the input of {gate}"}),
         },
     )

@@ -196,7 +196,10 @@ def _keywords(model: nn.Module, values: dict[str, Any]) -> Call:
             f"inputs holds no tensor (its keys: {', '.join(map(str, values))}); ask "
             'the tokenizer for them with return_tensors="pt".'
         )
-    preferred = (getattr(model, "main_input_name", None), "input_ids", "inputs_embeds")
+    own = getattr(model, "main_input_name", None)
+    if type(model).__name__.endswith("ForObjectDetection"):
+        own = "pixel_values"  # of which an example may have several texts
+    preferred = (own, "input_ids", "inputs_embeds")
     known = next((name for name in preferred if name in tensors), None)
     name = known or next(iter(tensors))
     mask = tensors.get("attention_mask")

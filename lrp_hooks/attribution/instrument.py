@@ -168,7 +168,8 @@ class Instrumentation:
                 such as a tokenizer's output; or the one argument of a model that takes
                 a mapping, a dataclass or a tuple.
             target: What is explained: None (the arg-max class; for [B, T, V] logits
-                the arg-max token at the last attended position), an int, B ints, a
+                the arg-max token at the last attended position; the surest box of a
+                detector, and what is usual of other tasks), an int, B ints, a
                 label of ``model.config.label2id``, a `Contrast`, or a function from
                 the model's output to [B], linear if its relevance is to add up.
             wrt: Where relevance is read: by default every input that carries content,

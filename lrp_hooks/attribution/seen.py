@@ -13,7 +13,7 @@ from .places import by_place, seen_axes
 from .readable import is_plain
 from .settings import setting
 
-__all__ = ["patches_of", "scores_of"]
+__all__ = ["boxes_of", "patches_of", "scores_of"]
 
 
 def scores_of(name: str, values: Tensor, model: nn.Module, done: Pass) -> Tensor:
@@ -32,7 +32,11 @@ def scores_of(name: str, values: Tensor, model: nn.Module, done: Pass) -> Tensor
     call, apart = done.forward.call, done.apart
     given = call.tensors.get(name)
     if given is None or not is_plain(given):
-        return by_place(values, choices=call.has_choices)
+        seen = by_place(values, choices=call.has_choices)
+        several = given is not None and len(seen) % call.batch == 0 < len(seen)
+        if several and len(seen) != call.batch:  # several texts an example
+            return seen.reshape(call.batch, -1, *seen.shape[1:])
+        return seen
     if apart is not None and name in apart.shares:
         grid = grid_of(name, call.tensors, model, given)
         values = given_back(apart.shares[name], grid, may_be_merged(name))
@@ -50,6 +54,19 @@ def _summed(name: str, values: Tensor, model: nn.Module) -> Tensor:
     kept = values.sum(left) if left else values
     seen = kept.permute([sorted(axes).index(axis) for axis in axes])
     return seen.squeeze(1) if seen.ndim > 3 else seen  # the one image of an example
+
+
+def boxes_of(target: Any) -> dict[str, Any]:
+    """Tell where in the pictures what is explained lies, for ``meta``.
+
+    Args:
+        target: What is explained.
+
+    Returns:
+        ``{"boxes": [[left, top, right, bottom], ...]}``; empty where it has no place.
+    """
+    boxes = getattr(target, "boxes", ())
+    return {"boxes": [list(box) for box in boxes]} if boxes else {}
 
 
 def patches_of(

@@ -19,6 +19,8 @@ class Meta(TypedDict, total=False):
         segments: Of each example, which text of a pair each token is of.
         choices: Of each example, the tokens of each choice; ``special`` has flags of
             each choice then.
+        boxes: Where in each picture what is explained lies: left, top, right and bottom
+            as shares of its width and height.
         patches: Height and width of the model's own patches, in pixels, of each input
             that is an image.
         task: What the model's output was taken for.
@@ -35,6 +37,7 @@ class Meta(TypedDict, total=False):
     pieces: list[list[str]] | None
     segments: list[list[int]] | None
     choices: list[list[list[str]]]
+    boxes: list[list[float]]
     patches: dict[str, list[int]]
     task: str
     extra: list[str]
