@@ -112,7 +112,7 @@ class Reader:
         tables = self.subject.embeddings if self.ids else {}
         modules = {**tables, **self.modules}
         accepts = [self._reads_named]
-        if not self.chosen and not self.call.main.is_floating_point():
+        if not self.chosen and self._is_lenient:
             accepts += [self._reads_as_many, self._reads_first]
         for accept in accepts:
             output = self._with_hooks(modules, accept, given)
@@ -220,7 +220,7 @@ class Reader:
                 if alike(ids, self.ids[each]):
                     return self._reads_module(each, given, value)
         # Some models put another id in place of those that stand for an image.
-        if not self.chosen and self._is_own(name):
+        if self._is_lenient and self._is_own(name):
             return self._reads_as_many(name, given, value)
         return None
 
@@ -240,6 +240,12 @@ class Reader:
 
     def _reads_first(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         return self._reads_main(name, given, value) if self._is_own(name) else None
+
+    @property
+    def _is_lenient(self) -> bool:
+        """Whether the main input is the only one that is looked up."""
+        (*others, name) = self.ids or [""]
+        return not others and self.call.tensors.get(name) is self.call.main
 
     def _is_own(self, name: str) -> bool:
         """Tell the table that the model itself names as that of its inputs."""
