@@ -124,7 +124,12 @@ def _explained(
 ) -> Relevance:
     done, ledger = _placed(subject, run, call, rules, request, probes)
     if request.wrt is None:
-        modules = {n: t for n, t in done.forward.reads.items() if n not in call.tensors}
+        nodes = -1 if call.owner is None else len(call.owner)
+        modules = {
+            n: t
+            for n, t in done.forward.reads.items()
+            if n not in call.tensors and len(t) != nodes
+        }
         _check_rows_read(modules, call.batch)
     check_relevance(subject, done.grads)
     check_ledger(ledger)

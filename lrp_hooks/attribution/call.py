@@ -24,6 +24,7 @@ class Call:
         floats: ``{name: tensor}`` of the float inputs that are read by default.
         tensors: ``{name: tensor}`` of all inputs.
         content: Names of the inputs that are read by default.
+        owner: Of graphs, which one each node belongs to, [N]: those are the examples.
         mask: The attention mask of the main input, [B, T], or None.
         output_mask: The attention mask that belongs to the logits, or None.
         batch_dim: Which axis of the main input counts the examples.
@@ -40,10 +41,13 @@ class Call:
     doubt: str = ""
     tensors: dict[str, Tensor] = field(default_factory=dict)
     content: tuple[str, ...] = ()
+    owner: Tensor | None = None
 
     @property
     def batch(self) -> int:
         """B."""
+        if self.owner is not None:
+            return int(self.owner.max()) + 1
         return self.main.shape[self.batch_dim]
 
     @property

@@ -15,6 +15,7 @@ from ..errors import ArgumentError, LrpHooksError, TargetError, TextError
 from .call import Call
 from .content import content_of
 from .copies import fields_of
+from .graphs import NO_NODES, owner_of_nodes
 from .readable import advice, check_loaded, check_readable, is_plain
 
 __all__ = ["Call", "advising", "bind", "is_encoder_decoder"]
@@ -174,8 +175,12 @@ def _positional(model: nn.Module, values: tuple[Any, ...]) -> Call:
 def _read_by_default(call: Call, main: str, output_mask: Tensor | None) -> Call:
     """Say what is read where nobody says it: all inputs that carry content."""
     content = content_of(call.tensors, main)
+    owner = owner_of_nodes(call.tensors, call.main)
+    if owner is not None:
+        content = {n: t for n, t in content.items() if n not in NO_NODES}
     return replace(
         call,
+        owner=owner,
         floats={name: t for name, t in content.items() if is_plain(t)},
         content=tuple(content),
         mask=_fitting(call.tensors.get("attention_mask"), call.main),
@@ -199,7 +204,9 @@ def _keywords(model: nn.Module, values: dict[str, Any]) -> Call:
     own = getattr(model, "main_input_name", None)
     if type(model).__name__.endswith("ForObjectDetection"):
         own = "pixel_values"  # of which an example may have several texts
-    preferred = (own, "input_ids", "inputs_embeds")
+    preferred = [own, "input_ids", "inputs_embeds"]
+    if "edge_index" in tensors:
+        preferred.insert(0, "x")
     known = next((name for name in preferred if name in tensors), None)
     name = known or next(iter(tensors))
     mask = tensors.get("attention_mask")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .settings import setting
 
-__all__ = ["Grid", "given_back", "grid_of", "placed"]
+__all__ = ["Grid", "by_owner", "given_back", "grid_of", "placed"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,20 @@ def given_back(parts: Tensor, grid: Grid | None, merged: bool) -> Tensor:
         return found.squeeze(1)
     images = [grid.image(number, unit) for number, unit in enumerate(units)]
     return _padded(images, owner, len(parts)).squeeze(2).squeeze(1)
+
+
+def by_owner(rows: Tensor, owner: Sequence[int], batch: int) -> Tensor:
+    """Give rows back to the examples that they are known to belong to.
+
+    Args:
+        rows: [R, ...].
+        owner: The example of each row.
+        batch: B.
+
+    Returns:
+        [B, n, ...]; what is shorter ends in zeros.
+    """
+    return _padded(list(rows), owner, batch)
 
 
 def placed(values: Tensor, shapes: Tensor, patch: int) -> Tensor:

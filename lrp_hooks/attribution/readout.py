@@ -76,7 +76,7 @@ def find_logits(output: Any) -> Tensor:
             value = getattr(output, name, None)
         if isinstance(value, Tensor):
             return value
-    found = first_tensor(output, lambda tensor: tensor.ndim > 0)  # no loss
+    found = first_tensor(output, lambda t: t.ndim > 0 and t.is_floating_point())
     found = first_tensor(output) if found is None else found
     if found is None:
         raise TargetError(

@@ -6,8 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .call import Call
 from .content import may_be_merged
-from .merged import given_back, grid_of, placed
+from .graphs import owner_of_edges
+from .merged import by_owner, given_back, grid_of, placed
 from .passes import Pass
 from .places import by_place, seen_axes
 from .readable import is_plain
@@ -31,6 +33,10 @@ def scores_of(name: str, values: Tensor, model: nn.Module, done: Pass) -> Tensor
     """
     call, apart = done.forward.call, done.apart
     given = call.tensors.get(name)
+    if call.owner is not None and name in {*call.floats, *done.forward.reads}:
+        parts = {} if apart is None else apart.shares
+        whole = parts[name].sum(0) if name in parts else values
+        return _of_graphs(whole, call.owner, call)
     if given is None or not is_plain(given):
         seen = by_place(values, choices=call.has_choices)
         several = given is not None and len(seen) % call.batch == 0 < len(seen)
@@ -46,6 +52,16 @@ def scores_of(name: str, values: Tensor, model: nn.Module, done: Pass) -> Tensor
     if shapes is not None and values.ndim == 3 and name.startswith("pixel"):
         return placed(values, shapes, setting(model, "patch_size") or 1)
     return _summed(name, values, model)
+
+
+def _of_graphs(whole: Tensor, owner: Tensor, call: Call) -> Tensor:
+    """Give nodes, or edges, back to their graphs: [B, N] or [B, E]."""
+    if len(whole) != len(owner):
+        edges = owner_of_edges(call.tensors, owner)
+        if len(whole) != len(edges):
+            return by_place(whole)
+        owner = edges
+    return by_owner(whole.flatten(1).sum(1), owner.tolist(), call.batch)
 
 
 def _summed(name: str, values: Tensor, model: nn.Module) -> Tensor:

@@ -59,6 +59,7 @@ class LRP(Explainer):
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
         low_memory: bool = False,
+        batch_dim: int | None = None,
     ) -> None:
         """Remember the model and how to instrument it.
 
@@ -76,6 +77,8 @@ class LRP(Explainer):
                 ``"blocks"``. Defaults to none.
             low_memory: Run the model's blocks again in the backward pass and keep less
                 of them, as for ``Instrumentation.attribute``. Defaults to ``False``.
+            batch_dim: Which axis of the inputs counts the examples, 1 for ``[S, B]``.
+                Defaults to ``None``: what a rule of the model's says, else 0.
         """
         super().__init__(model)
         self.rules = rules
@@ -84,6 +87,7 @@ class LRP(Explainer):
         self.wrt = wrt
         self.layers = layers
         self.low_memory = low_memory
+        self.batch_dim = batch_dim
 
     def __call__(self, inputs: Any, target: Any = None) -> Relevance:
         """Explain one output of each example.
@@ -102,6 +106,7 @@ class LRP(Explainer):
                 wrt=self.wrt,
                 layers=self.layers,
                 low_memory=self.low_memory,
+                batch_dim=self.batch_dim,
             )
         relevance.method = "lrp"
         name = self.rules if isinstance(self.rules, str) else self.rules.name
