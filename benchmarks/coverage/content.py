@@ -130,7 +130,7 @@ def _pixels(model: nn.Module, generator: torch.Generator) -> Any:
         }
     shape = [BATCH, channels, height, width]
     frames = getattr(model.config, "num_frames", None)
-    if isinstance(frames, int) and "Video" in type(model).__name__:
+    if isinstance(frames, int):
         shape.insert(1, frames)
     elif "pixel_attention_mask" in names or "idefics" in model.config.model_type:
         shape.insert(1, 1)  # several images an example
@@ -163,7 +163,8 @@ def _values(model: nn.Module, generator: torch.Generator) -> Tensor:
     config = model.config
     if hasattr(config, "num_mel_bins") and hasattr(config, "max_length"):  # AST
         return _drawn(model, generator, BATCH, config.max_length, config.num_mel_bins)
-    return _drawn(model, generator, BATCH, 1200)
+    long = "XVector" in type(model).__name__
+    return _drawn(model, generator, BATCH, 6400 if long else 1200)
 
 
 def _series(model: nn.Module, generator: torch.Generator) -> Any:
@@ -174,10 +175,20 @@ def _series(model: nn.Module, generator: torch.Generator) -> Any:
     return _drawn(model, generator, BATCH, getattr(config, "context_length", 64))
 
 
+def _regions(model: nn.Module, generator: torch.Generator) -> Tensor:
+    return _drawn(model, generator, BATCH, 4, model.config.visual_feat_dim)
+
+
+def _places(model: nn.Module, generator: torch.Generator) -> Tensor:
+    return _drawn(model, generator, BATCH, 4, model.config.visual_pos_dim)
+
+
 _DRAWN: dict[str, Callable[[nn.Module, torch.Generator], Any]] = {
     "pixel_values": _pixels,
     "pixel_values_videos": _videos,
     "input_features": _features,
     "input_values": _values,
     "past_values": _series,
+    "visual_feats": _regions,
+    "visual_pos": _places,
 }

@@ -33,7 +33,7 @@ def random_inputs(model: nn.Module, task: str, seed: int = 0) -> Inputs:
     """
     generator = torch.Generator().manual_seed(seed)
     names = list(inspect.signature(model.forward).parameters)
-    if task not in TEXT:
+    if task not in TEXT or "visual_feats" in names:
         return content_inputs(model, _ids(model, LENGTH, generator), generator)
     if task == "image-classification" and "input_ids" not in names[:1]:
         return _images(model, names, generator)

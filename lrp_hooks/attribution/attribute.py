@@ -41,7 +41,7 @@ from .passes import (
     select_target,
 )
 from .readout import class_logits
-from .seen import boxes_of, patches_of, scores_of
+from .seen import boxes_of, patches_of, pictures_of, scores_of, sounds_of
 
 __all__ = ["Request", "attribute", "attribute_each"]
 
@@ -256,7 +256,7 @@ def _result(
         method="lrp",
         tokens=None,
         attended=None if call.mask is None else call.mask.detach() != 0,
-        images=_images(done) if single else None,
+        images=pictures_of(scores, subject.model, done),
         layers=seen,
         ledger=ledger,
         meta={
@@ -264,6 +264,7 @@ def _result(
             "read": list(done.forward.reads),
             "model": type(subject.model).__name__,
             **patches_of(scores, subject.model, done),
+            **sounds_of(scores, subject.model, done),
             **boxes_of(done.selected.target),
             **({} if gate is None else {"explained": f"the input of {gate}"}),
         },
@@ -280,10 +281,3 @@ def _check_sums(scores: dict[str, Tensor], ledger: Ledger) -> None:
     gap = torch.stack([row.sum(1) for row in rows]).sum(0) - wide(ledger.inputs)
     eps = max(torch.finfo(part.dtype).eps for part in (*parts, ledger.inputs))
     assert bool((gap.abs() <= eps**0.6 * size).all())
-
-
-def _images(done: Pass) -> Tensor | None:
-    """Return what was read if those are pictures: one channel or three."""
-    (read,) = done.forward.reads.values()
-    is_picture = read.ndim == 4 and read.shape[1] in {1, 3}
-    return read.detach() if is_picture else None

@@ -67,9 +67,12 @@ class Call:
             value: A float input, or what a module returned.
 
         Returns:
-            `batch_dim` where the tensor has the layout of the main input, else 0.
+            `batch_dim` where the tensor has the layout of the main input; 1 where a
+            model has turned tokens [B, T] to [T, B, D]; else 0.
         """
-        dim = self.batch_dim
+        dim, shape = self.batch_dim, self.main.shape[:2]
+        if dim == 0 and value.ndim == 3 and self.main.ndim == 2 and self.owner is None:
+            return int(value.shape[:2] == shape[::-1] != shape)
         if value.ndim <= dim or value.shape[dim] != self.batch:
             return 0
         alike = value.ndim > 2 or value.shape == self.main.shape

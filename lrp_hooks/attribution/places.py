@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from .settings import setting
 
-__all__ = ["by_place", "has_bands_first", "seen_axes"]
+__all__ = ["SOUND", "by_place", "has_bands_first", "is_waveform", "seen_axes"]
 
 _SERIES = ("past_values", "time_series")
-_SOUND = ("input_values", "input_features")
+SOUND = ("input_values", "input_features")
+"""Names of sounds."""
 _CHANNELS = ("num_channels", "in_channels", "in_chans", "image_channels")
 
 
@@ -56,7 +57,7 @@ def seen_axes(name: str, shape: Sequence[int], model: nn.Module) -> tuple[int, .
         return 0, 2, 1
     if ndim == 3:
         return 0, 2 if _has_rows_first(name, shape, model) else 1
-    if ndim == 4 and name in _SOUND:
+    if ndim == 4 and name in SOUND:
         return 0, 2
     channels = _channel_axis(shape, setting(model, *_CHANNELS))
     return tuple(axis for axis in range(ndim) if axis != channels)
@@ -75,11 +76,25 @@ def has_bands_first(model: nn.Module, given: Tensor) -> bool:
     return given.ndim == 3 and _has_rows_first("", given.shape, model)
 
 
+def is_waveform(name: str, given: Tensor) -> bool:
+    """Tell samples, [B, T], mono or stereo [B, C, T], from features.
+
+    Args:
+        name: The input.
+        given: Its value.
+
+    Returns:
+        True for samples.
+    """
+    channels = name == "input_values" and given.ndim == 3
+    return given.ndim == 2 or (channels and given.shape[1] <= 2 < given.shape[2])
+
+
 def _has_rows_first(name: str, shape: Sequence[int], model: nn.Module) -> bool:
     """Tell bands or channels before time from what comes after it."""
     bands = setting(model, "num_mel_bins")
     if name == "input_values" and shape[1] <= 2 < shape[2]:
-        return True  # a waveform, mono or stereo
+        return True
     return bool(bands == shape[1] != shape[2])
 
 

@@ -11,11 +11,11 @@ from .content import may_be_merged
 from .graphs import owner_of_edges
 from .merged import by_owner, given_back, grid_of, placed
 from .passes import Pass
-from .places import by_place, seen_axes
+from .places import SOUND, by_place, is_waveform, seen_axes
 from .readable import is_plain
 from .settings import setting
 
-__all__ = ["boxes_of", "patches_of", "scores_of"]
+__all__ = ["boxes_of", "patches_of", "scores_of", "sounds_of"]
 
 
 def scores_of(name: str, values: Tensor, model: nn.Module, done: Pass) -> Tensor:
@@ -72,6 +72,28 @@ def _summed(name: str, values: Tensor, model: nn.Module) -> Tensor:
     return seen.squeeze(1) if seen.ndim > 3 else seen  # the one image of an example
 
 
+def sounds_of(
+    scores: dict[str, Tensor], model: nn.Module, done: Pass
+) -> dict[str, Any]:
+    """Tell which inputs go on in time, for ``meta``.
+
+    Args:
+        scores: What is shown of each thing that was read.
+        model: The model.
+        done: The passes that brought the scores.
+
+    Returns:
+        ``{"sounds": {name: "samples" or "frames"}}``; empty where there are none.
+    """
+    floats = done.forward.call.floats
+    found = {
+        name: "samples" if is_waveform(name, floats[name]) else "frames"
+        for name, part in scores.items()
+        if name in SOUND and name in floats and part.ndim == 2
+    }
+    return {"sounds": found} if found else {}
+
+
 def boxes_of(target: Any) -> dict[str, Any]:
     """Tell where in the pictures what is explained lies, for ``meta``.
 
@@ -120,3 +142,40 @@ def _patch_of(model: nn.Module) -> list[int] | None:
         size = first.kernel_size if first is not None and cuts else None
     sides = [size, size] if isinstance(size, int) else list(size or ())[-2:]
     return sides if len(sides) == 2 and all(s > 1 for s in sides) else None
+
+
+def pictures_of(
+    scores: dict[str, Tensor], model: nn.Module, done: Pass
+) -> Tensor | None:
+    """Return what scores are shown over: pictures, frames, or a sound.
+
+    Args:
+        scores: What is shown of each thing that was read.
+        model: The model.
+        done: The passes that brought the scores.
+
+    Returns:
+        The one input that is such; None where none is, or several are.
+    """
+    found = []
+    for name, read in done.forward.reads.items():
+        heard = name in SOUND and scores[name].ndim == 2
+        pictured = read.ndim in {4, 5} and read.shape[-3] in {1, 3}
+        alone = len(read) == done.forward.call.batch
+        if heard and alone:
+            found.append(_sound(read.detach(), scores[name].shape[1]))
+        elif pictured and alone and scores[name].ndim == read.ndim - 1:
+            found.append(read.detach())
+        elif read.ndim == 5 and alone and read.shape[1] == 1 and scores[name].ndim == 3:
+            found.append(read.detach()[:, 0])
+    return found[0] if len(found) == 1 else None
+
+
+def _sound(read: Tensor, length: int) -> Tensor:
+    """Return a waveform [B, T], or bands by time [B, F, T]."""
+    if read.ndim == 4:
+        read = read[:, 0]
+    if read.ndim == 3:
+        turned = read if read.shape[2] == length else read.transpose(1, 2)
+        return turned.mean(1) if turned.shape[1] <= 2 else turned
+    return read

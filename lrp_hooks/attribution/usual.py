@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .pairs import Pairs, paired
 from .regions import Regions
 from .spots import Spot, Spots, field_of
 
@@ -22,7 +23,7 @@ __all__ = [
     "usual",
 ]
 
-Target = Spots | Regions
+Target = Spots | Regions | Pairs
 DETECTED = {"logits": "pred_boxes", "class_queries_logits": "masks_queries_logits"}
 """What has the classes of objects, and what tells where they are."""
 FORECASTS = ("prediction_outputs", "mean_predictions", "params")
@@ -41,7 +42,8 @@ def usual(output: Any, model: nn.Module, batch: int) -> Target | None:
     Returns:
         The most confident box of a detector; the largest region of a segmentation; the
         mean depth; the clearest letter of a recogniser of speech; the first step of a
-        forecast. None where a class, or a next token, is explained.
+        forecast; of two towers each text with what stands beside it. None where a
+        class, or a next token, is explained.
     """
     if isinstance(output, Tensor | tuple | list):
         return None
@@ -51,6 +53,8 @@ def usual(output: Any, model: nn.Module, batch: int) -> Target | None:
     for field, places in DETECTED.items():
         if None not in {field_of(output, field), field_of(output, places)}:
             found = _best_box(output, field, model)
+    if found is None and logits is None:
+        found = paired(output)
     if found is None and logits is not None and logits.ndim == 4:
         found = _largest(logits, model) if "Segmentation" in kinds else None
     elif found is None and logits is not None and logits.ndim == 3 and "CTC" in kinds:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..attribution.finite import check_output
 from ..attribution.inputs import Call, advising, bind
 from ..attribution.readout import Contrast, Selected, select
+from ..attribution.pairs import Pairs
 from ..attribution.regions import Regions
 from ..attribution.spots import Spots
 from ..engine.subject import Subject
@@ -144,7 +145,7 @@ def target_of(target: Any, rows: Tensor) -> Any:
     """
     if isinstance(target, Contrast):
         return Contrast(target_of(target.a, rows), target_of(target.b, rows))
-    if isinstance(target, Spots | Regions):
+    if isinstance(target, Spots | Regions | Pairs):
         return target.of(rows.tolist())
     return target[rows.to(target.device)] if isinstance(target, Tensor) else target
 

@@ -122,7 +122,7 @@ def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> Non
         else:
             axes.imshow(_side_by_side(part, shown.scale))
         axes.set_anchor("W")
-        axes.axis("off")
+        _axis(axes, part)
     else:
         _write(axes, part, shown.scale)
     words = [
@@ -139,6 +139,18 @@ def _map(axes: Any, shown: View, example: Example, part: Strip | Picture) -> Non
     axes.figure.colorbar(mapping, ax=axes, pad=0.01)
 
 
+def _axis(axes: Any, picture: Picture) -> None:
+    """Write a time axis below a sound; other pictures have none."""
+    if not picture.ticks or picture.image is None:
+        axes.axis("off")
+        return
+    width, last = picture.image.shape[1], len(picture.ticks) - 1
+    places = [width * number / last - 0.5 for number in range(last + 1)]
+    axes.set_yticks([])
+    axes.set_xticks(places, list(picture.ticks), fontsize=8, parse_math=False)
+    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
+
+
 def _lines(strip: Strip) -> list[list[int]]:
     """Return the positions of the tokens of each line."""
     return flow([written(token) for token in strip.tokens], COLUMNS, strip.breaks)
@@ -148,6 +160,8 @@ def _side_by_side(picture: Picture, scale: float) -> Any:
     """Return the picture and, right of it, the scores over it."""
     assert picture.image is not None
     heat = pixels(picture.scores, scale, picture.image)
+    if picture.ticks:
+        return heat.numpy()
     gap = torch.full_like(heat[:, : max(1, heat.shape[1] // 20)], 255)
     return torch.cat([picture.image, gap, heat], 1).numpy()
 

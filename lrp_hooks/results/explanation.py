@@ -44,8 +44,9 @@ class Explanation(Page, Printed, Drawn):
         tokens: ``B`` lists of strings, if known. Defaults to ``None``.
         attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none.
         images: The pictures that were explained, ``[B, C, H, W]`` with one channel or
-            three, or ``[B, H, W]``: scores of images are shown over them. Defaults to
-            ``None``.
+            three, or ``[B, H, W]``, of any size, since scores are spread over them;
+            ``[B, F, C, H, W]`` for videos; of sounds the waveform ``[B, T]`` or the
+            bands ``[B, F, T]``. Scores are shown over them. Defaults to ``None``.
         meta: JSON-able extras, of which those of `Meta` are shown.
 
     Raises:
@@ -163,7 +164,7 @@ class Explanation(Page, Printed, Drawn):
             ``row`` and ``column`` instead of the token, and ``input`` names the tensor
             where several were read. Padding is left out.
         """
-        return export.to_dataframe(view(self))
+        return export.to_dataframe(view(self, whole=True))
 
     def to_shap(self, distinct: bool = False) -> ShapExplanation:
         """Hand the scores to SHAP's plots.
@@ -182,7 +183,7 @@ class Explanation(Page, Printed, Drawn):
             names of features, and as base value what no token has: values and base
             value sum to the output, as SHAP's plots expect.
         """
-        return export.to_shap(view(self), distinct)
+        return export.to_shap(view(self, whole=True), distinct)
 
     def to_captum_records(
         self,
@@ -205,7 +206,9 @@ class Explanation(Page, Printed, Drawn):
             One record for each example; its convergence score is the output minus the
             sum of scores.
         """
-        return export.to_captum_records(view(self), probabilities, true_classes)
+        return export.to_captum_records(
+            view(self, whole=True), probabilities, true_classes
+        )
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything into one file, bit by bit as it is.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..attribution.pairs import GRID, Pairs, similarity
 from ..attribution.readable import is_plain
 from ..errors import ArgumentError, TargetError
 from ..texts.encoding import padding_id, position_limit, read_tokens
@@ -18,7 +19,6 @@ from .kinds import Task
 
 __all__ = ["EVERY_PAIR", "compared", "is_compared", "similarity"]
 
-_GRID = "logits_per_text"
 EVERY_PAIR = "pairs"
 """The target that explains each text with each image, one pair a row."""
 
@@ -32,7 +32,7 @@ def is_compared(asked: Asked) -> bool:
     Returns:
         Whether its output is a grid of similarities.
     """
-    grid = asked.field(_GRID)
+    grid = asked.field(GRID)
     return grid is not None and grid.ndim == 2
 
 
@@ -91,41 +91,6 @@ def _every_pair(asked: Asked, sides: tuple[str, ...]) -> Posed:
     return Posed(batch, encoded, Pairs(tuple(names)), Task.SIMILARITY, read=sides)
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """A target function: the similarity of each text with what stands beside it.
-
-    Attributes:
-        names: Which ones they are, [B].
-    """
-
-    names: tuple[str, ...]
-
-    def __call__(self, output: Any) -> Tensor:
-        """Pick the similarities.
-
-        Args:
-            output: What a model of two towers returned.
-
-        Returns:
-            ``[B]``.
-        """
-        return similarity(output)
-
-
-def similarity(output: Any) -> Tensor:
-    """Pick the similarity of each text with what stands beside it.
-
-    Args:
-        output: What a model of two towers returned.
-
-    Returns:
-        The diagonal of its grid, ``[B]``.
-    """
-    grid: Tensor = getattr(output, _GRID)
-    return grid.diagonal()
-
-
 def _sides(asked: Asked) -> tuple[str, ...]:
     """Name the inputs that carry content: floats that are no masks, and the ids."""
     named = asked.batch if isinstance(asked.batch, Mapping) else {}
@@ -161,7 +126,7 @@ def _reads_padding(asked: Asked, limit: int) -> bool:
     for length in (int(lengths[row]), limit):
         batch = _resized(asked, length)
         alone = {name: value[row : row + 1] for name, value in batch.items()}
-        grids.append(replace(asked, batch=alone).field(_GRID))
+        grids.append(replace(asked, batch=alone).field(GRID))
     first, second = grids
     assert first is not None and second is not None
     tolerance = torch.finfo(first.dtype).eps ** 0.5
