@@ -52,7 +52,7 @@ def _text(model: nn.Module, ids: Tensor, found: Inputs, names: list[str]) -> Inp
     count = _count(model, found) if place is not None else 0
     if count:
         start = torch.full((len(ids), count), place)
-        ids = torch.cat([ids[:, :1], start, ids[:, 1:]], 1)
+        ids = torch.cat([ids[:, :-2], start, ids[:, -2:]], 1)
     text = {"input_ids": ids}
     if "attention_mask" in names:
         text["attention_mask"] = torch.ones_like(ids)

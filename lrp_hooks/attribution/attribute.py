@@ -23,6 +23,7 @@ from .backward import relevance_of
 from .checks import (
     TARGET,
     check_closes,
+    check_frozen,
     check_gate,
     check_reached,
     check_repeats,
@@ -235,6 +236,9 @@ def _check_path(
         check_reached(done.forward.reads, request.complain)
     elif done.forward.gate is None and (gate := last_gate(scalar)) is not None:
         check_gate(gate, request.complain, replaced=False)
+    elif len(call.content) > 1 and request.wrt is None:
+        # One input may be a query alone, which is frozen by right; not all there are.
+        check_frozen(done.forward.reads, request.complain)
 
 
 def _result(
