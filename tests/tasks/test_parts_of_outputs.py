@@ -7,7 +7,7 @@ import torch
 import transformers as t
 from torch import nn
 
-from lrp_hooks import TargetError, explain, instrument
+from lrp_hooks import TargetError, UnruledWarning, explain, instrument
 from modalities import CASES, Case, forecast, model_of, noise, picture, tokens
 from towers import TOKENIZER, two_towers
 
@@ -30,7 +30,7 @@ def explained(case, target=None, model=None, **options):
     model = model or model_of(case)
     inputs = case.inputs(model)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UnruledWarning)
         found = explain(model, inputs, target=target, **options)
     assert float(found.ledger.error.max()) < 1e-10
     with torch.no_grad():
