@@ -213,13 +213,8 @@ def _repeated(call: Call, times: int) -> Call:
         rows = isinstance(value, Tensor) and value.ndim and len(value) == call.batch
         return value.repeat_interleave(times, 0) if rows else value
 
-    return Call(
-        tuple(map(repeat, call.args)),
-        {key: repeat(value) for key, value in call.kwargs.items()},
-        repeat(call.main),
-        mask=repeat(call.mask),
-        output_mask=repeat(call.output_mask),
-    )
+    kwargs = {key: repeat(value) for key, value in call.kwargs.items()}
+    return call.made_of(tuple(map(repeat, call.args)), kwargs, repeat)
 
 
 @contextmanager

@@ -56,7 +56,8 @@ def _look_up(
     scope = active_scope()
     if scope is None or not isinstance(out, Tensor):
         return out
-    name = scope.constants.parameter_name(weight)
+    ids = args[0] if args else kwargs.get("input")
+    name = scope.constants.name_of_rows(ids, weight)
     if not scope.explains and trainable(weight) and torch.is_grad_enabled():
         root = torch.zeros((), requires_grad=True)
         return splice(out, root, lambda grad: None)

@@ -108,6 +108,8 @@ def zeroed(value: Any) -> Any:
     """
     if isinstance(value, list | tuple):
         return type(value)([zeroed(item) for item in value])
+    if isinstance(value, dict):
+        return {key: zeroed(item) for key, item in value.items()}
     if carries(value):
         return value.new_zeros(()).expand(value.shape)
     return value
@@ -137,16 +139,54 @@ def affine(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     out = func(*args, **kwargs)
     constants = _constants((args, *kwargs.values())) + _numbers(func, args, kwargs)
     constants += _integers(func, (args, *kwargs.values()))
-    if carries(out) and constants:
-        kept = Kept((zeroed(args), {key: zeroed(v) for key, v in kwargs.items()}))
-
-        def constant() -> Tensor:
-            given, named = kept.values
-            result: Tensor = func(*given, **named)
-            return result
-
-        watch_source(out, constant, _origin(constants, func))
+    if carries(out):
+        parts = [constants] if constants else []
+        if func.__name__ in _JOINING:
+            parts = _by_name(constants, scope.constants.parameter_name)
+        for own in parts:
+            _watch(out, func, (args, kwargs), constants, own)
     return out
+
+
+def _watch(
+    out: Tensor,
+    func: Callable[..., Any],
+    given: Any,
+    constants: list[Any],
+    own: list[Any],
+) -> None:
+    """Enter what a function makes of some of its constants alone."""
+    others = {id(c) for c in constants} - {id(c) for c in own}
+    kept = Kept(_without(zeroed(given), others) if others else zeroed(given))
+
+    def constant() -> Tensor:
+        args, kwargs = kept.values
+        result: Tensor = func(*args, **kwargs)
+        return result
+
+    watch_source(out, constant, _origin(own, func))
+
+
+def _by_name(
+    constants: list[Any], name_of: Callable[[Tensor], str | None]
+) -> list[list[Any]]:
+    """Part constants that have names of their own, such as the tokens of a class."""
+    names = [name_of(c) if isinstance(c, Tensor) else None for c in constants]
+    if None in names or len(set(names)) < 2:
+        return [constants] if constants else []
+    found: dict[Any, list[Any]] = {}
+    for constant, name in zip(constants, names, strict=True):
+        found.setdefault(name, []).append(constant)
+    return list(found.values())
+
+
+def _without(value: Any, left: set[int]) -> Any:
+    """Put zeros in place of some tensors, in nested arguments too."""
+    if isinstance(value, list | tuple):
+        return type(value)([_without(item, left) for item in value])
+    if isinstance(value, dict):
+        return {key: _without(item, left) for key, item in value.items()}
+    return torch.zeros_like(value) if id(value) in left else value
 
 
 def _is_blank(
@@ -255,8 +295,18 @@ def _numbers(func: Callable[..., Any], args: Any, kwargs: Any) -> list[complex]:
 
 
 def _origin(constants: list[Any], func: Callable[..., Any]) -> Any:
-    only = constants[0] if len(constants) == 1 else None
+    only = constants[0] if constants and _share_name(constants) else None
     return only if isinstance(only, Tensor) else func.__name__.strip("_")
+
+
+def _share_name(constants: list[Any]) -> bool:
+    if len(constants) == 1:
+        return True
+    scope = active_scope()
+    assert scope is not None
+    tensors = [c for c in constants if isinstance(c, Tensor)]
+    names = {scope.constants.parameter_name(c) for c in tensors}
+    return len(tensors) == len(constants) and len(names) == 1 and None not in names
 
 
 def _add(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -331,6 +381,7 @@ def _sign(func: Callable[..., Any]) -> int:
 SHAPES = spellings(SHAPE, torch.Tensor.unflatten)
 _NUMBERS = (int, float, complex)
 _FILLING = {"copy_", "fill_", "zero_"}
+_JOINING = {"cat", "concat", "concatenate", "stack", "hstack", "vstack"}
 _WITHOUT_INDICES = {"where", "cat", "concat", "stack", "masked_fill"}
 _NUMBERS_FROM = {
     "add": 1,

@@ -1,4 +1,4 @@
-"""What is listed: every class of the Auto classes of six tasks, and its tiny model."""
+"""What is listed: every class of the Auto classes of many tasks, and its tiny model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,46 @@ TASKS = {
     "causal-lm": "CAUSAL_LM",
     "seq2seq-lm": "SEQ_TO_SEQ_CAUSAL_LM",
     "image-classification": "IMAGE_CLASSIFICATION",
+    "question-answering": "QUESTION_ANSWERING",
+    "multiple-choice": "MULTIPLE_CHOICE",
+    "next-sentence": "NEXT_SENTENCE_PREDICTION",
+    "text-encoding": "TEXT_ENCODING",
+    "image-text-to-text": "IMAGE_TEXT_TO_TEXT",
+    "visual-question-answering": "VISUAL_QUESTION_ANSWERING",
+    "document-question-answering": "DOCUMENT_QUESTION_ANSWERING",
+    "zero-shot-image-classification": "ZERO_SHOT_IMAGE_CLASSIFICATION",
+    "zero-shot-object-detection": "ZERO_SHOT_OBJECT_DETECTION",
+    "object-detection": "OBJECT_DETECTION",
+    "semantic-segmentation": "SEMANTIC_SEGMENTATION",
+    "instance-segmentation": "INSTANCE_SEGMENTATION",
+    "universal-segmentation": "UNIVERSAL_SEGMENTATION",
+    "depth-estimation": "DEPTH_ESTIMATION",
+    "video-classification": "VIDEO_CLASSIFICATION",
+    "masked-image-modeling": "MASKED_IMAGE_MODELING",
+    "vision-encoder": "IMAGE",
+    "audio-classification": "AUDIO_CLASSIFICATION",
+    "audio-frame-classification": "AUDIO_FRAME_CLASSIFICATION",
+    "audio-xvector": "AUDIO_XVECTOR",
+    "ctc": "CTC",
+    "speech-seq2seq": "SPEECH_SEQ_2_SEQ",
+    "time-series-prediction": "TIME_SERIES_PREDICTION",
+    "time-series-classification": "TIME_SERIES_CLASSIFICATION",
+    "time-series-regression": "TIME_SERIES_REGRESSION",
 }
+TEXT = {
+    "sequence-classification",
+    "token-classification",
+    "masked-lm",
+    "causal-lm",
+    "seq2seq-lm",
+    "image-classification",
+    "question-answering",
+    "multiple-choice",
+    "next-sentence",
+    "text-encoding",
+    "document-question-answering",
+}
+"""Tasks whose inputs are a text, or an image alone."""
 WIDE = 0.3
 """A matrix whose entries vary more than this was not drawn to be small."""
 
@@ -54,7 +93,8 @@ def architectures() -> Iterator[Architecture]:
     for task, part in TASKS.items():
         listed = getattr(modeling_auto, f"MODEL_FOR_{part}_MAPPING_NAMES")
         for model_type, kinds in sorted(listed.items()):
-            for kind in [kinds] if isinstance(kinds, str) else kinds:
+            several = [kinds] if isinstance(kinds, str) else list(dict.fromkeys(kinds))
+            for kind in several:
                 yield Architecture(task, model_type, kind)
 
 

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .architectures import TEXT
+from .content import content_inputs
 from .shrink import FIRST_TOKEN_ID
 
 BATCH = 2
 LENGTH = 8
 DECODER_LENGTH = 5
 Inputs = dict[str, Any]
+DECODED = {"seq2seq-lm", "causal-lm"}
 
 
 def random_inputs(model: nn.Module, task: str, seed: int = 0) -> Inputs:
@@ -30,6 +33,8 @@ def random_inputs(model: nn.Module, task: str, seed: int = 0) -> Inputs:
     """
     generator = torch.Generator().manual_seed(seed)
     names = list(inspect.signature(model.forward).parameters)
+    if task not in TEXT or "visual_feats" in names:
+        return content_inputs(model, _ids(model, LENGTH, generator), generator)
     if task == "image-classification" and "input_ids" not in names[:1]:
         return _images(model, names, generator)
     main = getattr(model, "main_input_name", "input_ids")
@@ -40,7 +45,9 @@ def random_inputs(model: nn.Module, task: str, seed: int = 0) -> Inputs:
     for name in names:
         if name in _EXTRA and (name != "pixel_values" or _needs_image(model)):
             found[name] = _EXTRA[name](model, generator)
-    if task in {"seq2seq-lm", "causal-lm"} and _decodes(model):
+    if task == "multiple-choice":
+        return {k: v[:, None].repeat_interleave(2, 1) for k, v in found.items()}
+    if task in DECODED and _decodes(model):
         found["decoder_input_ids"] = _ids(model, DECODER_LENGTH, generator)
     return found
 

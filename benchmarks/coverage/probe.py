@@ -13,7 +13,13 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from lrp_hooks import Instrumentation, Relevance, UnruledWarning, instrument
+from lrp_hooks import (
+    Instrumentation,
+    Relevance,
+    TargetError,
+    UnruledWarning,
+    instrument,
+)
 
 from .architectures import Architecture, build
 from .inputs import Inputs, random_inputs
@@ -99,7 +105,11 @@ def logits_of(output: Any) -> Tensor:
         value = getattr(output, name, None)
         if isinstance(value, Tensor):
             return value
-    return next(v for v in output.values() if isinstance(v, Tensor))
+    return next(v for v in output.values() if _is_output(v))
+
+
+def _is_output(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1
 
 
 def check(model: nn.Module, inputs: Inputs) -> Record:
@@ -113,18 +123,19 @@ def check(model: nn.Module, inputs: Inputs) -> Record:
         The record, with a ``status``.
     """
     plain, recorded = forward(model, inputs), forward(model, inputs, grad=True)
-    with instrumented(model) as lrp:
+    with instrumented(model) as lrp, warnings.catch_warnings(record=True) as told:
         silent, ruled = forward(model, inputs), forward(model, inputs, grad=True)
         relevance = attribute(lrp, inputs)
         error = float(relevance.ledger.error.max())
         unruled = sorted(map(list, lrp.coverage.unruled))
+        rows = rows_add_up(relevance)
         read = float(sum(v.abs().sum() for v in _tensors(relevance.scores)))
         where = [] if error <= TOLERANCE else leaks(lrp, inputs)
     identical = torch.equal(silent, plain) and (
         torch.equal(ruled, recorded) or torch.equal(ruled, plain)
     )
     bare = without_constants(model, inputs, set(relevance.ledger.sources))
-    status = "leak" if not error <= TOLERANCE else "covered"
+    status = "leak" if not error <= TOLERANCE or not rows else "covered"
     if status == "covered" and read == 0:
         status, where = "leak", [{"module": "", "type": "nothing was read", "leak": 1}]
     elif status == "covered" and not identical:
@@ -135,6 +146,7 @@ def check(model: nn.Module, inputs: Inputs) -> Record:
         **bare,
         "identical": identical,
         "unruled": unruled,
+        "told": any(issubclass(w.category, UnruledWarning) for w in told),
         "where": where,
     }
 
@@ -142,16 +154,44 @@ def check(model: nn.Module, inputs: Inputs) -> Record:
 @contextmanager
 def instrumented(model: nn.Module) -> Generator[Instrumentation]:
     """Instrument with the default rules; what has no rule is in the coverage."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnruledWarning)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always", UnruledWarning)
         with instrument(model, rules="conservative") as lrp:
             yield lrp
 
 
 def attribute(lrp: Instrumentation, inputs: Inputs) -> Relevance:
-    """Explain the default target with fixed random numbers."""
+    """Explain the default target, or one projection of the output if there is none."""
     torch.manual_seed(0)
-    return lrp.attribute(inputs)
+    try:
+        return lrp.attribute(inputs)
+    except TargetError:
+        torch.manual_seed(0)
+        return lrp.attribute(inputs, projection)
+
+
+def projection(output: Any) -> Tensor:
+    """Project an output on a fixed vector, for models of which nothing is usual.
+
+    Args:
+        output: What a model returned.
+
+    Returns:
+        One number for each example, linear in the output.
+    """
+    values = logits_of(output).flatten(1)
+    return values @ torch.cos(torch.arange(values.shape[1])).to(values)
+
+
+def rows_add_up(relevance: Relevance) -> bool:
+    """Tell whether scores and sources sum to the output of each example."""
+    parts = [part.double().flatten(1).sum(1) for part in _tensors(relevance.scores)]
+    ledger = relevance.ledger
+    if any(len(part) != len(ledger.output) for part in parts):
+        return False
+    terms = [*parts, *(v.double() for v in ledger.sources.values())]
+    gap = (sum(terms) - ledger.output.double()).abs()
+    return bool((gap <= TOLERANCE * ledger.scale.clamp(min=1e-30)).all())
 
 
 def without_constants(model: nn.Module, inputs: Inputs, sources: set[str]) -> Record:

@@ -55,7 +55,10 @@ def document(records: list[Record]) -> str:
         verdict(records),
         totals(records),
         "### Not covered",
-        _table(("architecture", "status", "where"), map(_failure, failures(records))),
+        _table(
+            ("architecture", "status", "told", "where"),
+            map(_failure, failures(records)),
+        ),
         "### Not buildable",
         _table(("architecture", "why"), map(_unbuilt, unbuilt(records))),
         "### Functions without a rule",
@@ -165,13 +168,14 @@ def _row(record: Record) -> tuple[object, ...]:
     return (record["name"], status, *("" if c is None else c for c in cells))
 
 
-def _failure(record: Record) -> tuple[str, str, str]:
+def _failure(record: Record) -> tuple[str, str, str, str]:
     places = [
         f"`{w['module'] or 'the model'}` ({w['type']}) {w['leak']:.1e}"
         for w in record.get("where", ())
     ]
     why = ", ".join(places) or record.get("reason", "")[:MAX_REASON]
-    return record["name"], record["status"], why
+    told = {True: "yes", False: "no", None: "an error"}[record.get("told")]
+    return record["name"], record["status"], told, why
 
 
 def _unbuilt(record: Record) -> tuple[str, str]:

@@ -57,7 +57,11 @@ def shrink(default: PretrainedConfig, extra: dict[str, Any]) -> PretrainedConfig
     settings: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, PretrainedConfig):
-            own = extra.get(name, {})
+            own = dict(extra.get(name, {}))
+            kind = own.pop("model_type", value.model_type)
+            if kind != value.model_type:
+                settings[name] = transformers.CONFIG_MAPPING[kind](**own)
+                continue
             nested = table()["architectures"].get(value.model_type, {}) | own
             settings[name] = shrink(value, nested)
         else:

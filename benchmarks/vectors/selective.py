@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 import transformers
+from lrp_hooks.rules import Frozen
 from torch import Tensor, nn
 
 from lrp_hooks import instrument
-from lrp_hooks.rules import Frozen
 
 CONFIG = Path(__file__).with_name("config.json")
 RESULTS = Path(__file__).with_name("results-selective.json")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
 from ..engine.wrappers import unwrapped
 from ..errors import ArgumentError, TextError, UnsupportedModelError
+from ..generation.beside import has_more_than_text, parted, processed
 from ..generation.model import (
     check_ids,
     check_length,
@@ -25,6 +26,7 @@ from ..generation.tokens import Prompt, Text, as_ids, read_prompt
 from ..rules import Attention
 from ..texts.devices import device_of
 from .ablation import METHODS, Ablating
+from .beside import read_beside
 from .explanation import AnswerExplanation
 from .passages import answer_spans, bodies, prompt_sources
 from .reading import Reading, read_answer, read_written
@@ -37,9 +39,10 @@ __all__ = ["AnswerExplanation", "check_decodes", "explain_answer"]
 def explain_answer(
     model: nn.Module,
     tokenizer: Any,
-    prompt: str | Sequence[Mapping[str, str]],
+    prompt: Any,
     answer: str | Sequence[int] | Tensor | None = None,
     *,
+    processor: Any = None,
     max_new_tokens: int | None = None,
     sources: str | Sequence[str] = "sentences",
     spans: str | Sequence[str] = "sentences",
@@ -62,7 +65,11 @@ def explain_answer(
         model: A decoder with a language-model head; it is left as it was.
         tokenizer: Its Hugging Face tokenizer.
         prompt: A text, tokenised as it is; or a chat: messages with ``"role"`` and
-            ``"content"``, written by the tokenizer's chat template.
+            ``"content"``, written by the tokenizer's chat template. With a picture or a
+            sound: what the model's processor returns for one text, or what
+            ``processor`` takes, see `explain_generation`; relevance alone explains it.
+        processor: The model's processor, which makes inputs of texts with images or
+            sounds. Defaults to ``None``: ``tokenizer``, if that is one.
         answer: What the model is taken to have answered, as a text, tokenised together
             with the prompt, or as token ids. Defaults to ``None``: the model writes it,
             uninstrumented.
@@ -101,19 +108,30 @@ def explain_answer(
     rules = _quarter() if rules is None else rules
     model = unwrapped(model)
     check_decodes(model)
+    tokenizer, processor = parted(tokenizer, processor)
     check_tokenizer(model, tokenizer)
     _check_options(method, target, hops, calls, answer, max_new_tokens)
-    given = read_prompt(tokenizer, prompt, chat)
-    reading = _read(model, tokenizer, given, answer, max_new_tokens, rules)
-    passages = prompt_sources(reading, sources, bodies(tokenizer, given, prompt))
+    beside = given = None
+    if has_more_than_text(prompt):
+        _check_relevance(method)
+        made = processed(processor, prompt, model)
+        how = (answer, max_new_tokens, rules)
+        reading, beside = read_beside(model, tokenizer, made, *how)
+        written = [(0, len(reading.prompt))]
+    else:
+        given = read_prompt(tokenizer, prompt, chat)
+        reading = _read(model, tokenizer, given, answer, max_new_tokens, rules)
+        written = bodies(tokenizer, given, prompt)
+    passages = prompt_sources(reading, sources, written)
     named, inside = answer_spans(reading, spans)
-    if method == "lrp":
+    if given is None or method == "lrp":
         found = explained_by_relevance(
             *(model, reading, passages, inside),
             target=target,
             hops=hops,
             rules=rules,
             low_memory=low_memory,
+            beside=beside,
         )
     else:
         ablating = Ablating(model, tokenizer, given, reading, passages, inside, target)
@@ -130,6 +148,7 @@ def explain_answer(
         tokens=reading.tokens,
         token_scores=found.token_scores,
         ledger=found.ledger,
+        beside=found.beside,
         meta={"model": type(model).__name__, **found.meta},
     )
 
@@ -193,6 +212,15 @@ def _read(
     check_ids(reading.ids, vocabulary(model))
     check_length(model, reading.start, reading.count)
     return reading
+
+
+def _check_relevance(method: str) -> None:
+    """Refuse methods that leave words out, where there is more than words."""
+    if method != "lrp":
+        raise ArgumentError(
+            f"method={method!r} leaves sources out of a text, and the prompt has a "
+            "picture or a sound beside it. Take method='lrp'."
+        )
 
 
 def _check_options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ class AnswerExplanation(Page, Printed, Drawn):
         ledger: Its ``inputs`` are the sums of sources; its ``sources``, ``[A]`` each,
             are ``"prompt"`` (what of the prompt is no source), ``"answer"`` (tokens of
             the answer itself) and every constant. None for methods that do not say.
+        beside: ``{input: [A, H, W]}`` of the patches of a picture beside the prompt's
+            text, ``[A, P]`` of frames of a sound; the ledger has a line for each input.
         meta: As for `Explanation`; also ``"calls"``, how often the model ran forward,
             ``"backward_passes"``, and ``"hops"``.
     """
@@ -60,6 +63,7 @@ class AnswerExplanation(Page, Printed, Drawn):
     tokens: list[str] | None = None
     token_scores: Tensor | None = None
     ledger: Ledger | None = None
+    beside: dict[str, Tensor] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
 
     def cite(self, k: int = 1) -> list[list[tuple[Passage, float]]]:
@@ -97,7 +101,7 @@ class AnswerExplanation(Page, Printed, Drawn):
             spans=self.spans,
             scores=self.scores.detach().cpu().double().tolist(),
             outputs=self.output.detach().cpu().double().tolist(),
-            terms=None if self.ledger is None else _terms(self.ledger),
+            terms=None if self.ledger is None else _terms(self.ledger, self.beside),
         )
 
     def to_dataframe(self) -> DataFrame:
@@ -164,11 +168,13 @@ class AnswerExplanation(Page, Printed, Drawn):
         )
 
 
-def _terms(ledger: Ledger) -> list[list[tuple[str, float]]]:
+def _terms(ledger: Ledger, beside: Iterable[str]) -> list[list[tuple[str, float]]]:
     """Return the ledger of each span in four terms."""
-    constants = (v for n, v in ledger.sources.items() if n not in {"prompt", "answer"})
+    known = {"prompt", "answer", *beside}
+    constants = (v for n, v in ledger.sources.items() if n not in known)
     table = {
         "sources": ledger.inputs,
+        **{name: ledger.sources[name] for name in beside},
         "rest of the prompt": ledger.sources["prompt"],
         "answer itself": ledger.sources["answer"],
         "constants": summed(constants, ledger.output),

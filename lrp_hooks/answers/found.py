@@ -22,6 +22,7 @@ class Found:
         token_scores: ``[A, N]``, if tokens have scores.
         ledger: Where the rest of the output came from, if that is known.
         meta: How it was done.
+        beside: ``{input: [A, ...]}`` of what stands beside the prompt's text.
     """
 
     scores: Tensor
@@ -29,3 +30,4 @@ class Found:
     token_scores: Tensor | None = None
     ledger: Ledger | None = None
     meta: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, Tensor] = field(default_factory=dict)

@@ -7,17 +7,16 @@ it got, in the proportions of its own relevance, and nothing is lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..attribution.backward import relevance_of
 from ..attribution.instrument import Instrumentation
 from ..generation.batched import Noting, gradients_of_each
-from ..generation.begun import started
+from ..generation.begun import Read, started
 from ..generation.head import Start
 from .targets import Leads
 
@@ -36,33 +35,38 @@ class SpanRows:
         sources: ``{constant: [A]}`` in float64.
         output: ``[A]``.
         meta: How it was done.
+        beside: ``{input: [A, P]}`` of what stands beside the text, column by column.
     """
 
     scores: Tensor
     sources: dict[str, Tensor]
     output: Tensor
     meta: dict[str, Any]
+    beside: dict[str, Tensor] = field(default_factory=dict)
 
 
 def relevance_of_spans(
     model: nn.Module,
     lrp: Instrumentation,
-    ids: Tensor,
+    inputs: Mapping[str, Tensor],
     targets: Tensor,
     spans: Tensor,
     leads: Callable[[Tensor, Tensor], Leads],
     hops: int,
+    wrt: Sequence[str] | None = None,
 ) -> SpanRows:
     """Explain the spans of an answer.
 
     Args:
         model: The instrumented model.
         lrp: Its instrumentation.
-        ids: The tokens but the last one, ``[1, N]``.
+        inputs: What the model is called with: the tokens but the last one, ``[1, N]``,
+            and what stands beside them.
         targets: The answer's tokens, ``[G]``; the first one follows that at N - G.
         spans: Boolean ``[A, G]``: the tokens of each span.
         leads: What is explained of a token, one of `TARGETS`.
         hops: How often relevance of earlier answer tokens is sent on.
+        wrt: The inputs that are read, the tokens last; the tokens alone by default.
 
     Returns:
         One row a span.
@@ -74,13 +78,14 @@ def relevance_of_spans(
         made.append(leads(logits.to(dtype), targets))
         return made[-1].parts
 
-    with started(model, lrp, {"input_ids": ids}, len(targets), explained) as begun:
+    length = inputs["input_ids"].shape[1]
+    with started(model, lrp, inputs, len(targets), explained, wrt) as begun:
         outputs = made[-1].outputs
         wanted = spans * made[-1].weights
         output = (wanted * outputs).sum(1)
-        found = _Found(torch.zeros(len(spans), ids.shape[1], dtype=torch.float64))
+        found = _Found(torch.zeros(len(spans), length, dtype=torch.float64))
         if begun.start is not None:
-            runs = _Runs(begun.start, begun.reads[0].leaf, begun.collector, outputs)
+            runs = _Runs(begun.start, begun.reads, begun.collector, outputs)
             for a, row in enumerate(wanted):
                 found.enter(a, runs.span(row, spans[a], hops))
             found.meta |= {"kept": runs.kept, "backward_passes": runs.passes}
@@ -88,7 +93,8 @@ def relevance_of_spans(
             found.sources["constant output"] = output
             found.meta["backward_passes"] = 0
     dtype = begun.values.dtype
-    return SpanRows(found.scores, found.sources, output.to(dtype), found.meta)
+    scores, sources = found.scores, found.sources
+    return SpanRows(scores, sources, output.to(dtype), found.meta, found.beside)
 
 
 @dataclass
@@ -98,6 +104,7 @@ class _Found:
     scores: Tensor
     sources: dict[str, Tensor] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
+    beside: dict[str, Tensor] = field(default_factory=dict)
 
     def enter(self, a: int, reached: _Reached) -> None:
         """Enter a row."""
@@ -105,29 +112,37 @@ class _Found:
         for name, value in reached.sources.items():
             zero = torch.zeros(len(self.scores), dtype=torch.float64)
             self.sources.setdefault(name, zero)[a] = value
+        for name, columns in reached.beside.items():
+            zeros = columns.new_zeros(len(self.scores), len(columns))
+            self.beside.setdefault(name, zeros)[a] = columns
 
 
 @dataclass
 class _Reached:
-    """What reached the tokens, [N], and the constants, in float64."""
+    """What reached the tokens, [N], the constants and all else, in float64."""
 
     tokens: Tensor
     sources: dict[str, float]
+    beside: dict[str, Tensor]
 
     def add(self, other: _Reached) -> None:
         """Take in what a hop brought."""
         self.tokens += other.tokens
         for name, value in other.sources.items():
             self.sources[name] = self.sources.get(name, 0.0) + value
+        for name, columns in other.beside.items():
+            self.beside[name] += columns
 
 
 class _Runs:
     """Backward passes through one graph."""
 
     def __init__(
-        self, start: Start, read: Tensor, collector: Noting, outputs: Tensor
+        self, start: Start, reads: list[Read], collector: Noting, outputs: Tensor
     ) -> None:
-        self.start, self.read, self.collector = start, read, collector
+        self.start, self.collector = start, collector
+        (*self.others, self.text) = reads
+        self.read = self.text.leaf
         self.outputs = outputs
         self.passes = self.kept = 0
 
@@ -163,15 +178,21 @@ class _Runs:
         factor[-count:] = weights.to(factor)
         shape = [1, -1, *[1] * (start.weights.ndim - 2)]
         seed = start.weights * factor.view(shape)
-        grads, noted = gradients_of_each(
-            [start.output], [self.read], [seed[None]], self.collector
+        leaves = [read.leaf for read in (*self.others, self.text)]
+        (*grads, own), noted = gradients_of_each(
+            [start.output], leaves, [seed[None]], self.collector
         )
         self.passes += 1
-        tokens = relevance_of(self.read, grads[0][0])[0].double().sum(-1).cpu()
+        tokens = self.text.relevance(own)[0].double().sum(-1).cpu()
+        beside = {
+            read.name: read.columns(read.relevance(grad).double())[0].cpu()
+            for read, grad in zip(self.others, grads, strict=True)
+        }
         sources = {
             name: float((terms.double().cpu() * weights).sum())
             for name, terms in start.sources.items()
         }
         for name, terms in noted:
             sources[name] = sources.get(name, 0.0) + float(terms.double().sum())
-        return _Reached(tokens, sources)
+        sources |= {name: float(columns.sum()) for name, columns in beside.items()}
+        return _Reached(tokens, sources, beside)

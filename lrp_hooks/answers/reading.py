@@ -13,7 +13,7 @@ from ..generation.tokens import Prompt, Text, forced
 from ..texts.encoding import read_tokens
 from ..texts.spans import pieces, vocabulary_mark
 
-__all__ = ["Reading", "read_answer", "read_written"]
+__all__ = ["Reading", "read_answer", "read_ids", "read_written"]
 
 Place = tuple[int, int]
 """Where a token begins and ends, in characters."""
@@ -108,6 +108,28 @@ def read_written(tokenizer: Any, text: Text) -> Reading:
     return _reading(tokenizer, text, text.known.text, spelled, places)
 
 
+def read_ids(tokenizer: Any, prompt: list[int], answer: list[int]) -> Reading:
+    """Read a prompt and an answer that are known by their token ids alone.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        prompt: The prompt's ids; special ones, such as those for a picture, stand for
+            no text.
+        answer: The answer's.
+
+    Returns:
+        Both, as the tokenizer spells them.
+    """
+    texts, places = [], []
+    for ids, special in ((prompt, True), (answer, False)):
+        spelled, ends = _spelled(tokenizer, ids, special)
+        texts.append(spelled)
+        places += list(zip([0, *ends[:-1]], ends, strict=True))
+    names, flags = _named(tokenizer, [*prompt, *answer])
+    every = [*prompt, *answer]
+    return Reading(texts[0], texts[1], every, names, flags, len(prompt), places)
+
+
 def _reading(
     tokenizer: Any, text: Text, prompt: str, answer: str, places: list[Place]
 ) -> Reading:
@@ -136,12 +158,15 @@ def _places(tokenizer: Any, known: Prompt) -> list[Place]:
     return found
 
 
-def _spelled(tokenizer: Any, ids: Sequence[int]) -> tuple[str, list[int]]:
+def _spelled(
+    tokenizer: Any, ids: Sequence[int], plain: bool = False
+) -> tuple[str, list[int]]:
     """Spell token ids, and tell where each ends: a letter may take several."""
-    whole: str = tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+    how = {"clean_up_tokenization_spaces": False, "skip_special_tokens": plain}
+    whole: str = tokenizer.decode(ids, **how)
     ends, last = [], 0
     for count in range(1, len(ids) + 1):
-        so_far = tokenizer.decode(ids[:count], clean_up_tokenization_spaces=False)
+        so_far = tokenizer.decode(ids[:count], **how)
         end = len(so_far.rstrip("\N{REPLACEMENT CHARACTER}"))
         last = min(max(last, end), len(whole))
         ends.append(last)

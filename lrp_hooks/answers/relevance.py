@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from ..generation.tokens import as_ids
 from ..results.ledger import Ledger
 from ..support.passages import Passage
 from ..texts.devices import device_of
+from .beside import Beside
 from .found import Found
 from .passages import members
 from .passes import SpanRows, relevance_of_spans
@@ -37,6 +39,7 @@ def explained_by_relevance(
     hops: int,
     rules: str | RuleSet,
     low_memory: bool,
+    beside: Beside | None = None,
 ) -> Found:
     """Explain spans by the relevance of sources.
 
@@ -49,6 +52,7 @@ def explained_by_relevance(
         hops: See `explain_answer`.
         rules: See `explain_answer`.
         low_memory: See `explain_answer`.
+        beside: What the model is called with, where that is more than a text.
 
     Returns:
         The scores, with a ledger.
@@ -59,14 +63,22 @@ def explained_by_relevance(
     with checkpointed(model) if low_memory else nullcontext():
         with instrument(model, rules) as lrp:
             rows = relevance_of_spans(
-                model, lrp, ids, targets, spans, TARGETS[target], hops
+                model,
+                lrp,
+                {"input_ids": ids} if beside is None else beside.inputs,
+                targets,
+                spans,
+                TARGETS[target],
+                hops,
+                wrt=None if beside is None else beside.names,
             )
             name = lrp.rules.name
     check_relevance(Subject(model), {"the prompt and the answer": rows.scores})
     check_causal(rows.scores, _before(spans, ids.shape[1], reading.start))
     owner = members(reading.prompt, reading.places[: reading.start], sources)
     meta = {**rows.meta, "rules": name, "hops": hops, "calls": 1}
-    return _found(rows, owner, len(sources), meta)
+    found = _found(rows, owner, len(sources), meta)
+    return found if beside is None else replace(found, beside=beside.shaped(found))
 
 
 def _before(spans: Tensor, length: int, start: int) -> Tensor:
@@ -95,4 +107,5 @@ def _found(rows: SpanRows, owner: Tensor, count: int, meta: dict[str, object]) -
         token_scores=rows.scores.to(dtype),
         ledger=Ledger(inputs, sources, {}, rows.output),
         meta=meta,
+        beside={name: values.to(dtype) for name, values in rows.beside.items()},
     )

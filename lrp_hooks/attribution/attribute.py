@@ -23,6 +23,7 @@ from .backward import relevance_of
 from .checks import (
     TARGET,
     check_closes,
+    check_frozen,
     check_gate,
     check_reached,
     check_repeats,
@@ -40,8 +41,8 @@ from .passes import (
     prepared,
     select_target,
 )
-from .places import by_place, has_bands_first
 from .readout import class_logits
+from .seen import boxes_of, patches_of, pictures_of, scores_of, sounds_of
 
 __all__ = ["Request", "attribute", "attribute_each"]
 
@@ -124,18 +125,24 @@ def _explained(
 ) -> Relevance:
     done, ledger = _placed(subject, run, call, rules, request, probes)
     if request.wrt is None:
-        _check_rows_read(done.forward.reads, call.batch)
+        nodes = -1 if call.owner is None else len(call.owner)
+        modules = {
+            n: t
+            for n, t in done.forward.reads.items()
+            if n not in call.tensors and len(t) != nodes
+        }
+        _check_rows_read(modules, call.batch)
     check_relevance(subject, done.grads)
     check_ledger(ledger)
-    if done.strays is not None:
-        check_rows(done.strays, ledger, call.main.shape, request.complain)
+    if done.apart is not None:
+        check_rows(done.apart.strays, ledger, call.main.shape, request.complain)
     reached = any(name in done.grads for name in done.forward.reads)
     if not reached:
         _check_path(subject, runtime, call, done, request)
     elif reached and rules.complete and TARGET in done.collector.sources:
         entering = done.collector.sources[TARGET]
         check_target(request.target, entering, ledger, request.complain)
-    elif rules.complete and done.strays is None and not runtime.told:
+    elif rules.complete and done.apart is None and not runtime.told:
         check_closes(ledger, request.complain)
     return _result(subject, rules, call, done, ledger)
 
@@ -169,9 +176,9 @@ def _placed(
     )
     done = first = run(one_by_one=False, probe=probe)
     ledger = _ledger(done)
-    if probe and done.strays is None:
+    if probe and done.apart is None:
         subject.apart.add(key)
-    if done.strays is None and call.batch > 1:
+    if done.apart is None and call.batch > 1:
         if _is_misplaced(done.collector, ledger, rules):
             done.collector.settle(turned=True)
             ledger = _ledger(done)
@@ -181,11 +188,6 @@ def _placed(
     outputs = [p.selected.scalar.detach() for p in (first, done)]
     check_repeats(outputs if done is not first else outputs[:1], request.complain)
     return done, ledger
-
-
-def _scores(name: str, values: Tensor, subject: Subject, call: Call) -> Tensor:
-    given = name in call.floats and has_bands_first(subject.model, values)
-    return by_place(values, bands_first=given, choices=call.has_choices)
 
 
 def _ledger(done: Pass) -> Ledger:
@@ -234,6 +236,9 @@ def _check_path(
         check_reached(done.forward.reads, request.complain)
     elif done.forward.gate is None and (gate := last_gate(scalar)) is not None:
         check_gate(gate, request.complain, replaced=False)
+    elif len(call.content) > 1 and request.wrt is None:
+        # One input may be a query alone, which is frozen by right; not all there are.
+        check_frozen(done.forward.reads, request.complain)
 
 
 def _result(
@@ -243,7 +248,7 @@ def _result(
         {name: relevance_of(t, done.grads.get(name)) for name, t in tensors.items()}
         for tensors in (done.forward.reads, done.forward.seen)
     )
-    scores = {name: _scores(name, v, subject, call) for name, v in values.items()}
+    scores = {n: scores_of(n, v, subject.model, done) for n, v in values.items()}
     _check_sums(scores, ledger)
     single = len(values) == 1
     gate = done.forward.gate
@@ -255,13 +260,16 @@ def _result(
         method="lrp",
         tokens=None,
         attended=None if call.mask is None else call.mask.detach() != 0,
-        images=_images(done) if single else None,
+        images=pictures_of(scores, subject.model, done),
         layers=seen,
         ledger=ledger,
         meta={
             "rules": rules.name,
             "read": list(done.forward.reads),
             "model": type(subject.model).__name__,
+            **patches_of(scores, subject.model, done),
+            **sounds_of(scores, subject.model, done),
+            **boxes_of(done.selected.target),
             **({} if gate is None else {"explained": f"the input of {gate}"}),
         },
     )
@@ -277,10 +285,3 @@ def _check_sums(scores: dict[str, Tensor], ledger: Ledger) -> None:
     gap = torch.stack([row.sum(1) for row in rows]).sum(0) - wide(ledger.inputs)
     eps = max(torch.finfo(part.dtype).eps for part in (*parts, ledger.inputs))
     assert bool((gap.abs() <= eps**0.6 * size).all())
-
-
-def _images(done: Pass) -> Tensor | None:
-    """Return what was read if those are pictures: one channel or three."""
-    (read,) = done.forward.reads.values()
-    is_picture = read.ndim == 4 and read.shape[1] in {1, 3}
-    return read.detach() if is_picture else None

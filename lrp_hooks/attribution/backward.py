@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ..engine.autograd import carries
 from ..engine.sources import SourceCollector
 
-__all__ = ["by_example", "gradients", "mixes", "relevance_of", "sum_rows"]
+__all__ = ["Apart", "by_example", "gradients", "mixes", "relevance_of", "sum_rows"]
 
 
 def gradients(
@@ -37,12 +40,31 @@ def gradients(
     return {n: g.detach() for n, g in zip(live, found, strict=True) if g is not None}
 
 
+@dataclass
+class Apart:
+    """What one backward pass an example brought.
+
+    Attributes:
+        grads: ``{name: gradient}`` of all examples together.
+        inputs: The sum of scores of each example, [B].
+        strays: How much of each output comes from the inputs of others, [B].
+        shares: ``{name: relevance for each example, [B, R, ...]}`` of what was read and
+            has rows that are no examples.
+    """
+
+    grads: dict[str, Tensor]
+    inputs: Tensor
+    strays: Tensor
+    shares: dict[str, Tensor]
+
+
 def by_example(
     scalar: Tensor,
     wanted: dict[str, Tensor],
     reads: dict[str, Tensor],
     collector: SourceCollector,
-) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    merged: Collection[str] = (),
+) -> Apart:
     """Run one backward pass an example: then every term is that example's own.
 
     Of what is read for each example, the others' part in its output is left out.
@@ -52,43 +74,87 @@ def by_example(
         wanted: ``{name: tensor}`` whose gradients are asked for.
         reads: Those of them that relevance is read at.
         collector: Where sources are entered.
+        merged: Names of reads whose rows may be other examples' than they seem.
 
     Returns:
-        ``{name: gradient}`` of all examples together, the sum of scores of each
-        example, [B], and how much of its output comes from others' inputs, [B].
+        What came of all passes.
     """
-    batch = collector.batch
+    loose = {n for n, t in reads.items() if n in merged or len(t) != collector.batch}
     total: dict[str, Tensor] = {}
-    sources: dict[str, list[Tensor]] = {}
-    positions: dict[str, Tensor] = {}
-    inputs = torch.zeros(batch, dtype=torch.float64, device=scalar.device)
-    strays = torch.zeros_like(inputs)
-    for row in range(batch):
+    noted = _Noted(collector.batch)
+    passes: list[dict[str, Tensor]] = []
+    for row in range(collector.batch):
         collector.clear()
         collector.row = row
         seed = torch.zeros_like(scalar)
         seed[row] = 1.0
         grads = gradients(scalar, wanted, seed)
-        for name, read in reads.items():
-            if len(read) == batch:
-                found = _sums(read, grads.get(name)).abs()
-                strays[row] += found.sum() - found[row]
-                if name in grads:
-                    grads[name] = _row(grads[name], row)
-            inputs[row] += relevance_of(read, grads.get(name)).double().sum()
+        passes.append({n: grads[n] for n in loose & grads.keys()})
+        noted.sums.append({n: _sums(t, grads.get(n)) for n, t in reads.items()})
         for name, grad in grads.items():
-            total[name] = total[name] + grad if name in total else grad
+            own = _row(grad, row) if name in reads.keys() - loose else grad
+            total[name] = total[name] + own if name in total else own
         collector.settle()
+        noted.enter(row, collector)
+    noted.leave(collector)
+    nothing = torch.zeros(collector.batch, dtype=torch.float64, device=scalar.device)
+    apart = Apart(total, nothing, nothing.clone(), {})
+    for name, read in reads.items():
+        each = [found.get(name) for found in passes] if name in loose else []
+        _part(apart, name, read, torch.stack([s[name] for s in noted.sums]), each)
+    return apart
+
+
+class _Noted:
+    """The sources of all examples, and the sums of rows for each, [R] by name."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+        self.sums: list[dict[str, Tensor]] = []
+        self.sources: dict[str, list[Tensor]] = {}
+        self.positions: dict[str, Tensor] = {}
+
+    def enter(self, row: int, collector: SourceCollector) -> None:
+        """Note what the backward pass of one example brought."""
         for name, values in collector.sources.items():
-            rows = sources.setdefault(name, [values.new_zeros(())] * batch)
-            rows[row] = values.sum()
+            nothing = [values.new_zeros(())] * self.batch
+            self.sources.setdefault(name, nothing)[row] = values.sum()
         for name, values in collector.positions.items():
-            kept = positions.setdefault(name, torch.zeros_like(values))
+            kept = self.positions.setdefault(name, torch.zeros_like(values))
             kept[row] = values.sum(0)
-    collector.clear()
-    collector.sources = {name: torch.stack(rows) for name, rows in sources.items()}
-    collector.positions = positions
-    return total, inputs, strays
+
+    def leave(self, collector: SourceCollector) -> None:
+        """Hand what was noted to the collector."""
+        collector.clear()
+        collector.sources = {n: torch.stack(rows) for n, rows in self.sources.items()}
+        collector.positions = self.positions
+
+
+def _part(
+    apart: Apart, name: str, read: Tensor, sums: Tensor, each: list[Tensor | None]
+) -> None:
+    """Tell an example's own rows from those of others.
+
+    Args:
+        apart: Where they are entered.
+        name: What was read.
+        read: Its value, [R, ...].
+        sums: The relevance of each row for each example, [B, R].
+        each: The gradients for each example where rows may be others' than they seem.
+    """
+    aside = sums.shape[0] != sums.shape[1]
+    if each and not aside:  # as many rows as examples, and yet not one of each
+        moved = bool((sums - sums.diag().diag()).any())
+        aside = moved and not bool(((sums != 0).sum(0) > 1).any())
+    if aside:
+        apart.shares[name] = torch.stack([relevance_of(read, grad) for grad in each])
+        apart.inputs += sums.sum(1)
+        return
+    if name in apart.grads and each:
+        rows = [torch.zeros_like(read) if g is None else g for g in each]
+        apart.grads[name] = torch.stack([g[row] for row, g in enumerate(rows)])
+    apart.strays += sums.abs().sum(1) - sums.diag().abs()
+    apart.inputs += sums.diag()
 
 
 def sum_rows(reads: dict[str, Tensor], grads: dict[str, Tensor]) -> Tensor:

@@ -21,6 +21,7 @@ from ..results.ledger import Ledger
 __all__ = [
     "TARGET",
     "check_closes",
+    "check_frozen",
     "check_gate",
     "check_reached",
     "check_repeats",
@@ -80,6 +81,21 @@ def check_reached(reads: Iterable[str], complain: Complain) -> None:
         "model or the target cuts the graph (detach(), no_grad(), an argmax or another "
         "conversion to integers), or the target does not use the model's output. Take "
         "the cut out, or name a module behind it with wrt=."
+    )
+
+
+def check_frozen(reads: Iterable[str], complain: Complain) -> None:
+    """Complain that rules let no relevance through to where it is read.
+
+    Args:
+        reads: Names of what was read, on which the output depends.
+        complain: Called with the message.
+    """
+    complain(
+        f"the explained output depends on {', '.join(map(repr, reads))}, but rules "
+        "freeze every path from there, as they do gates and what a softmax or an exp() "
+        "makes: all scores are 0. Explain what the model computes in front of that, "
+        "with target=a function of its output; rules='gradient' shows the dependence."
     )
 
 

@@ -71,12 +71,16 @@ def _copied(
 
 
 def fields_of(value: Any) -> dict[Any, Any] | None:
-    """Return what a mapping or a dataclass holds, by name; None for anything else."""
+    """Return what a mapping, a dataclass or a graph holds; None for anything else."""
     if isinstance(value, Mapping):
         return dict(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in dataclasses.fields(value)]
         return {name: getattr(value, name, None) for name in names}
+    if callable(getattr(value, "to_dict", None)) and hasattr(value, "keys"):
+        held = value.to_dict()  # torch_geometric's data
+        if any(isinstance(item, Tensor) for item in held.values()):
+            return dict(held)
     return None
 
 
@@ -102,8 +106,10 @@ def swapped(value: Any, swap: Mapping[int, Tensor]) -> Any:
     for name, item in fields.items():
         if isinstance(value, Mapping):
             result[name] = swapped(item, swap)
-        else:
+        elif dataclasses.is_dataclass(value):
             object.__setattr__(result, name, swapped(item, swap))  # it may be frozen
+        else:
+            setattr(result, name, swapped(item, swap))
     return result
 
 

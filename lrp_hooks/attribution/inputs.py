@@ -5,96 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from ..engine.storage import storage_address
 from ..engine.subject import Subject
 from ..errors import ArgumentError, LrpHooksError, TargetError, TextError
-from .copies import copied, fields_of, swapped
+from .call import Call
+from .content import content_of
+from .copies import fields_of
+from .graphs import NO_NODES, owner_of_nodes
 from .readable import advice, check_loaded, check_readable, is_plain
 
-__all__ = ["Call", "advising", "bind", "is_encoder_decoder", "same_storage"]
-
-
-@dataclass
-class Call:
-    """One call of a model.
-
-    Attributes:
-        args: Positional arguments.
-        kwargs: Keyword arguments.
-        main: The input that says what B and T are.
-        floats: ``{name: tensor}`` of the float inputs that are read by default; empty
-            where the main input is integer.
-        mask: The attention mask of the main input, [B, T], or None.
-        output_mask: The attention mask that belongs to the logits, or None.
-        batch_dim: Which axis of the main input counts the examples.
-        doubt: What may be wrong with the inputs should the model fail.
-    """
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    main: Tensor
-    floats: dict[str, Tensor] = field(default_factory=dict)
-    mask: Tensor | None = None
-    output_mask: Tensor | None = None
-    batch_dim: int = 0
-    doubt: str = ""
-
-    @property
-    def batch(self) -> int:
-        """B."""
-        return self.main.shape[self.batch_dim]
-
-    @property
-    def has_choices(self) -> bool:
-        """Whether the main input has ids of several texts an example, [B, C, T]."""
-        return self.main.ndim == 3 and not self.main.is_floating_point()
-
-    @property
-    def rows(self) -> Tensor:
-        """The main input with its examples first."""
-        return self.main.movedim(self.batch_dim, 0)
-
-    def axis(self, value: Tensor) -> int:
-        """Return which axis of a tensor counts the examples.
-
-        Args:
-            value: A float input, or what a module returned.
-
-        Returns:
-            `batch_dim` where the tensor has the layout of the main input, else 0.
-        """
-        dim = self.batch_dim
-        if value.ndim <= dim or value.shape[dim] != self.batch:
-            return 0
-        alike = value.ndim > 2 or value.shape == self.main.shape
-        return dim if alike or value.shape[0] != self.batch else 0
-
-    def fresh(self) -> Call:
-        """Return the call on copies, so that nothing of the caller's is changed."""
-        memo: dict[int, Any] = {}
-        args = tuple(copied(i, value, memo) for i, value in enumerate(self.args))
-        kwargs = {key: copied(key, value, memo) for key, value in self.kwargs.items()}
-        floats = {name: memo[id(value)] for name, value in self.floats.items()}
-        main = memo.get(id(self.main), self.main)
-        return replace(self, args=args, kwargs=kwargs, main=main, floats=floats)
-
-    def with_floats(self, leaves: Mapping[str, Tensor]) -> Call:
-        """Return the call with other tensors in place of float inputs.
-
-        Args:
-            leaves: ``{name: tensor}`` for names of `floats`.
-
-        Returns:
-            A new call.
-        """
-        swap = {id(self.floats[name]): leaf for name, leaf in leaves.items()}
-        kwargs = {key: swapped(value, swap) for key, value in self.kwargs.items()}
-        return replace(self, args=swapped(self.args, swap), kwargs=kwargs)
+__all__ = ["Call", "advising", "bind", "is_encoder_decoder"]
 
 
 def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
@@ -241,11 +165,27 @@ def _positional(model: nn.Module, values: tuple[Any, ...]) -> Call:
     if not tensors:
         hint = _EXPLAINS_TEXT if any(isinstance(v, str) for v in values) else ""
         raise ArgumentError(f"inputs holds no tensor; pass at least one.{hint}")
-    main = next(iter(tensors.values()))
-    floats = {n: t for n, t in tensors.items() if is_plain(t)}
-    mask = _fitting(tensors.get("attention_mask"), main)
-    floats = floats if main.is_floating_point() else {}
-    return Call(values, {}, main, floats, mask, mask)
+    name = next(iter(tensors))
+    mask = _fitting(tensors.get("attention_mask"), tensors[name])
+    return _read_by_default(
+        Call(values, {}, tensors[name], tensors=tensors), name, mask
+    )
+
+
+def _read_by_default(call: Call, main: str, output_mask: Tensor | None) -> Call:
+    """Say what is read where nobody says it: all inputs that carry content."""
+    content = content_of(call.tensors, main)
+    owner = owner_of_nodes(call.tensors, call.main)
+    if owner is not None:
+        content = {n: t for n, t in content.items() if n not in NO_NODES}
+    return replace(
+        call,
+        owner=owner,
+        floats={name: t for name, t in content.items() if is_plain(t)},
+        content=tuple(content),
+        mask=_fitting(call.tensors.get("attention_mask"), call.main),
+        output_mask=output_mask,
+    )
 
 
 def _parameter_names(model: nn.Module, n: int) -> list[str]:
@@ -261,25 +201,19 @@ def _keywords(model: nn.Module, values: dict[str, Any]) -> Call:
             f"inputs holds no tensor (its keys: {', '.join(map(str, values))}); ask "
             'the tokenizer for them with return_tensors="pt".'
         )
-    preferred = (getattr(model, "main_input_name", None), "input_ids", "inputs_embeds")
+    own = getattr(model, "main_input_name", None)
+    if type(model).__name__.endswith("ForObjectDetection"):
+        own = "pixel_values"  # of which an example may have several texts
+    preferred = [own, "input_ids", "inputs_embeds"]
+    if "edge_index" in tensors:
+        preferred.insert(0, "x")
     known = next((name for name in preferred if name in tensors), None)
-    main = tensors[known] if known else next(iter(tensors.values()))
-    floats = {
-        name: t
-        for name, t in tensors.items()
-        if is_plain(t) and "mask" not in name and (not known or name == known)
-    }
+    name = known or next(iter(tensors))
     mask = tensors.get("attention_mask")
     decoder = "decoder_input_ids" in tensors or is_encoder_decoder(model)
     output_mask = tensors.get("decoder_attention_mask") if decoder else mask
-    return Call(
-        (),
-        values,
-        main,
-        floats if main.is_floating_point() else {},
-        _fitting(mask, main),
-        output_mask,
-    )
+    call = Call((), values, tensors[name], tensors=tensors)
+    return _read_by_default(call, name, output_mask)
 
 
 def _fitting(mask: Tensor | None, main: Tensor) -> Tensor | None:
@@ -317,17 +251,3 @@ def _check_ids(subject: Subject, call: Call) -> None:
             f"inputs has {length} tokens, but the model has {limit} "
             "positions; shorten the text (truncation=True in the tokenizer)."
         )
-
-
-def same_storage(a: Tensor, b: Tensor) -> bool:
-    """Tell whether two tensors are views of one storage.
-
-    Args:
-        a: A tensor.
-        b: Another one.
-
-    Returns:
-        True if they share memory.
-    """
-    first, second = storage_address(a), storage_address(b)
-    return a.dtype == b.dtype and first == second != 0

@@ -139,6 +139,8 @@ class Instrumentation:
         found = {n: lookup(n, m, self.rules, overrides) for n, m in modules.items()}
         self.coverage = Coverage(tuple(row(n, m, found[n]) for n, m in modules.items()))
         surroundings = Surroundings.of(model, self.rules.functions(), self._report)
+        own = found.get("")
+        self._batch_dim = 0 if own is None else own.rule.batch_dim
         plain = self.rules.plain and not overrides
         self.runtime = Runtime(surroundings, self._warn, self._weights_asked, plain)
         attach(modules, found, self.runtime, self._undo)
@@ -155,7 +157,7 @@ class Instrumentation:
         *,
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
-        batch_dim: int = 0,
+        batch_dim: int | None = None,
         low_memory: bool = False,
     ) -> Relevance:
         """Explain outputs: one forward pass, one backward pass.
@@ -168,21 +170,24 @@ class Instrumentation:
                 such as a tokenizer's output; or the one argument of a model that takes
                 a mapping, a dataclass or a tuple.
             target: What is explained: None (the arg-max class; for [B, T, V] logits
-                the arg-max token at the last attended position), an int, B ints, a
+                the arg-max token at the last attended position; the surest box of a
+                detector, and what is usual of other tasks), an int, B ints, a
                 label of ``model.config.label2id``, a `Contrast`, or a function from
                 the model's output to [B], linear if its relevance is to add up.
-            wrt: Where relevance is read: by default the output of the input embedding
-                for integer inputs, the float input itself otherwise; or the name of a
-                module whose output is read, or that of an input of the mapping, such
-                as ``"decoder_input_ids"`` (of token ids, their embeddings); or several.
-                Where inputs are read beside the main one, the ledger has no positions.
+            wrt: Where relevance is read: by default every input that carries content,
+                floats themselves and token ids at the input embedding, but masks,
+                positions and what a decoder has said; or the name of a module whose
+                output is read, or that of an input, such as ``"decoder_input_ids"``
+                (of token ids, their embeddings); or several. Where inputs are read
+                beside the main one, the ledger has no positions.
             layers: Names of modules whose output's relevance is returned as well, or
                 one name; ``"heads"`` for every attention head, [B, H, T, D] for each
                 attention, ``"<module>.heads"`` for those inside a module, and
                 ``"blocks"`` for the residual stream after each block. See `heads` and
                 `layer_flow`.
             batch_dim: Which axis of the inputs counts the examples: 1 for [T, B, D].
-                Values and scores start with the examples all the same. Defaults to 0.
+                Values and scores start with the examples all the same. Defaults to
+                ``None``: what a rule of the model's says, else 0.
             low_memory: Keep no more than the inputs of the model's blocks, and run each
                 block again in the backward pass: the same numbers for one more forward
                 pass. Defaults to ``False``.
@@ -192,7 +197,7 @@ class Instrumentation:
         """
         names = (layers,) if isinstance(layers, str) else tuple(layers)
         request = _attribute.Request(
-            inputs, target, wrt, names, self._complain, batch_dim
+            inputs, target, wrt, names, self._complain, self._along(batch_dim)
         )
         with (
             self._running("attribute") as subject,
@@ -206,7 +211,7 @@ class Instrumentation:
         *,
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
-        batch_dim: int = 0,
+        batch_dim: int | None = None,
     ) -> list[Relevance]:
         """Explain every output: one forward pass, one backward pass an output.
 
@@ -221,7 +226,7 @@ class Instrumentation:
         """
         names = (layers,) if isinstance(layers, str) else tuple(layers)
         request = _attribute.Request(
-            inputs, None, wrt, names, self._complain, batch_dim
+            inputs, None, wrt, names, self._complain, self._along(batch_dim)
         )
         with self._running("attribute_each") as subject:
             return _attribute.attribute_each(subject, self.runtime, self.rules, request)
@@ -231,7 +236,7 @@ class Instrumentation:
         inputs: Tensor | Sequence[Tensor] | Mapping[str, Any],
         target: Any = None,
         *,
-        batch_dim: int = 0,
+        batch_dim: int | None = None,
     ) -> Audit:
         """Find where relevance leaks: one forward pass, one backward pass.
 
@@ -245,12 +250,16 @@ class Instrumentation:
             the first row is the module that needs a rule.
         """
         request = _attribute.Request(
-            inputs, target, None, (), self._complain, batch_dim
+            inputs, target, None, (), self._complain, self._along(batch_dim)
         )
         with self._running("audit") as subject:
             return _audit.audit(
                 subject, self.runtime, self.rules, self.coverage, request
             )
+
+    def _along(self, batch_dim: int | None) -> int:
+        """Return the axis that counts the examples."""
+        return self._batch_dim if batch_dim is None else batch_dim
 
     @contextmanager
     def _running(self, method: str) -> Generator[Subject]:

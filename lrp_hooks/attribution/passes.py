@@ -21,8 +21,9 @@ from ..engine.undo import undoing
 from ..engine.unseen import Differentiates
 from ..engine.walk import modules_of
 from ..errors import InferenceModeError, UnsupportedModelError
-from .backward import by_example, gradients, mixes, sum_rows
+from .backward import Apart, by_example, gradients, mixes, sum_rows
 from .checks import Complain, check_gate, check_repeats, watch_target
+from .content import may_be_merged
 from .finite import check_output
 from .inputs import Call, advising, bind
 from .latent import split_layers, watched_latent
@@ -93,15 +94,15 @@ class Pass:
         selected: The explained scalars.
         grads: Gradients of the reads, then of the layers, where one came.
         inputs: The sum of scores of each example, [B].
-        strays: How much of each output comes from the inputs of other examples, [B];
-            None where all examples had one backward pass.
+        apart: What one backward pass an example brought; None where all examples had
+            one together.
     """
 
     forward: Forward
     selected: Selected
     grads: dict[str, Tensor]
     inputs: Tensor
-    strays: Tensor | None = None
+    apart: Apart | None = None
 
     @property
     def collector(self) -> SourceCollector:
@@ -251,16 +252,19 @@ def backward_pass(
     wanted = {**reads, **forward.seen}
     shared = any(len(read) != forward.call.batch for read in reads.values())
     scalar = selected.scalar
-    strays = None
     if not one_by_one and not shared:
         seed = torch.ones_like(scalar) if retain or probe else None
         grads = gradients(scalar, wanted, seed)
         inputs = sum_rows(reads, grads)
         collector.settle()
         one_by_one = probe and mixes(scalar, reads, grads)
-    if one_by_one or shared:  # a table of positions is read for all examples at once
-        grads, inputs, strays = by_example(scalar, wanted, reads, collector)
-    return Pass(forward, selected, grads, inputs, strays)
+    if not (one_by_one or shared):
+        return Pass(forward, selected, grads, inputs)
+    call = forward.call
+    merged = {n for n, t in call.floats.items() if t is not call.main}
+    merged = set(filter(may_be_merged, merged))
+    apart = by_example(scalar, wanted, reads, collector, merged)
+    return Pass(forward, selected, apart.grads, apart.inputs, apart)
 
 
 def select_target(subject: Subject, forward: Forward, target: Any) -> Selected:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
-__all__ = ["by_place", "has_bands_first"]
+from .settings import setting
+
+__all__ = ["SOUND", "by_place", "has_bands_first", "is_waveform", "seen_axes"]
+
+_SERIES = ("past_values", "time_series")
+SOUND = ("input_values", "input_features")
+"""Names of sounds."""
+_CHANNELS = ("num_channels", "in_channels", "in_chans", "image_channels")
 
 
 def by_place(
@@ -28,6 +37,32 @@ def by_place(
     return values
 
 
+def seen_axes(name: str, shape: Sequence[int], model: nn.Module) -> tuple[int, ...]:
+    """Tell along which axes of a float input people look.
+
+    Args:
+        name: Its name.
+        shape: Its shape, the examples first.
+        model: The model, whose configuration tells bands and channels.
+
+    Returns:
+        The axes in the order in which they are shown; all others are summed over: the
+        time of a sound, height and width of an image, the frames of a video before
+        them, variables and time of a series.
+    """
+    ndim = len(shape)
+    if ndim < 3:
+        return tuple(range(ndim))
+    if ndim == 3 and name in _SERIES:
+        return 0, 2, 1
+    if ndim == 3:
+        return 0, 2 if _has_rows_first(name, shape, model) else 1
+    if ndim == 4 and name in SOUND:
+        return 0, 2
+    channels = _channel_axis(shape, setting(model, *_CHANNELS))
+    return tuple(axis for axis in range(ndim) if axis != channels)
+
+
 def has_bands_first(model: nn.Module, given: Tensor) -> bool:
     """Tell a spectrogram [B, F, T] from one [B, T, F].
 
@@ -38,7 +73,36 @@ def has_bands_first(model: nn.Module, given: Tensor) -> bool:
     Returns:
         True for the former.
     """
-    if given.ndim != 3:
-        return False
-    bands = getattr(getattr(model, "config", None), "num_mel_bins", None)
-    return bool(bands == given.shape[1] != given.shape[2])
+    return given.ndim == 3 and _has_rows_first("", given.shape, model)
+
+
+def is_waveform(name: str, given: Tensor) -> bool:
+    """Tell samples, [B, T], mono or stereo [B, C, T], from features.
+
+    Args:
+        name: The input.
+        given: Its value.
+
+    Returns:
+        True for samples.
+    """
+    channels = name == "input_values" and given.ndim == 3
+    return given.ndim == 2 or (channels and given.shape[1] <= 2 < given.shape[2])
+
+
+def _has_rows_first(name: str, shape: Sequence[int], model: nn.Module) -> bool:
+    """Tell bands or channels before time from what comes after it."""
+    bands = setting(model, "num_mel_bins")
+    if name == "input_values" and shape[1] <= 2 < shape[2]:
+        return True
+    return bool(bands == shape[1] != shape[2])
+
+
+def _channel_axis(shape: Sequence[int], channels: int | None) -> int:
+    """Find the channels of images, [B, ..., C, H, W], [B, C, F, H, W], or last."""
+    usual, last = len(shape) - 3, len(shape) - 1
+    counts = {1, 3} if channels is None else {channels}
+    others = [1] if channels is None else [1, last]
+    if shape[usual] in counts:
+        return usual
+    return next((axis for axis in others if shape[axis] in counts), usual)

@@ -11,14 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..engine.constants import name_of_rows
 from ..engine.nested import first_tensor, replace_first
 from ..engine.sharding import gathered, is_spread, placed_as, seen_whole
-from ..engine.shares import whole
 from ..engine.storage import is_distributed
 from ..engine.subject import Subject
 from ..engine.undo import undoing
-from ..errors import ArgumentError
-from .inputs import Call, same_storage
+from .call import Call
+from .lookups import (
+    are_the_same,
+    ids_given,
+    not_looked_up,
+    nowhere,
+    same_storage,
+    unread,
+)
 from .readable import is_plain
 
 __all__ = ["InputOf", "Reader"]
@@ -56,10 +63,13 @@ class Reader:
         self.main = call.main
         self.layers = {name: subject.module("layers", name) for name in layers}
         self.names = [wrt] if isinstance(wrt, str) else wrt
+        self.chosen = self.names is not None
+        if not self.chosen and len(call.content) > len(call.floats) > 0:
+            self.names = call.content
         self.inputs = {
-            name: call.kwargs[name]
+            name: call.tensors[name]
             for name in self.names or ()
-            if name not in subject.modules and isinstance(call.kwargs.get(name), Tensor)
+            if name in call.tensors and not (self.chosen and name in subject.modules)
         }
         self.modules = {
             name: subject.module("wrt", name)
@@ -70,7 +80,7 @@ class Reader:
             # Each in memory of its own, by which a lookup tells which one it is of.
             own = {name: value.clone() for name, value in self.inputs.items()}
             floats = {name: value for name, value in own.items() if is_plain(value)}
-            self.call = replace(call, kwargs={**call.kwargs, **own}, floats=floats)
+            self.call = replace(call.with_tensors(own), floats=floats)
         self.ids = self._ids_of(self.call)
 
     def forward(self) -> Any:
@@ -95,21 +105,31 @@ class Reader:
         """Refuse layers that did not run."""
         for name in self.layers:
             if name not in self.seen:
-                raise _unread("layers", name)
+                raise unread("layers", name)
 
     def _named(self, names: Sequence[str], given: Mapping[str, Tensor]) -> Any:
         """Read the outputs of named modules, and named inputs."""
         tables = self.subject.embeddings if self.ids else {}
-        output = self._with_hooks({**tables, **self.modules}, self._reads_named, given)
-        for name in names:
-            if name not in self.reads:
-                raise _not_looked_up(name) if name in self.ids else _unread("wrt", name)
-        self.reads = {name: self.reads[name] for name in names}
+        modules = {**tables, **self.modules}
+        accepts = [self._reads_named]
+        if not self.chosen and self._is_lenient:
+            accepts += [self._reads_as_many, self._reads_first]
+        for accept in accepts:
+            output = self._with_hooks(modules, accept, given)
+            if self.ids.keys() <= self.reads.keys():
+                break
+        missing = [name for name in names if name not in self.reads]
+        if self.chosen and missing:
+            name = missing[0]
+            raise not_looked_up(name) if name in self.ids else unread("wrt", name)
+        if any(self.call.tensors[name] is self.call.main for name in missing):
+            raise nowhere(self.call.main)
+        self.reads = {n: self.reads[n] for n in names if n in self.reads}
         return output
 
     def _ids_of(self, call: Call) -> dict[str, Tensor]:
         """Return the named inputs of a call that embeddings look up."""
-        return {n: call.kwargs[n] for n in self.inputs if n not in self.call.floats}
+        return {n: call.tensors[n] for n in self.inputs if n not in self.call.floats}
 
     def _embedded(self) -> Any:
         """Read the first embedding that looks up the ids themselves."""
@@ -118,11 +138,7 @@ class Reader:
             output = self._with_hooks(tables, accept)
             if self.reads:
                 return output
-        raise ArgumentError(
-            f"inputs are {self.call.main.dtype}, but no embedding module of the model "
-            "looks them up; pass floats, or name the module whose output to read with "
-            "wrt=."
-        )
+        raise nowhere(self.call.main)
 
     def _with_hooks(
         self,
@@ -133,8 +149,9 @@ class Reader:
         """Run the model on copies of its inputs, once more if need be."""
         call = self.call.fresh()
         self.main, self.ids = call.main, self._ids_of(call)
+        _name_inputs(call)
         if given is not None:
-            call = call.with_floats(given)
+            call = call.with_tensors(given)
         with undoing() as undo:
             for name, module in self._tables().items():
                 undo.hook(module, "forward_hook", partial(_name_rows, name))
@@ -193,38 +210,56 @@ class Reader:
     def _reads_named(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         if name in self.modules:
             return self._reads_module(name, given, value)
-        ids = _ids(given)
+        ids = ids_given(given)
         wanted = [n for n in self.ids if n not in self.reads]
         if ids is None or not wanted:
             return None
         # Two inputs may be equal: which one is looked up, its memory tells best.
-        for alike in (same_storage, _are_the_same):
+        for alike in (same_storage, are_the_same):
             for each in wanted:
                 if alike(ids, self.ids[each]):
                     return self._reads_module(each, given, value)
+        # Some models put another id in place of those that stand for an image.
+        if self._is_lenient and self._is_own(name):
+            return self._reads_as_many(name, given, value)
         return None
 
     def _reads_ids(self, name: str, given: Any, value: Tensor) -> Tensor | None:
         if self.reads:
             return None
-        ids = _ids(given)
+        ids = ids_given(given)
         ours = ids is not None and (
-            same_storage(ids, self.main) or _are_the_same(ids, self.main)
+            same_storage(ids, self.main) or are_the_same(ids, self.main)
         )
-        return self._reads_module(name, given, value) if ours else None
+        return self._reads_main(name, given, value) if ours else None
 
     def _reads_as_many(self, name: str, given: Any, value: Tensor) -> Tensor | None:
-        ids = _ids(given)
-        ours = ids is not None and ids.numel() == self.call.main.numel()
-        return (
-            self._reads_module(name, given, value) if ours and not self.reads else None
-        )
+        ids = ids_given(given)
+        ours = ids is not None and ids.numel() == self.wanted.numel()
+        return self._reads_main(name, given, value) if ours else None
 
     def _reads_first(self, name: str, given: Any, value: Tensor) -> Tensor | None:
-        ours = self.subject.modules[name] is self.subject.input_embedding
-        return (
-            self._reads_module(name, given, value) if ours and not self.reads else None
-        )
+        return self._reads_main(name, given, value) if self._is_own(name) else None
+
+    @property
+    def _is_lenient(self) -> bool:
+        """Whether the main input is the only one that is looked up."""
+        (*others, name) = self.ids or [""]
+        return not others and self.call.tensors.get(name) is self.call.main
+
+    def _is_own(self, name: str) -> bool:
+        """Tell the table that the model itself names as that of its inputs."""
+        return self.subject.modules[name] is self.subject.input_embedding
+
+    @property
+    def wanted(self) -> Tensor:
+        """The ids that are read by default, where nothing else tells them."""
+        return next(iter(self.ids.values()), self.main)
+
+    def _reads_main(self, name: str, given: Any, value: Tensor) -> Tensor | None:
+        taken = self.reads.keys() & self.ids if self.ids else self.reads
+        name = next(iter(self.ids), name)
+        return None if taken else self._reads_module(name, given, value)
 
     def _put(self, name: str, value: Tensor) -> Tensor:
         """Return what stands in the place of a value that is read."""
@@ -259,39 +294,14 @@ class Reader:
         return self.seen[name].clone()  # which a model may overwrite
 
 
+def _name_inputs(call: Call) -> None:
+    """Name what the model is given, which is a constant where it is not read."""
+    for name, tensor in call.tensors.items():
+        tensor._lrp_name = name  # type: ignore[attr-defined]
+
+
 def _name_rows(name: str, module: nn.Module, args: Any, rows: Any) -> None:
     """Name what was looked up, which is a constant where nothing is read there."""
     if isinstance(rows, Tensor) and not rows.requires_grad:
-        rows._lrp_name = f"{name}.weight" if name else "weight"  # type: ignore[attr-defined]
-
-
-def _ids(given: Any) -> Tensor | None:
-    """Return the ids that a table is given, all of them."""
-    ids = first_tensor(given)
-    return None if ids is None else whole(ids)
-
-
-def _are_the_same(ids: Tensor, given: Tensor) -> bool:
-    """Tell a copy of the ids from what counts positions or types."""
-    if ids.numel() != given.numel() or _may_count(given):
-        return False
-    return bool((ids.flatten() == given.to(ids.device).flatten()).all())
-
-
-def _may_count(ids: Tensor) -> bool:
-    """Tell whether ids could as well be numbers of positions or types."""
-    return bool(ids.max() <= 1) or bool((ids.diff(dim=-1) == 1).all())
-
-
-def _not_looked_up(name: str) -> ArgumentError:
-    return ArgumentError(
-        f"wrt={name!r} names an input that no embedding module of the model looks up "
-        "in this call; name one of token ids, or the module whose output to read."
-    )
-
-
-def _unread(argument: str, name: str) -> ArgumentError:
-    return ArgumentError(
-        f"{argument}={name!r} names a module that did not run, or returned no float "
-        "tensor, in this call; name one that does."
-    )
+        table = f"{name}.weight" if name else "weight"
+        rows._lrp_name = name_of_rows(ids_given(args), table)  # type: ignore[attr-defined]

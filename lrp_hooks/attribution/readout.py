@@ -13,6 +13,7 @@ from ..engine.nested import first_tensor
 from ..errors import TargetError
 from ..support.suggest import did_you_mean, whatever_case
 from ..texts.encoding import is_language_model
+from .usual import usual
 
 __all__ = [
     "Contrast",
@@ -43,11 +44,9 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Selected:
-    """What is explained.
+    """What is explained: the scalars [B], with their graph, and what they are.
 
-    Attributes:
-        scalar: [B], with its graph.
-        target: The classes or tokens, [B]; a `Contrast` of such; or the function.
+    The target is the classes or tokens, [B]; a `Contrast` of such; or the function.
     """
 
     scalar: Tensor
@@ -77,7 +76,7 @@ def find_logits(output: Any) -> Tensor:
             value = getattr(output, name, None)
         if isinstance(value, Tensor):
             return value
-    found = first_tensor(output, lambda tensor: tensor.ndim > 0)  # no loss
+    found = first_tensor(output, lambda t: t.ndim > 0 and t.is_floating_point())
     found = first_tensor(output) if found is None else found
     if found is None:
         raise TargetError(
@@ -108,6 +107,8 @@ def select(
     Returns:
         The scalars and what they are.
     """
+    if target is None:
+        target = usual(output, model, batch)
     if callable(target) and not isinstance(target, Contrast):
         return Selected(_called(target, output, batch), target)
     logits = class_logits(output, batch, mask, batch_dim)

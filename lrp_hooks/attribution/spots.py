@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import TargetError
 
-__all__ = ["Spot", "Spots"]
+__all__ = ["Spot", "Spots", "field_of"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,13 @@ class Spots:
     Attributes:
         spots: The entries of each example, [B].
         names: What they mean, [B].
+        boxes: Where in the picture what is meant lies: left, top, right and bottom as
+            shares of it, [B]; empty where nothing has a place.
     """
 
     spots: tuple[tuple[Spot, ...], ...]
     names: tuple[str, ...]
+    boxes: tuple[tuple[float, ...], ...] = ()
 
     def __call__(self, output: Any) -> Tensor:
         """Pick the entries of each example.
@@ -64,6 +67,7 @@ class Spots:
         return Spots(
             tuple(self.spots[row] for row in chosen),
             tuple(self.names[row] for row in chosen),
+            tuple(self.boxes[row] for row in chosen if self.boxes),
         )
 
     def _sums(self, output: Any, field: str) -> Tensor:
@@ -74,7 +78,7 @@ class Spots:
             for spot in spots
             if spot.field == field
         ]
-        values = _found(output, field)
+        values = field_of(output, field)
         places = torch.tensor([place for _, place in picked])
         shape = None if values is None else tuple(values.shape)
         ends = places.amax(0).tolist()
@@ -96,10 +100,21 @@ class Spots:
         return values.new_zeros(len(self.spots)).index_add(0, rows, found)
 
 
-def _found(output: Any, field: str) -> Tensor | None:
-    """Return an output by its name; None where there is none."""
+def field_of(output: Any, field: str) -> Tensor | None:
+    """Find an output by its name.
+
+    Args:
+        output: What a model returned.
+        field: The name; ``"params.1"`` is the second of several under one name.
+
+    Returns:
+        The tensor, which is the output itself if that is one; None where there is none.
+    """
     if isinstance(output, Tensor):
         return output
+    name, _, number = field.partition(".")
     named = isinstance(output, Mapping)
-    value = output.get(field) if named else getattr(output, field, None)
+    value = output.get(name) if named else getattr(output, name, None)
+    if number and isinstance(value, tuple | list) and int(number) < len(value):
+        value = value[int(number)]
     return value if isinstance(value, Tensor) else None

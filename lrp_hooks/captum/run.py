@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..attribution.inputs import same_storage
 from ..attribution.instrument import Instrumentation
+from ..attribution.lookups import same_storage
 from ..attribution.readout import find_logits
 from ..engine.foreign import depends
 from ..engine.nested import first_tensor

@@ -31,9 +31,12 @@ class Rule:
         overwrites: Whether replacements are called with in-place functions and make the
             write themselves. Otherwise they are called with the twin that returns
             something new (``exp`` for ``exp_``), and the engine writes the result.
+        batch_dim: Of a rule of a whole model: which axis of its inputs counts the
+            examples, where nobody says it.
     """
 
     overwrites: ClassVar[bool] = False
+    batch_dim: ClassVar[int] = 0
 
     def functions(self, module: nn.Module | None) -> FunctionTable:
         """Name the torch functions that have another backward inside the module.

@@ -21,7 +21,7 @@ from .autograd import carries
 from .bypass import mark_alias
 from .composite import is_composite, opened
 from .constancy import expect_histories
-from .constants import Constants, note_trained
+from .constants import Constants
 from .foreign import graph_nodes
 from .functions import in_place
 from .kept import before_write, listen
@@ -210,7 +210,8 @@ class Scope(TorchFunctionMode):
         else:
             result = handler(func, *args, **kwargs)  # type: ignore[operator]
         done = isinstance(result, Tensor) and result.requires_grad
-        return result if done else note_trained(result, args)
+        named = self.collector is not None
+        return result if done else self.constants.note(func, result, args, named)
 
     def _elsewhere(
         self, handler: Any, func: Callable[..., Any], args: Any, kwargs: Any

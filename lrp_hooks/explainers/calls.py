@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from ..attribution.finite import check_output
 from ..attribution.inputs import Call, advising, bind
+from ..attribution.pairs import Pairs
 from ..attribution.readout import Contrast, Selected, select
+from ..attribution.regions import Regions
 from ..attribution.spots import Spots
 from ..engine.subject import Subject
 from ..errors import ArgumentError, UnsupportedModelError
@@ -108,15 +110,8 @@ def changed(
 
     values = [new(name, value) for name, value in _named(model, call)]
     n = len(call.args)
-    return Call(
-        tuple(values[:n]),
-        dict(zip(call.kwargs, values[n:], strict=True)),
-        made[id(call.main)],
-        {name: made.get(id(value), value) for name, value in call.floats.items()},
-        None if call.mask is None else made[id(call.mask)],
-        # Values of `made` are tensors, so None stays itself.
-        made.get(id(call.output_mask), call.output_mask),
-    )
+    kwargs = dict(zip(call.kwargs, values[n:], strict=True))
+    return call.made_of(tuple(values[:n]), kwargs, lambda v: made.get(id(v), v))
 
 
 def run(subject: Subject, call: Call, target: Any) -> Selected:
@@ -150,7 +145,7 @@ def target_of(target: Any, rows: Tensor) -> Any:
     """
     if isinstance(target, Contrast):
         return Contrast(target_of(target.a, rows), target_of(target.b, rows))
-    if isinstance(target, Spots):
+    if isinstance(target, Spots | Regions | Pairs):
         return target.of(rows.tolist())
     return target[rows.to(target.device)] if isinstance(target, Tensor) else target
 

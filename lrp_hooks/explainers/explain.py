@@ -62,8 +62,11 @@ def explain(
             a ``Contrast``, or a function of the model's output; for a token classifier
             ``(position or word, label)`` or ``"entities"``; for question answering
             ``"start"``, ``"end"`` or a span of positions; for a masked or a next token
-            its name.
-            Defaults to ``None``: the arg-max, the strongest entity, the best span.
+            its name; for a detector ``(query, class)`` or a label; for a segmentation
+            ``(class, place)``; for speech by frames ``(frame, token)``; for a forecast
+            ``(step, variable)``.
+            Defaults to ``None``: the arg-max, the strongest entity, the best span, the
+            surest box, the largest region, the clearest token, the first step.
         stride: Reads a text of more tokens than the model has positions in windows that
             have this many tokens in common, and joins what is found: a mean over the
             windows, told in ``.meta["windows"]``. Defaults to ``None``: such a text is
@@ -252,6 +255,8 @@ def _answered(
     found = explainer_class(question.model, **chosen)(posed.batch, target=posed.target)
     if found.images is None:
         found.images = _images(posed.batch, found.scores)
+    if getattr(posed.target, "boxes", ()):
+        found.meta["boxes"] = [list(box) for box in posed.target.boxes]
     if posed.task is not None:
         found.meta["task"] = str(posed.task)
     return annotated(found, question.model, question.tokenizer, posed.encoded, pieces)

@@ -59,6 +59,7 @@ class LRP(Explainer):
         wrt: str | Sequence[str] | None = None,
         layers: str | Sequence[str] = (),
         low_memory: bool = False,
+        batch_dim: int | None = None,
     ) -> None:
         """Remember the model and how to instrument it.
 
@@ -69,14 +70,15 @@ class LRP(Explainer):
             strict: Whether a module without a rule is an error. Defaults to ``False``:
                 one warning names them all.
             wrt: Where relevance is read: the name of a module or of an input, or
-                several. Defaults to the input embeddings, or the input itself where it
-                is no token ids; ``explain`` reads both sides of an encoder-decoder, and
-                both inputs of what compares them.
+                several. Defaults to all inputs that carry content; ``explain`` reads
+                both sides of an encoder-decoder.
             layers: Where relevance is returned as well, as for
                 ``Instrumentation.attribute``: module names, ``"heads"`` or
                 ``"blocks"``. Defaults to none.
             low_memory: Run the model's blocks again in the backward pass and keep less
                 of them, as for ``Instrumentation.attribute``. Defaults to ``False``.
+            batch_dim: Which axis of the inputs counts the examples, 1 for ``[S, B]``.
+                Defaults to ``None``: what a rule of the model's says, else 0.
         """
         super().__init__(model)
         self.rules = rules
@@ -85,6 +87,7 @@ class LRP(Explainer):
         self.wrt = wrt
         self.layers = layers
         self.low_memory = low_memory
+        self.batch_dim = batch_dim
 
     def __call__(self, inputs: Any, target: Any = None) -> Relevance:
         """Explain one output of each example.
@@ -103,6 +106,7 @@ class LRP(Explainer):
                 wrt=self.wrt,
                 layers=self.layers,
                 low_memory=self.low_memory,
+                batch_dim=self.batch_dim,
             )
         relevance.method = "lrp"
         name = self.rules if isinstance(self.rules, str) else self.rules.name

@@ -6,7 +6,7 @@ token, several of them at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -18,13 +18,15 @@ from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
 from ..engine.wrappers import unwrapped
 from ..errors import ArgumentError, GenerationInterrupted
-from .across import by_encoder_decoder, seconds_of_frame
+from .across import by_encoder_decoder
 from .asked import Asked
+from .beside import by_processor, has_more_than_text, parted, processed
 from .explanation import GenerationExplanation
+from .folding import Clock
 from .model import check_model, check_tokenizer
 from .resumed import known_ids, take_up
 from .table import GenerationRow, Table
-from .written import by_decoder
+from .written import Written, by_decoder
 
 __all__ = ["GenerationExplanation", "GenerationRow", "explain_generation"]
 
@@ -35,8 +37,9 @@ BAR_DELAY = 2.0
 def explain_generation(
     model: nn.Module,
     tokenizer: Any,
-    prompt: str | Sequence[Mapping[str, str]] | Tensor | Mapping[str, Tensor],
+    prompt: Any,
     *,
+    processor: Any = None,
     max_new_tokens: int | None = None,
     continuation: str | Sequence[int] | Tensor | None = None,
     contrast: str | int | Sequence[str | int] | Tensor | None = None,
@@ -63,12 +66,19 @@ def explain_generation(
     Args:
         model: A decoder, or an encoder-decoder, with a language-model head; it is left
             as it was.
-        tokenizer: Its Hugging Face tokenizer, or a processor that has one; a feature
-            extractor in it tells the time of frames.
+        tokenizer: Its Hugging Face tokenizer, or a processor that has one; None where
+            there is ``processor=``.
         prompt: A text, tokenised as it is; or a chat: messages with ``"role"`` and
             ``"content"``, written by the tokenizer's chat template. For an
             encoder-decoder of audio the features of one recording, [1, F, T] or
-            [1, T, F], or a mapping with them: then frames are columns.
+            [1, T, F], a waveform [1, T], pixels, or a mapping with them: then frames,
+            stretches of the sound or patches are columns. For a decoder that sees or
+            hears: what its processor returns for one text, or what ``processor`` takes:
+            ``{"text": ..., "images": ...}``, ``(image or sound, text)``, or a chat with
+            images in it; columns of what stands beside the text come first.
+        processor: The model's processor, which makes inputs of texts with images or
+            sounds; its feature extractor tells the time of frames. Defaults to
+            ``None``: ``tokenizer``, if that is one.
         max_new_tokens: Let the model write so many tokens, fewer if it ends the text;
             the token that ends it is explained as well.
         continuation: What follows instead: token ids, or a text, tokenised together
@@ -100,8 +110,7 @@ def explain_generation(
     """
     model = unwrapped(model)
     check_model(model)
-    seconds = seconds_of_frame(tokenizer)
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)  # out of a processor
+    tokenizer, processor = parted(tokenizer, processor)
     check_tokenizer(model, tokenizer)
     if resume is not None and continuation is None:
         max_new_tokens, continuation = None, known_ids(resume)
@@ -109,9 +118,9 @@ def explain_generation(
     if max_new_tokens is not None:
         with instrument(model, rules):
             pass  # what cannot be explained is refused before the model writes
-    given = (model, tokenizer, prompt, chat, max_new_tokens, continuation)
-    across = is_encoder_decoder(model)
-    text = by_encoder_decoder(*given, seconds) if across else by_decoder(*given)
+    text = _written(
+        *(model, tokenizer, prompt, chat, max_new_tokens, continuation), processor
+    )
     asked = Asked.of(model, tokenizer, text, contrast)
     table = Table(len(text.generated), text.start)
     with instrument(model, rules) as lrp:
@@ -126,6 +135,26 @@ def explain_generation(
             asked.explanation(table.rows()) if table.done else None,
         ) from interrupted
     return asked.explanation(table.rows())
+
+
+def _written(
+    model: nn.Module,
+    tokenizer: Any,
+    prompt: Any,
+    chat: bool,
+    max_new_tokens: int | None,
+    continuation: Any,
+    processor: Any,
+) -> Written:
+    """Let a model write, or take what it wrote, by what it reads."""
+    given = (model, tokenizer, prompt, chat, max_new_tokens, continuation)
+    if is_encoder_decoder(model):
+        return by_encoder_decoder(*given, processor)
+    if not has_more_than_text(prompt):
+        return by_decoder(*given)
+    made = processed(processor, prompt, model)
+    clock = Clock.of(processor)
+    return by_processor(model, tokenizer, made, max_new_tokens, continuation, clock)
 
 
 def _fill(

@@ -9,15 +9,15 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from ..attribution.places import has_bands_first
 from ..errors import ArgumentError, TextError
 from ..texts.decoding import DECODER, decoder_ids, position_limits
 from ..texts.devices import device_of
+from .folding import Clock, folding
 from .model import check_ids, generated_ids, vocabulary
 from .tokens import as_ids, read_prompt, whole_numbers
 from .written import Column, Written, columns, columns_of_prompt
 
-__all__ = ["by_encoder_decoder", "seconds_of_frame"]
+__all__ = ["by_encoder_decoder"]
 
 
 def by_encoder_decoder(
@@ -27,7 +27,7 @@ def by_encoder_decoder(
     chat: bool,
     max_new_tokens: int | None,
     continuation: Any,
-    seconds: float | None,
+    processor: Any = None,
 ) -> Written:
     """Let the decoder write what answers the encoder's input, or take it.
 
@@ -38,7 +38,8 @@ def by_encoder_decoder(
         chat: See `explain_generation`.
         max_new_tokens: How many tokens the model writes; None if they are given.
         continuation: What it is taken to have written.
-        seconds: How long a frame of features is, if that is known.
+        processor: What makes features of recordings or pictures, and says how long a
+            frame is, if there is one.
 
     Returns:
         What it wrote, behind the token that its decoder starts with.
@@ -49,10 +50,11 @@ def by_encoder_decoder(
     (start,) = decoder_ids(model, tokenizer, None, "continuation")
     main = getattr(model, "main_input_name", "input_ids")
     limits = position_limits(model)
+    seen: dict[str, Any] = {}
     if main == "input_ids":
         inputs, given = _text(model, tokenizer, prompt, chat, limits[0])
     else:
-        inputs, given = _features(model, main, prompt, seconds)
+        inputs, given, seen = _features(model, main, prompt, processor)
     known = vocabulary(model.get_decoder())
     if max_new_tokens is None:
         if isinstance(continuation, str):
@@ -77,22 +79,8 @@ def by_encoder_decoder(
         generated=ids[1:],
         vocabulary=known,
         wrt=(main, DECODER),
-        meta={"merged": 0, "encoder": len(given)},
+        meta={"merged": 0, "encoder": len(given), **seen},
     )
-
-
-def seconds_of_frame(processor: Any) -> float | None:
-    """Tell how long a frame of features is.
-
-    Args:
-        processor: A processor with its feature extractor, or a tokenizer.
-
-    Returns:
-        Seconds; None where nothing says it.
-    """
-    audio = getattr(processor, "feature_extractor", None)
-    hop, rate = (getattr(audio, n, None) for n in ("hop_length", "sampling_rate"))
-    return hop / rate if hop and rate else None
 
 
 def _text(
@@ -112,10 +100,13 @@ def _text(
 
 
 def _features(
-    model: nn.Module, main: str, prompt: Any, seconds: float | None
-) -> tuple[dict[str, Tensor], Sequence[Column]]:
-    """Read features of frames, [1, F, T] or [1, T, F]."""
+    model: nn.Module, main: str, prompt: Any, processor: Any
+) -> tuple[dict[str, Tensor], Sequence[Column], dict[str, Any]]:
+    """Read the features of one recording, its waveform, or one picture."""
     named = dict(prompt) if isinstance(prompt, Mapping) else {main: prompt}
+    if not isinstance(named.get(main), Tensor) and isinstance(prompt, Mapping):
+        if callable(processor):
+            named = dict(processor(**prompt, return_tensors="pt"))
     found = named.get(main)
     if not _are_features(found):
         shape = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else ""
@@ -123,7 +114,8 @@ def _features(
             f"prompt is a {type(prompt).__name__} {shape}".rstrip()
             + f", but {type(model).__name__} reads {main!r}: pass the features of one "
             "recording, floats [1, F, T], such as processor(audio, "
-            'return_tensors="pt"). For another input explain token by token: '
+            'return_tensors="pt"), or what the processor takes by name with '
+            "processor=. For another input explain token by token: "
             f"instrument(model).attribute(inputs, wrt=[{main!r}, {DECODER!r}])."
         )
     weights = next(p for p in model.parameters() if p.is_floating_point())
@@ -135,20 +127,17 @@ def _features(
     tensors = {
         k: v.to(weights.device) for k, v in named.items() if isinstance(v, Tensor)
     }
-    count = found.shape[2 if has_bands_first(model, found) else 1]
-    names = [
-        f"frame {place}" if seconds is None else f"{place * seconds:.2f} s"
-        for place in range(count)
-    ]
-    return tensors, [Column(name, False, f" {name}") for name in names]
+    folded = folding(main, found, model, tensors, Clock.of(processor))
+    meta = {} if folded.shape is None else {"picture": [0, *folded.shape]}
+    return tensors, [Column(name, False, f" {name}") for name in folded.names], meta
 
 
 def _are_features(found: Any) -> TypeGuard[Tensor]:
-    """Tell features of one recording, three-dimensional floats."""
+    """Tell floats of one recording or picture."""
     return (
         isinstance(found, Tensor)
         and found.is_floating_point()
-        and found.ndim == 3
+        and found.ndim >= 2
         and len(found) == 1
     )
 

@@ -12,16 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.backward import relevance_of
+from ..attribution.call import Call
 from ..attribution.checks import check_reached
 from ..attribution.finite import check_output
 from ..attribution.instrument import Instrumentation
 from ..attribution.passes import Request, forward_pass, prepared
-from ..attribution.places import has_bands_first
+from ..attribution.places import by_place
 from ..attribution.readout import find_logits
 from ..engine.foreign import depends
 from ..engine.subject import Subject
 from ..errors import UnruledWarning
 from .batched import Noting
+from .folding import Clock, Folding, folding
 from .head import Start, start_of_each, watched_head
 
 __all__ = ["Begun", "Read", "started"]
@@ -33,18 +36,45 @@ class Read:
 
     Attributes:
         name: What was read.
-        leaf: [1, T, D], or a spectrogram [1, F, T].
-        bands_first: Whether it is the latter.
+        leaf: [1, T, D], or a float input of any shape.
+        folding: How it becomes a row of columns; None of tokens.
     """
 
     name: str
     leaf: Tensor
-    bands_first: bool = False
+    folding: Folding | None = None
 
     @property
     def places(self) -> int:
-        """T."""
-        return self.leaf.shape[2 if self.bands_first else 1]
+        """T, or how many columns there are."""
+        return self.leaf.shape[1] if self.folding is None else len(self.folding.names)
+
+    def relevance(self, grads: Tensor) -> Tensor:
+        """Return the relevance of what was read.
+
+        Args:
+            grads: Gradients of C passes, [C, ...] in the shape of the leaf.
+
+        Returns:
+            [C, ...] without the axis of the one example, if there is one.
+        """
+        alone = len(self.leaf) == 1
+        return relevance_of(
+            self.leaf if alone else self.leaf[None], grads[:, 0] if alone else grads
+        )
+
+    def columns(self, relevance: Tensor) -> Tensor:
+        """Sum relevance by column.
+
+        Args:
+            relevance: [C, ...].
+
+        Returns:
+            [C, T].
+        """
+        if self.folding is None:
+            return by_place(relevance)
+        return self.folding(relevance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +126,7 @@ def started(
         check_output(subject, call, values[0])
         lrp.runtime.report_graph(values, forward.collector)
         reads = [
-            Read(name, leaf, name in call.floats and has_bands_first(model, leaf))
+            Read(name, leaf, _folded(name, leaf, model, call))
             for name, leaf in forward.reads.items()
         ]
         missed = [r.name for r in reads if not depends(values, [r.leaf])]
@@ -109,12 +139,18 @@ def started(
         yield Begun(values, reads, collector, start)
 
 
+def _folded(name: str, leaf: Tensor, model: nn.Module, call: Call) -> Folding | None:
+    if name not in call.floats:
+        return None
+    return folding(name, leaf, model, call.tensors, Clock())
+
+
 def _inputs(
     model: nn.Module, inputs: Mapping[str, Tensor], count: int
 ) -> dict[str, Any]:
     """Ask the model for the last logits alone where it can be asked."""
     offered: dict[str, Any] = {"logits_to_keep": count, "use_cache": False}
-    if "input_ids" in inputs:
+    if "input_ids" in inputs and "attention_mask" not in inputs:
         offered["attention_mask"] = torch.ones_like(inputs["input_ids"])
     takes = inspect.signature(model.forward).parameters
     return {**inputs, **{k: v for k, v in offered.items() if k in takes}}

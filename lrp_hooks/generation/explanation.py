@@ -48,7 +48,10 @@ class GenerationExplanation(Explanation):
             ``"backward_passes"``, ``"gradient_bytes"`` (of the widest gradient of a
             backward pass), ``"merged"`` (how many of the prompt's last tokens
             became others together with the text that follows) and, of an
-            encoder-decoder, ``"encoder"`` (how many tokens are the encoder's).
+            encoder-decoder, or of a model that sees or hears, ``"encoder"`` (how many
+            columns are the encoder's, or of what stands beside the text); of one
+            picture ``"picture"`` (its first column, and its height and width in
+            patches).
     """
 
     prompt: int
@@ -63,6 +66,21 @@ class GenerationExplanation(Explanation):
     def encoder(self) -> int:
         """How many of the tokens are the encoder's; 0 of a decoder alone."""
         return int(self.meta.get("encoder", 0))
+
+    @property
+    def pictures(self) -> Tensor:
+        """What each patch of the picture had of each generated token, [G, H, W].
+
+        Raises:
+            ArgumentError: If there was none.
+        """
+        if "picture" not in self.meta or not isinstance(self.scores, Tensor):
+            raise ArgumentError(
+                "pictures are of what a model wrote of one picture, and there was none."
+            )
+        first, rows, columns = self.meta["picture"]
+        patches = self.scores[:, first : first + rows * columns]
+        return patches.reshape(-1, rows, columns)
 
     @property
     def rivals(self) -> list[str]:

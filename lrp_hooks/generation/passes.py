@@ -18,10 +18,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..attribution.backward import relevance_of
 from ..attribution.finite import check_relevance
 from ..attribution.instrument import Instrumentation
-from ..attribution.places import by_place
+from ..attribution.readable import is_plain
 from ..engine.autograd import carries
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
@@ -75,10 +74,22 @@ def relevance_of_each(
     size = _block(count - table.done, table.width)
     for begin in range(table.done, count, size):
         end = min(begin + size, count)
-        given = {**inputs, name: inputs[name][:, : length - count + end]}
+        given = _cut(inputs, name, length - count + end)
         rivals = None if others is None else others[begin:end]
         block = _Block(Subject(model), targets[begin:end], rivals, chunk, table)
         yield from block.run(model, lrp, given, wrt)
+
+
+def _cut(inputs: Mapping[str, Tensor], name: str, stop: int) -> dict[str, Tensor]:
+    """Cut a text, and what goes with each of its tokens."""
+    shape = inputs[name].shape
+    decodes = name.startswith("decoder")
+    alike = {
+        k
+        for k, v in inputs.items()
+        if v.shape == shape and not is_plain(v) and k.startswith("decoder") == decodes
+    }
+    return {k: v[:, :stop] if k in alike else v for k, v in inputs.items()}
 
 
 def _block(count: int, width: int) -> int:
@@ -202,8 +213,8 @@ class _Passes:
         )
         parts, sums = [], []
         for read, grad in zip(self.reads, grads, strict=True):
-            relevance = relevance_of(read.leaf, grad[:, 0])
-            parts.append(by_place(relevance, read.bands_first))
+            relevance = read.relevance(grad)
+            parts.append(read.columns(relevance))
             sums.append(relevance.double().flatten(1).sum(1))
         found = _sorted(noted, len(tokens), self.length)
         self._add_head(tokens, found)

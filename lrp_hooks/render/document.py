@@ -29,6 +29,8 @@ _STYLE = """
 .lrp-hooks img { display: block; width: 100%; image-rendering: pixelated }
 .lrp-hooks .picture { display: inline-block; position: relative; vertical-align: top;
   width: min(100%, 20em); border: 1px solid var(--line) }
+.lrp-hooks .ticks { display: flex; justify-content: space-between; width: 20em;
+  margin-top: 0 }
 .lrp-hooks .cells { position: absolute; inset: 0; display: grid; grid-auto-rows: 1fr }
 .lrp-hooks .numbers[open] ~ section .t::after { content: " " attr(title);
   font-size: .7em; font-variant-numeric: tabular-nums }

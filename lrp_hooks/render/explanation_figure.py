@@ -205,7 +205,7 @@ def _map(
         else:
             axes.imshow(_side_by_side(part, shown.scale))
         axes.set_anchor("W")
-        axes.axis("off")
+        _axis(axes, part)
     else:
         _write(axes, paper, part, shown.scale)
     axes.set_title(
@@ -221,10 +221,24 @@ def _map(
     bar.ax.tick_params(labelsize=7)
 
 
+def _axis(axes: Any, picture: Picture) -> None:
+    """Write a time axis below a sound; other pictures have none."""
+    if not picture.ticks or picture.image is None:
+        axes.axis("off")
+        return
+    width, last = picture.image.shape[1], len(picture.ticks) - 1
+    places = [width * number / last - 0.5 for number in range(last + 1)]
+    axes.set_yticks([])
+    axes.set_xticks(places, list(picture.ticks), fontsize=8, parse_math=False)
+    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
+
+
 def _side_by_side(picture: Picture, scale: float) -> Any:
     """Return the picture and, right of it, the scores over it."""
     assert picture.image is not None
     heat = pixels(picture.scores, scale, picture.image)
+    if picture.ticks:
+        return heat.numpy()
     gap = torch.full_like(heat[:, : max(1, heat.shape[1] // 20)], 255)
     return torch.cat([picture.image, gap, heat], 1).numpy()
 

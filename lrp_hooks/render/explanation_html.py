@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ..support.text import decimals, escape, reading_direction, signed
@@ -32,7 +34,7 @@ def explanation_html(shown: View) -> str:
     has_tokens = any(isinstance(part, Strip) for part in parts)
     return (
         f'<div><p><span class="soft">method</span> {isolated(shown.method)}</p>'
-        f"{_legend(shown.scale, places)}{_NUMBERS * has_tokens}{examples}</div>"
+        f"{_legend(shown, places)}{_NUMBERS * has_tokens}{examples}</div>"
     )
 
 
@@ -43,11 +45,12 @@ _NUMBERS = (
 )
 
 
-def _legend(scale: float, places: int) -> str:
+def _legend(shown: View, places: int) -> str:
     """Return the colours with the numbers that they stand for."""
+    beyond = ", some beyond" if shown.beyond else ""
     return (
-        f'<p class="soft">against {signed(-scale, places)} {steps()} '
-        f"{signed(scale, places)} for the target</p>"
+        f'<p class="soft">against {signed(-shown.scale, places)} {steps()} '
+        f"{signed(shown.scale, places)} for the target{beyond}</p>"
     )
 
 
@@ -101,9 +104,17 @@ def strip_html(strip: Strip, scale: float, places: int) -> str:
 def _picture(picture: Picture, scale: float, places: int) -> str:
     """Return an image of scores, beside the picture that it explains."""
     shown = heat_html(picture, scale, places)
-    if picture.image is not None:
+    if picture.image is not None and not picture.ticks:
         shown = f"{seen_html(picture.image)} {shown}"
-    return f"{_heading(picture.name)}<p>{shown}</p>"
+    return f"{_heading(picture.name)}<p>{shown}</p>{_ticks(picture.ticks)}"
+
+
+def _ticks(ticks: Sequence[str]) -> str:
+    """Return the time axis below a picture."""
+    if not ticks:
+        return ""
+    names = "".join(f"<span>{escape(tick)}</span>" for tick in ticks)
+    return f'<p class="ticks soft">{names}</p>'
 
 
 def heat_html(picture: Picture, scale: float, places: int) -> str:

@@ -80,7 +80,10 @@ def picture_lines(picture: Picture, scale: float, width: int | None) -> list[str
     Returns:
         Lines.
     """
-    return [_summary(picture)] if width is None else _mosaic(picture, scale, width)
+    if width is None:
+        return [_summary(picture)]
+    lines = _mosaic(picture, scale, width)
+    return [*lines, "   ".join(picture.ticks)] if picture.ticks else lines
 
 
 def _mosaic(picture: Picture, scale: float, width: int) -> list[str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from ..errors import ArgumentError
 from .colour import LIGHT, NEGATIVE, POSITIVE
 
-__all__ = ["backgrounds", "data_url", "pixels"]
+__all__ = ["backgrounds", "boxed", "data_url", "pixels"]
 
 DARKEST = 160  # of the grey that black becomes under the colours
 
@@ -69,7 +71,7 @@ def pixels(scores: Tensor, scale: float, image: Tensor | None = None) -> Tensor:
             each score covers its share of it. Defaults to ``None``: zero is white.
 
     Returns:
-        Bytes ``[H, W, 3]``, or ``[H', W', 3]`` over a picture, which needs as many.
+        Bytes ``[H, W, 3]``, or ``[H', W', 3]`` over a picture.
     """
     share = torch.nan_to_num(scores.detach().cpu().double(), 0.0)
     share = (share / (scale or 1.0)).clamp(-1, 1)
@@ -82,14 +84,37 @@ def pixels(scores: Tensor, scale: float, image: Tensor | None = None) -> Tensor:
     return (neutral + (hue - neutral) * share.abs()).round().to(torch.uint8)
 
 
+def boxed(image: Tensor, box: Sequence[float]) -> Tensor:
+    """Draw a box on a picture, dark with a light edge.
+
+    Args:
+        image: Bytes ``[H, W, 3]``.
+        box: Left, top, right and bottom as shares of the picture.
+
+    Returns:
+        Another picture.
+    """
+    height, width = image.shape[:2]
+    left, right = (min(int(x * width), width - 1) for x in (box[0], box[2]))
+    top, bottom = (min(int(y * height), height - 1) for y in (box[1], box[3]))
+    made = image.clone()
+    line = max(1, min(height, width) // 100)
+    for inset, grey in ((line, 255), (0, 0)):
+        a, b, c, d = left + inset, right - inset, top + inset, bottom - inset
+        for rows in (slice(c, c + line), slice(max(d + 1 - line, 0), d + 1)):
+            made[rows, a : b + 1] = grey
+        for columns in (slice(a, a + line), slice(max(b + 1 - line, 0), b + 1)):
+            made[c : d + 1, columns] = grey
+    return made
+
+
 def _spread(share: Tensor, height: int, width: int) -> Tensor:
-    """Repeat each entry over its part of a larger image."""
+    """Repeat each entry over its part of a larger image; average in a smaller one."""
     rows, columns = share.shape
     if height < rows or width < columns:
-        raise ArgumentError(
-            f"images has {height} x {width} pixels for {rows} x {columns} scores; pass "
-            "the pictures that were explained, or larger ones."
-        )
+        smaller = (min(height, rows), min(width, columns))
+        share = adaptive_avg_pool2d(share[None, None], smaller)[0, 0]
+        rows, columns = smaller
     down = torch.arange(height) * rows // height
     across = torch.arange(width) * columns // width
     return share[down][:, across]

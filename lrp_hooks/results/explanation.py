@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from numbers import Integral
 from os import PathLike
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ from ..views.explanation import Sheet
 from . import export, storage
 from .explanation_view import view
 from .meta import Meta
+from .patches import by_patch
 from .shown import Drawn, Page, Printed
 from .words import Grouping, group
 
@@ -44,8 +44,9 @@ class Explanation(Page, Printed, Drawn):
         tokens: ``B`` lists of strings, if known. Defaults to ``None``.
         attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none.
         images: The pictures that were explained, ``[B, C, H, W]`` with one channel or
-            three, or ``[B, H, W]``: scores of images are shown over them. Defaults to
-            ``None``.
+            three, or ``[B, H, W]``, of any size, since scores are spread over them;
+            ``[B, F, C, H, W]`` for videos; of sounds the waveform ``[B, T]`` or the
+            bands ``[B, F, T]``. Scores are shown over them. Defaults to ``None``.
         meta: JSON-able extras, of which those of `Meta` are shown.
 
     Raises:
@@ -130,37 +131,21 @@ class Explanation(Page, Printed, Drawn):
         )
         return replace(self, **self._merged(grouping))
 
-    def patches(self, size: int | tuple[int, int]) -> Self:
-        """Sum the scores of an image by patch.
+    def patches(self, size: int | tuple[int, int] | None = None) -> Self:
+        """Sum the scores of images by patch.
 
         Args:
             size: The side of a patch in pixels, or its height and width; they divide
-                the image's.
+                the image's, and do not cut across the model's own. Defaults to
+                ``None``: the model's own, where ``meta["patches"]`` tells them.
 
         Returns:
-            A new explanation whose ``scores`` are ``[B, H / height, W / width]``.
-
-        Raises:
-            ArgumentError: If the scores are no images, or ``size`` does not divide
-                them.
+            A new explanation whose ``scores`` are ``[B, H / height, W / width]``; of
+            several tensors those of images. Scores that are no images, and a size that
+            does not fit them, are refused.
         """
-        scores = self.scores
-        if not isinstance(scores, Tensor) or scores.dim() != 3:
-            raise ArgumentError(
-                f"patches() needs the scores of images, [B, H, W], got {_shape(scores)}"
-                ". Explain float images, and read one tensor."
-            )
-        tall, wide = scores.shape[1:]
-        sides = size if isinstance(size, tuple) else (size, size)
-        whole = [side for side in sides if isinstance(side, Integral) and side > 0]
-        if [len(sides), len(whole)] != [2, 2] or tall % whole[0] or wide % whole[1]:
-            raise ArgumentError(
-                f"size={size!r} does not divide images of {tall} x {wide} pixels; pass "
-                "the side of a patch, such as model.config.patch_size."
-            )
-        shape = (tall // whole[0], whole[0], wide // whole[1], whole[1])
-        folded = scores.double().reshape(-1, *shape).sum((2, 4))
-        return replace(self, scores=folded.to(scores.dtype))
+        own = self.meta.get("patches", {})
+        return replace(self, scores=by_patch(self.scores, size, own))
 
     def view(self) -> Any:
         """Collect what there is to show.
@@ -179,7 +164,7 @@ class Explanation(Page, Printed, Drawn):
             ``row`` and ``column`` instead of the token, and ``input`` names the tensor
             where several were read. Padding is left out.
         """
-        return export.to_dataframe(view(self))
+        return export.to_dataframe(view(self, whole=True))
 
     def to_shap(self, distinct: bool = False) -> ShapExplanation:
         """Hand the scores to SHAP's plots.
@@ -198,7 +183,7 @@ class Explanation(Page, Printed, Drawn):
             names of features, and as base value what no token has: values and base
             value sum to the output, as SHAP's plots expect.
         """
-        return export.to_shap(view(self), distinct)
+        return export.to_shap(view(self, whole=True), distinct)
 
     def to_captum_records(
         self,
@@ -221,7 +206,9 @@ class Explanation(Page, Printed, Drawn):
             One record for each example; its convergence score is the output minus the
             sum of scores.
         """
-        return export.to_captum_records(view(self), probabilities, true_classes)
+        return export.to_captum_records(
+            view(self, whole=True), probabilities, true_classes
+        )
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write everything into one file, bit by bit as it is.

@@ -15,12 +15,17 @@ from ..render.pictures import backgrounds
 from ..support.marks import spelled
 from ..views.explanation import Account, Example, Picture, Strip, View
 from .ledger import Ledger
+from .pictured import montage, picture_of, sound_of
 from .words import line_breaks, read_pieces
 
 __all__ = ["method_of", "view"]
 
 _OF_TOKENS = ("next token", "masked token")
 """Tasks the targets of which are tokens."""
+MANY = 100
+"""Scores of a picture of which some may be outliers."""
+SHARE = 0.99
+"""The quantile of those that has full colour."""
 
 
 class Explained(Protocol):
@@ -39,11 +44,12 @@ class Explained(Protocol):
         """The explained target of each example."""
 
 
-def view(explanation: Explained) -> View:
+def view(explanation: Explained, whole: bool = False) -> View:
     """Collect what there is to show.
 
     Args:
         explanation: Of any explainer.
+        whole: Whether every score is wanted, pixel by pixel and sample by sample.
 
     Returns:
         Plain numbers and strings, none of them escaped yet.
@@ -63,7 +69,7 @@ def view(explanation: Explained) -> View:
             parts=[
                 part
                 for name, s in tensors.items()
-                for part in _parts(explanation, name, s, b, shown, pieces[b])
+                for part in _parts(explanation, name, s, b, shown, pieces[b], whole)
             ],
             account=accounts[b] if accounts else None,
             prediction=predictions[b] if predictions else "",
@@ -72,7 +78,8 @@ def view(explanation: Explained) -> View:
         )
         for b, target in enumerate(explanation.targets)
     ]
-    return View(method_of(explanation), _scale(examples), examples)
+    scale, most = _scale(examples)
+    return View(method_of(explanation), scale, examples, beyond=most > scale)
 
 
 def _told(explanation: Any) -> list[str]:
@@ -114,19 +121,25 @@ def _tensors(explanation: Explained) -> dict[str, Tensor]:
                 f"{len(explanation.output)} outputs, so they are of no example alone "
                 "and cannot be shown. Read what starts with the examples."
             )
-        if tensor.dim() not in {1, 2, 3}:
+        if tensor.dim() not in {1, 2, 3, 4}:
             raise ArgumentError(
-                f"scores{where} have the shape {list(tensor.shape)}; [B], [B, T] and "
-                "[B, H, W] can be shown. Sum over the other dimensions first."
+                f"scores{where} have the shape {list(tensor.shape)}; [B], [B, T], "
+                "[B, H, W] and [B, F, H, W] can be shown. Sum over the other "
+                "dimensions first."
             )
     return {name: tensor.detach().cpu() for name, tensor in named.items()}
 
 
 def _pictures(explanation: Explained) -> list[Tensor] | None:
     """Return the pictures to lay images of scores over, if there are any."""
-    if explanation.images is None:
+    images = explanation.images
+    if images is None or explanation.meta.get("sounds"):
         return None
-    return backgrounds(explanation.images, len(explanation.output))
+    if (
+        isinstance(images, Tensor) and images.dim() == 5
+    ):  # frames, or several images an example
+        return [montage(torch.stack(backgrounds(f, len(f)))) for f in images]
+    return backgrounds(images, len(explanation.output))
 
 
 def _parts(
@@ -136,11 +149,12 @@ def _parts(
     b: int,
     pictures: list[Tensor] | None,
     pieces: Sequence[str],
+    whole: bool,
 ) -> list[Strip | Picture]:
     """Return the scores of one example, read at one tensor; choices are rows."""
     choices = explanation.meta.get("choices")
     if choices is None or scores.dim() != 3:
-        return [_part(explanation, name, scores, b, pictures, pieces)]
+        return [_part(explanation, name, scores, b, pictures, pieces, whole)]
     special = explanation.meta["special"][b]
     head = f"{name}: " if name else ""
     return [
@@ -162,10 +176,20 @@ def _part(
     b: int,
     pictures: list[Tensor] | None,
     pieces: Sequence[str],
+    whole: bool,
 ) -> Strip | Picture:
     """Return the scores of one example, read at one tensor."""
-    if scores.dim() == 3:
-        return Picture(name, scores[b], None if pictures is None else pictures[b])
+    if scores.dim() >= 3:
+        image = None if pictures is None or whole else pictures[b]
+        if whole:
+            return Picture(name, scores[b] if scores.dim() == 3 else montage(scores[b]))
+        return picture_of(explanation, name, scores, b, image)
+    if not whole and scores.dim() == 2:
+        sounds = explanation.images if explanation.meta.get("sounds") else None
+        heard = None if sounds is None else sounds[b]
+        found = sound_of(explanation, name, scores[b], heard)
+        if found is not None:
+            return found
     row = scores[b].reshape(-1)
     tokens, longest = _tokens(explanation, b, len(row))
     flags = explanation.meta.get("special")
@@ -254,13 +278,23 @@ def _rows(columns: Mapping[str, Tensor]) -> list[list[tuple[str, float]]]:
     return [list(zip(columns, row, strict=True)) for row in numbers]
 
 
-def _scale(examples: list[Example]) -> float:
-    """Return the largest finite absolute score."""
-    largest = 0.0
+def _scale(examples: list[Example]) -> tuple[float, float]:
+    """Return the score of full colour, and the largest finite absolute one.
+
+    A few outliers of a picture are no reason for all else to be pale.
+    """
+    scale, largest = 0.0, 0.0
     for part in (part for example in examples for part in example.parts):
         if isinstance(part, Picture):
-            finite = part.scores[torch.isfinite(part.scores)].abs()
-            largest = max(largest, float(finite.max()) if finite.numel() else 0.0)
+            finite = part.scores[torch.isfinite(part.scores)].abs().double()
+            if not finite.numel():
+                continue
+            most = float(finite.max())
+            held = finite[finite > 0]
+            many = held.numel() >= MANY
+            scale = max(scale, float(held.quantile(SHARE)) if many else most)
+            largest = max(largest, most)
         else:
-            largest = max([largest, *(abs(s) for s in part.scores if math.isfinite(s))])
-    return largest
+            most = max((abs(s) for s in part.scores if math.isfinite(s)), default=0.0)
+            scale, largest = max(scale, most), max(largest, most)
+    return scale, largest

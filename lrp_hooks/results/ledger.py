@@ -11,8 +11,9 @@ from torch import Tensor
 __all__ = ["GROUPS", "Ledger", "summed", "wide"]
 
 GROUPS = ("inputs", "positions", "biases", "softmax", "other")
-# The parts of a name that tell position, type and class-token embeddings.
-_EMBEDDING_WORDS = ("embed", "position", "cls_token", "class_token", "wpe", "wte")
+# The parts of a name that tell embeddings of positions, types, the class, registers.
+_EMBEDDING_WORDS = ("embed", "position", "wpe", "wte", "_token", "latents", "pos_enc")
+_TEXT = ("embed_tokens", "word_embed", "tok_embed", "token_embed", "input_ids")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -133,5 +134,6 @@ def _kind(name: str) -> str:
     if "bias" in leaf or leaf == "beta":
         return "biases"
     if any(word in low for word in _EMBEDDING_WORDS):
-        return "positions"
+        # Tokens that are not read are no positions.
+        return "other" if any(word in low for word in _TEXT) else "positions"
     return "other"

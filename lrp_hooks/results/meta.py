@@ -19,6 +19,13 @@ class Meta(TypedDict, total=False):
         segments: Of each example, which text of a pair each token is of.
         choices: Of each example, the tokens of each choice; ``special`` has flags of
             each choice then.
+        boxes: Where in each picture what is explained lies: left, top, right and bottom
+            as shares of its width and height.
+        patches: Height and width of the model's own patches, in pixels, of each input
+            that is an image.
+        sounds: What each entry of an input is that goes on in time: ``"samples"`` or
+            ``"frames"``.
+        seconds: How long each entry of such an input is, where that is known.
         task: What the model's output was taken for.
         extra: Names of columns behind the tokens.
         rules: The rule set.
@@ -33,6 +40,10 @@ class Meta(TypedDict, total=False):
     pieces: list[list[str]] | None
     segments: list[list[int]] | None
     choices: list[list[list[str]]]
+    boxes: list[list[float]]
+    sounds: dict[str, str]
+    seconds: dict[str, float]
+    patches: dict[str, list[int]]
     task: str
     extra: list[str]
     rules: str

@@ -101,6 +101,23 @@ class Asked:
         return first_tensor(self.batch["input_ids"] if named else self.batch)
 
     @property
+    def main(self) -> Tensor | None:
+        """The input that the model names as its own, or the first tensor."""
+        name = getattr(self.model, "main_input_name", None)
+        named = isinstance(self.batch, Mapping) and name in self.batch
+        return first_tensor(self.batch[name] if named else self.batch)
+
+    @property
+    def rows(self) -> int:
+        """How many examples there are."""
+        return 1 if self.main is None else len(self.main)
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the main input is token ids."""
+        return self.main is not None and not self.main.is_floating_point()
+
+    @property
     def has_mask(self) -> bool:
         """Whether a mask stands in the text, for a model that reads on either side."""
         mask = getattr(self.tokenizer, "mask_token_id", None)
@@ -135,7 +152,7 @@ class Asked:
         Raises:
             TargetError: If a list has another length.
         """
-        batch = 1 if self.ids is None else len(self.ids)
+        batch = self.rows
         if hasattr(wanted, "__array__"):
             wanted = torch.as_tensor(wanted).tolist()
         if not isinstance(wanted, list):

@@ -25,6 +25,11 @@ class Task(str, Enum):
     ANSWER = "question answering"
     CHOICE = "multiple choice"
     SIMILARITY = "similarity"
+    DETECTION = "object detection"
+    SEGMENTATION = "segmentation"
+    DEPTH = "depth"
+    FRAMES = "speech by frames"
+    FORECAST = "forecast"
     CHOSEN = "a target of the caller's"
 
     def __str__(self) -> str:
@@ -35,6 +40,16 @@ class Task(str, Enum):
 _OF_WHOLE_EXAMPLES = tuple(
     f"For{what}Classification" for what in ("Sequence", "Image", "Audio", "Video")
 )
+_OF_PARTS = {
+    "ForObjectDetection": Task.DETECTION,
+    "ForInstanceSegmentation": Task.DETECTION,
+    "ForUniversalSegmentation": Task.DETECTION,
+    "ForSemanticSegmentation": Task.SEGMENTATION,
+    "ForDepthEstimation": Task.DEPTH,
+    "ForCTC": Task.FRAMES,
+    "ForPrediction": Task.FORECAST,
+    "ForAudioFrameClassification": Task.TOKENS,
+}
 
 
 def task_of(model: nn.Module) -> Task | None:
@@ -49,6 +64,9 @@ def task_of(model: nn.Module) -> Task | None:
     if is_language_model(model):
         return Task.NEXT_TOKEN if writes_text(model) else Task.MASKED_TOKEN
     names = [kind.__name__ for kind in type(model).__mro__]
+    for ending, task in _OF_PARTS.items():
+        if any(ending in name for name in names):
+            return task
     if any(ending in name for name in names for ending in _OF_WHOLE_EXAMPLES):
         return of_classes(getattr(model, "config", None))
     return None

@@ -14,10 +14,13 @@ from ..texts.encoding import Encoded
 from .answers import answered
 from .asked import Asked, Posed, by_name
 from .choices import chosen
+from .detection import detected
 from .kinds import Task, of_classes, task_of
 from .masks import masked
+from .moments import forecast, heard
+from .regions import measured, segmented
 from .similarity import compared, is_compared
-from .tokens import tagged
+from .tokens import tagged, written
 from .vocabulary import token_named
 
 __all__ = ["pose", "posed_as", "task_asked"]
@@ -63,10 +66,18 @@ def posed_as(task: Task | None, asked: Asked) -> Posed:
         return _POSED_BY[task](asked)
     if task is Task.TOKENS:
         return tagged(asked, find_logits(asked.output))
+    if task is Task.NEXT_TOKEN and _has_places(asked.target):
+        return written(asked)
     if task is Task.NEXT_TOKEN and asked.tokenizer is not None:
         named = by_name(asked.target, partial(token_named, asked.tokenizer))
         return asked.posed(named, task)
     return asked.posed(asked.target, task)
+
+
+def _has_places(target: Any) -> bool:
+    """Tell tokens at positions from tokens that come next."""
+    several = target if isinstance(target, list) else [target]
+    return any(isinstance(each, tuple) for each in several)
 
 
 def graded(asked: Asked) -> Posed:
@@ -97,6 +108,11 @@ _POSED_BY: dict[Task | None, Callable[[Asked], Posed]] = {
     Task.SIMILARITY: compared,
     Task.CHOICE: chosen,
     Task.REGRESSION: graded,
+    Task.DETECTION: detected,
+    Task.SEGMENTATION: segmented,
+    Task.DEPTH: measured,
+    Task.FRAMES: heard,
+    Task.FORECAST: forecast,
 }
 
 

@@ -10,15 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..attribution.pairs import GRID, Pairs, similarity
 from ..attribution.readable import is_plain
 from ..errors import ArgumentError, TargetError
 from ..texts.encoding import padding_id, position_limit, read_tokens
 from .asked import Asked, Posed
 from .kinds import Task
 
-__all__ = ["compared", "is_compared", "similarity"]
+__all__ = ["EVERY_PAIR", "compared", "is_compared", "similarity"]
 
-_GRID = "logits_per_text"
+EVERY_PAIR = "pairs"
+"""The target that explains each text with each image, one pair a row."""
 
 
 def is_compared(asked: Asked) -> bool:
@@ -30,7 +32,7 @@ def is_compared(asked: Asked) -> bool:
     Returns:
         Whether its output is a grid of similarities.
     """
-    grid = asked.field(_GRID)
+    grid = asked.field(GRID)
     return grid is not None and grid.ndim == 2
 
 
@@ -38,7 +40,7 @@ def compared(asked: Asked) -> Posed:
     """Pose a question about the similarity of each text with what stands beside it.
 
     Args:
-        asked: The question; its target is None.
+        asked: The question; its target is None, or `EVERY_PAIR`.
 
     Returns:
         The question about both sides.
@@ -47,35 +49,46 @@ def compared(asked: Asked) -> Posed:
         ArgumentError: If the sides have different numbers of rows, or are not named.
         TargetError: If there is a target.
     """
-    if asked.target is not None:
+    every = isinstance(asked.target, str) and asked.target == EVERY_PAIR
+    if asked.target is not None and not every:
         raise TargetError(
             f"target={asked.target!r} must be left out: {type(asked.model).__name__} "
-            "compares, and each text is explained with what stands beside it. For "
-            "another text pass that one, or pass a function of the model's output."
+            "compares, and each text is explained with what stands beside it. For all "
+            f"texts with all images pass {EVERY_PAIR!r}, for another text that one, or "
+            "a function of the model's output."
         )
     asked = _as_trained(asked)
     sides = _sides(asked)
+    if every:
+        return _every_pair(asked, sides)
     counts = {name: len(asked.batch[name]) for name in sides}
     if len(set(counts.values())) > 1:
         raise ArgumentError(
             "each text is explained with what stands beside it, but inputs have "
             f"{' and '.join(f'{n} rows of {name}' for name, n in counts.items())}. "
-            "Pass as many of one as of the other, or a function as target=."
+            "Pass as many of one as of the other, or target='pairs' for all with all."
         )
     return Posed(asked.batch, asked.encoded, similarity, Task.SIMILARITY, read=sides)
 
 
-def similarity(output: Any) -> Tensor:
-    """Pick the similarity of each text with what stands beside it.
+def _every_pair(asked: Asked, sides: tuple[str, ...]) -> Posed:
+    """Ask of each text with each of what it is compared with, one pair a row."""
+    texts = len(asked.batch["input_ids"])
+    (other,) = (len(asked.batch[name]) for name in sides[:2] if name != "input_ids")
+    text = torch.arange(texts).repeat(other)
+    beside = torch.arange(other).repeat_interleave(texts)
 
-    Args:
-        output: What a model of two towers returned.
+    def paired(name: str, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        is_text = value.shape[:2] == asked.batch["input_ids"].shape
+        return value[(text if is_text else beside).to(value.device)]
 
-    Returns:
-        The diagonal of its grid, ``[B]``.
-    """
-    grid: Tensor = getattr(output, _GRID)
-    return grid.diagonal()
+    batch = {name: paired(name, value) for name, value in asked.batch.items()}
+    rows = text.tolist()
+    encoded = None if asked.encoded is None else asked.encoded.chosen(batch, rows)
+    names = [f"{b} with text {a}" for a, b in zip(rows, beside.tolist(), strict=True)]
+    return Posed(batch, encoded, Pairs(tuple(names)), Task.SIMILARITY, read=sides)
 
 
 def _sides(asked: Asked) -> tuple[str, ...]:
@@ -113,7 +126,7 @@ def _reads_padding(asked: Asked, limit: int) -> bool:
     for length in (int(lengths[row]), limit):
         batch = _resized(asked, length)
         alone = {name: value[row : row + 1] for name, value in batch.items()}
-        grids.append(replace(asked, batch=alone).field(_GRID))
+        grids.append(replace(asked, batch=alone).field(GRID))
     first, second = grids
     assert first is not None and second is not None
     tolerance = torch.finfo(first.dtype).eps ** 0.5

@@ -6,14 +6,16 @@ from typing import Any
 
 from torch import Tensor
 
-from ..attribution.readout import Contrast, class_of, label_ids
+from ..attribution.readout import Contrast, class_of, find_logits, label_ids
 from ..attribution.spots import Spot, Spots
 from ..errors import TargetError
 from .asked import Asked, Posed
 from .kinds import Task
+from .masks import logits_field
 from .places import place_of, repeated
+from .vocabulary import token_named
 
-__all__ = ["ENTITIES", "tagged"]
+__all__ = ["ENTITIES", "tagged", "written"]
 
 ENTITIES = "entities"
 """The target that explains every entity that the model finds, one a row."""
@@ -64,6 +66,46 @@ def tagged(asked: Asked, logits: Tensor) -> Posed:
     return asked.posed(Spots(spots, said), Task.TOKENS)
 
 
+def written(asked: Asked) -> Posed:
+    """Pose a question about tokens that a language model writes behind positions.
+
+    Args:
+        asked: The question; its target is ``(position or word, token)``, of what comes
+            behind that position, one for each example; a token alone comes last.
+
+    Returns:
+        The question about one logit of each example.
+
+    Raises:
+        TargetError: If only some targets have a position.
+    """
+    logits = find_logits(asked.output)
+    chosen = []
+    for row, target in enumerate(asked.each(asked.target)):
+        if not isinstance(target, tuple) or len(target) != 2:
+            raise TargetError(
+                f"target={target!r} must be (position or word, token), as others are."
+            )
+        token = target[1]
+        if isinstance(token, str):
+            token = token_named(asked.tokenizer, token)
+        length = logits.shape[1] if asked.ids is None else asked.ids.shape[1]
+        place = place_of(asked, target[0], row, length)
+        # What stands for a picture may stand before the text.
+        behind = logits.shape[1] - length + place
+        chosen.append((behind, class_of(token, asked.model, logits.shape[2]), place))
+    names = tuple(f"{_token(asked, token)} after {p}" for _, token, p in chosen)
+    spots = tuple((Spot(logits_field(asked), (b, token)),) for b, token, _ in chosen)
+    return asked.posed(Spots(spots, names), Task.NEXT_TOKEN)
+
+
+def _token(asked: Asked, token: int) -> str:
+    known = asked.tokenizer
+    return (
+        f"token {token}" if known is None else str(known.convert_ids_to_tokens(token))
+    )
+
+
 def _names(asked: Asked, classes: int) -> list[str]:
     known: dict[int, str] = {}
     for name, number in label_ids(asked.model).items():
@@ -83,7 +125,8 @@ def _chosen(
 ) -> tuple[int, int]:
     """Return the position and the label that are explained in an example."""
     if target is None:
-        return _strongest(logits, asked.free(row), _entity_labels(names))
+        places = asked.free(row) if asked.reads_text else list(range(len(logits)))
+        return _strongest(logits, places, _entity_labels(names))
     if target == ENTITIES:
         raise TargetError(
             f"target has {ENTITIES!r} among others, which makes rows of one text. Pass "

@@ -46,11 +46,13 @@ class Picture:
         name: The tensor that was read, or ``""`` if there is just one.
         scores: ``[H, W]``.
         image: The picture that they explain, bytes ``[H', W', 3]``, if it is known.
+        ticks: Moments along the width, evenly spread, of what goes on in time.
     """
 
     name: str
     scores: Tensor
     image: Tensor | None = None
+    ticks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,16 @@ class View:
 
     Args:
         method: The explainer's name, with its rule set.
-        scale: The largest absolute score of all examples.
+        scale: The score of full colour: the largest absolute one of all examples, but
+            for a few outliers of pictures.
         examples: One for each example of the batch.
+        beyond: Whether some scores are larger than that.
     """
 
     method: str
     scale: float
     examples: list[Example]
+    beyond: bool = False
 
 
 @dataclass(frozen=True)

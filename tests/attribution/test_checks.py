@@ -232,3 +232,20 @@ def test_what_a_target_captured_elsewhere_cannot_be_judged():
     with warnings.catch_warnings(), instrument(model) as lrp:
         warnings.simplefilter("error")
         lrp.attribute(IDS, target=lambda out: seen[-1].sum((1, 2)))
+
+
+def test_rules_that_let_nothing_through_are_told():
+    class Shares(torch.nn.Module):
+        """Shares of similarities, by exp() and a sum."""
+
+        def forward(self, x, y):
+            share = torch.exp(x @ y.T)
+            return {"shares": share / share.sum(0, keepdim=True)}
+
+    x, y = torch.randn(2, 2, 4, dtype=torch.float64)
+    with instrument(Shares()) as lrp:
+        with pytest.warns(UnruledWarning, match="freeze every path"):
+            found = lrp.attribute(
+                {"x": x, "y": y}, lambda out: out["shares"].diagonal() * 2
+            )
+    assert all((part == 0).all() for part in found.scores.values())

@@ -262,8 +262,8 @@ def test_images_are_png():
 
 
 def test_shapes_that_cannot_be_shown_are_refused():
-    scores = torch.ones(1, 2, 2, 2)
-    with pytest.raises(ArgumentError, match=r"\[1, 2, 2, 2\]"):
+    scores = torch.ones(1, 2, 2, 2, 2)
+    with pytest.raises(ArgumentError, match=r"\[1, 2, 2, 2, 2\]"):
         Explanation(scores=scores, output=torch.ones(1)).to_html()
 
 

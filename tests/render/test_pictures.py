@@ -127,7 +127,6 @@ def test_a_data_url_is_the_image():
         (torch.ones(1, 2, 4, 4), r"shape \[1, 2, 4, 4\]"),
         (torch.ones(4, 4), r"shape \[4, 4\]"),
         (torch.ones(2, 4, 4), "2 pictures for 1 examples"),
-        (torch.ones(1, 3, 4), r"3 x 4 pixels for 4 x 4 scores"),
     ],
 )
 def test_what_is_no_picture_is_refused(images, message):

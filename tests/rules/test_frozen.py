@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from lrp_hooks.rules import Frozen
 from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 from lrp_hooks import instrument
-from lrp_hooks.rules import Frozen
 from mixing_models import Doubles, mixing_batch, mixing_model
 
 

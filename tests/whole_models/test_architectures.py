@@ -197,7 +197,7 @@ def test_without_biases_every_cut_holds_the_output(name, dtype, rules):
         assert_sum(values, found.output, tolerance)
 
 
-EMBEDDED = ("embed", "wpe", "cls_token", "decoder")
+EMBEDDED = ("embed", "wpe", "cls_token", "decoder", "shared")
 """What takes relevance though no bias does: embeddings, and with them the decoder's
 own stream of an encoder-decoder model."""
 
