@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,11 @@ def _seconds(method: str) -> Callable[[Entry], float]:
 
 
 def _peak(method: str) -> Callable[[Entry], float]:
-    return lambda entry: float(entry["peak_bytes"][method] / report.MEBIBYTE)
+    def peak(entry: Entry) -> float:
+        found = entry.get("peak_bytes", {}).get(method, math.nan)
+        return float(found / report.MEBIBYTE)
+
+    return peak
 
 
 if __name__ == "__main__":
