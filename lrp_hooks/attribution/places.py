@@ -8,7 +8,14 @@ from torch import Tensor, nn
 
 from .settings import setting
 
-__all__ = ["SOUND", "by_place", "has_bands_first", "is_waveform", "seen_axes"]
+__all__ = [
+    "SOUND",
+    "by_place",
+    "has_bands_first",
+    "is_waveform",
+    "laid_out",
+    "seen_axes",
+]
 
 _SERIES = ("past_values", "time_series")
 SOUND = ("input_values", "input_features")
@@ -61,6 +68,20 @@ def seen_axes(name: str, shape: Sequence[int], model: nn.Module) -> tuple[int, .
         return 0, 2
     channels = _channel_axis(shape, setting(model, *_CHANNELS))
     return tuple(axis for axis in range(ndim) if axis != channels)
+
+
+def laid_out(kept: Tensor, axes: Sequence[int]) -> Tensor:
+    """Put the axes that people see in their order.
+
+    Args:
+        kept: What is left of a tensor where all other axes were reduced.
+        axes: See `seen_axes`.
+
+    Returns:
+        The same; an example's only image has no axis of its own.
+    """
+    seen = kept.permute([sorted(axes).index(axis) for axis in axes])
+    return seen.squeeze(1) if seen.ndim > 3 else seen
 
 
 def has_bands_first(model: nn.Module, given: Tensor) -> bool:

@@ -11,7 +11,7 @@ from .content import may_be_merged
 from .graphs import owner_of_edges
 from .merged import by_owner, given_back, grid_of, placed
 from .passes import Pass
-from .places import SOUND, by_place, is_waveform, seen_axes
+from .places import SOUND, by_place, is_waveform, laid_out, seen_axes
 from .readable import is_plain
 from .settings import setting
 
@@ -67,9 +67,7 @@ def _of_graphs(whole: Tensor, owner: Tensor, call: Call) -> Tensor:
 def _summed(name: str, values: Tensor, model: nn.Module) -> Tensor:
     axes = seen_axes(name, values.shape, model)
     left = [axis for axis in range(values.ndim) if axis not in axes]
-    kept = values.sum(left) if left else values
-    seen = kept.permute([sorted(axes).index(axis) for axis in axes])
-    return seen.squeeze(1) if seen.ndim > 3 else seen  # the one image of an example
+    return laid_out(values.sum(left) if left else values, axes)
 
 
 def sounds_of(

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from ..attribution.finite import check_relevance
 from ..attribution.inputs import Call
 from ..attribution.passes import prepared
+from ..attribution.places import laid_out, seen_axes
+from ..attribution.readable import is_plain
 from ..attribution.rows import most_rows
 from ..engine.subject import Subject
 from ..results.explanation import Explanation
@@ -73,7 +75,8 @@ class _Gradients(Explainer):
         check_relevance(subject, named)
         output = points.selected.scalar.detach()
         scores = {
-            name: self._reduced(v, call).to(output.device) for name, v in named.items()
+            name: self._reduced(name, v, call).to(output.device)
+            for name, v in named.items()
         }
         return Explanation(
             scores=next(iter(scores.values())) if len(scores) == 1 else scores,
@@ -89,16 +92,22 @@ class _Gradients(Explainer):
             },
         )
 
-    def _reduced(self, values: Tensor, call: Call) -> Tensor:
-        """Reduce the embedding's dimensions [B, T, D], or channels [B, C, H, W]."""
-        dimension = {3: -1, 4: -1 if call.has_choices else 1}.get(values.ndim)
+    def _reduced(self, name: str, values: Tensor, call: Call) -> Tensor:
+        """Reduce embeddings [B, T, D], channels, and all else that nobody looks at."""
+        given = call.tensors.get(name)
+        if given is not None and is_plain(given):
+            axes = seen_axes(name, values.shape, self.model)
+        else:
+            last = {3: 2, 4: 3 if call.has_choices else 1}.get(values.ndim)
+            axes = tuple(axis for axis in range(values.ndim) if axis != last)
+        left = [axis for axis in range(values.ndim) if axis not in axes]
         if self.norm == "sum":
-            return values if dimension is None else values.sum(dimension)
-        if dimension is None:
-            return values.abs()
+            return laid_out(values.sum(left) if left else values, axes)
+        if not left:
+            return laid_out(values.abs(), axes)
         order = 1 if self.norm == "l1" else 2
-        reduced: Tensor = torch.linalg.vector_norm(values, order, dim=dimension)
-        return reduced
+        reduced: Tensor = torch.linalg.vector_norm(values, order, dim=left)
+        return laid_out(reduced, axes)
 
 
 class Saliency(_Gradients):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hand_built import calm
-from lrp_hooks import ArgumentError, instrument
+from lrp_hooks import ArgumentError, explain, instrument
 from lrp_hooks.attribution.content import content_of
 from modalities import CASES, GRID, B, model_of, noise, pairwise
 from strategies import seeds
@@ -307,3 +307,18 @@ def test_frames_of_a_video_have_patches():
     size = model.config.patch_size
     assert frames.shape == (B, 16, 32 // size, 32 // size)
     torch.testing.assert_close(frames.sum((2, 3)), found.scores.sum((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "name", ["videomae", "whisper", "patchtst", "llava", "idefics3"]
+)
+def test_gradients_have_the_places_of_relevance(name):
+    case = CASES[name]
+    model = model_of(case)
+    inputs = case.inputs(model)
+    relevance = explain(model, inputs, target=case.target)
+    sums = explain(model, inputs, "saliency", target=case.target, norm="sum")
+    found = by_name(case, sums.scores)
+    for read, part in by_name(case, relevance.scores).items():
+        assert found[read].shape == part.shape
+        assert bool((found[read] != 0).any())
