@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-from explorer_page import opened
+from explorer_page import opened, quiet_page
 from explorer_server import serving
 from lrp_hooks import find_circuit
 from lrp_hooks.sentiment import sentiment_model
@@ -55,7 +55,7 @@ def test_a_text_is_traced_and_files_are_those_of_the_library(tab, tracing):
 def test_a_node_tells_its_numbers_to_mouse_and_keyboard(tab, tracing):
     traced(tab, tracing)
     strongest = direct().kept[0]
-    title = f"neuron {strongest.layer}.{strongest.index}"
+    title = f"neuron {strongest.layer}.{strongest.index} at {strongest.position}"
     node = tab.locator(f"#traced-page g.v[aria-label*='{title} ']").first
     node.focus()
     shown = tab.locator("#traced-page .panels > div:visible b").inner_text()
@@ -71,11 +71,13 @@ def test_what_is_shown_goes_stale_with_its_question(tab, tracing):
     assert "stale" not in tab.get_attribute("#traced", "class")
 
 
-def test_an_error_is_told(tab, tracing):
-    traced(tab, tracing)
-    tab.fill("#circuit-text", " ")
-    tab.click("#explain-circuit")
-    expect(tab.locator("#circuit-error")).not_to_be_empty()
+def test_an_error_is_told(browser, tracing):
+    with quiet_page(browser, allowed=422) as page:
+        traced(page, tracing)
+        page.fill("#circuit-text", " ")
+        page.click("#explain-circuit")
+        expect(page.locator("#circuit-error")).not_to_be_empty()
+        assert page.inner_text("#circuit-status") == ""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

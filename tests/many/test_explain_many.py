@@ -221,8 +221,8 @@ def test_what_no_text_can_have_stops_the_run(many):
     with pytest.raises(ArgumentError, match="label='y' and target=1"):
         many(label="y", target=1)
     mamba, words = language_model("Mamba"), word_tokenizer()
-    with pytest.raises(UnsupportedModelError, match="no attention"):
-        many(["a b"], "mamba", model=mamba, tokenizer=words, method="attention_rollout")
+    with pytest.raises(UnsupportedModelError, match="encoders of self-attention"):
+        many(["a b"], "mamba", model=mamba, tokenizer=words, method="value_zeroing")
 
 
 def test_what_is_warned_of_is_told_once(many):
