@@ -53,8 +53,9 @@ QUICK = """
 SLOW = """
     attribution/test_atomic attribution/test_processes
     benchmarks/test_molecules
-    browser/test_explorer browser/test_explorer_answer browser/test_explorer_generate
-    browser/test_explorer_layers
+    browser/test_explorer browser/test_explorer_answer browser/test_explorer_circuit
+    browser/test_explorer_generate browser/test_explorer_layers
+    browser/test_explorer_picture
     browser/test_pages
     captum/test_rules
     commands/test_evaluate_resume commands/test_manual commands/test_serve

@@ -9,9 +9,9 @@ from typing import Any, TextIO
 from torch import Tensor, nn
 
 from ..errors import ArgumentError
-from ..support.extras import require
 from ..texts.illustrated import encode_illustrated
 from ..texts.loading import load_model, load_processor, load_tokenizer
+from ..texts.pictures import pixels_of, read_picture
 from ..texts.prediction import run
 from .waiting import waiting
 
@@ -67,13 +67,14 @@ def pictured(arguments: Namespace, stderr: TextIO) -> Pictured:
     Returns:
         Both.
     """
-    picture = _read(arguments.image)
+    named = f"--image {arguments.image!r}"
+    picture = read_picture(arguments.image, named)
     folder, text = arguments.model, arguments.text
     with waiting(stderr, "loading the model"):
         processor = load_processor(folder)
         tokenizer = None if text is None else load_tokenizer(folder)
         model = load_model(folder)
-    pixels = _pixels(processor, picture, arguments.image)
+    pixels = pixels_of(processor, picture, named)
     if text is None:
         found = Pictured(model, None, pixels, {"pixel_values": pixels})
     else:
@@ -82,44 +83,3 @@ def pictured(arguments: Namespace, stderr: TextIO) -> Pictured:
         found = Pictured(model, tokenizer, (pixels, text), batch)
     run(model, found.batch)
     return found
-
-
-def _read(path: str) -> Any:
-    """Open a picture.
-
-    Returns:
-        It, in red, green and blue, or in shades of grey.
-
-    Raises:
-        ArgumentError: If it is none.
-    """
-    image = require("PIL.Image", "images", "--image")
-    try:
-        with image.open(path) as opened:
-            return opened.convert("L" if opened.mode in {"1", "L"} else "RGB")
-    except OSError as error:
-        reason = error.strerror or "it is no picture of a known format"
-        raise ArgumentError(
-            f"--image {path!r} cannot be read: {reason}. Name a .png or .jpg file."
-        ) from error
-
-
-def _pixels(processor: Any, picture: Any, path: str) -> Tensor:
-    """Make of a picture what the model reads.
-
-    Returns:
-        Pixel values ``[1, C, H, W]``; those of a grey picture are equal.
-
-    Raises:
-        ArgumentError: If the processor refuses the picture.
-    """
-    shades = len(getattr(processor, "image_mean", None) or [0]) == 1
-    read = picture if shades else picture.convert("RGB")
-    try:
-        found = processor(images=read, return_tensors="pt")["pixel_values"]
-    except (ValueError, TypeError) as error:
-        raise ArgumentError(
-            f"--image {path!r} is not what the model's image processor takes: {error}"
-        ) from error
-    pixels: Tensor = found
-    return pixels

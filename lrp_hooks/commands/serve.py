@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import ArgumentError
 from ..support.extras import require
+from ..texts.loading import load_model, load_processor, reads_pictures
 from .chosen import chosen_model
+from .waiting import waiting
 
 if TYPE_CHECKING:
     import uvicorn
@@ -51,13 +53,22 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
                 file=stderr,
                 flush=True,
             )
+        model, tokenizer, processor = _loaded(arguments.model, stderr)
         explorer = app(
-            *chosen_model(arguments.model, stderr), arguments.host, turns=turns
+            model, tokenizer, arguments.host, processor=processor, turns=turns
         )
         print(url(bound), flush=True)
         server(explorer).run(sockets=[bound])
     if not turns.ended(SECONDS_TO_END):
         os._exit(0)  # no thread can be stopped, and this one would hold the process up
+
+
+def _loaded(folder: str | None, stderr: TextIO) -> tuple[Any, Any, Any]:
+    """Load a model, its tokenizer, and the image processor of one that sees."""
+    if folder is None or not reads_pictures(folder):
+        return (*chosen_model(folder, stderr), None)
+    with waiting(stderr, "loading the model"):
+        return load_model(folder), None, load_processor(folder)
 
 
 def server(explorer: Any) -> uvicorn.Server:

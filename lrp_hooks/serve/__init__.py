@@ -23,6 +23,7 @@ from .circuit import Tracing
 from .classify import Classify
 from .generate import Generating
 from .limits import Rate, read_body
+from .picture import Picturing
 from .question import read_question
 from .refusal import Refusal
 from .responses import answered, refused
@@ -42,7 +43,7 @@ _PAGE = {
         f"/{name}": (name, "text/javascript")
         for name in (
             *("explorer.js", "page.js", "classify.js"),
-            *("answer.js", "generate.js", "circuit.js"),
+            *("answer.js", "generate.js", "circuit.js", "picture.js"),
         )
     },
 }
@@ -53,6 +54,7 @@ def app(
     tokenizer: Any,
     host: str = "127.0.0.1",
     *,
+    processor: Any = None,
     rate: Rate | None = None,
     turns: Turns | None = None,
 ) -> Starlette:
@@ -60,8 +62,10 @@ def app(
 
     Args:
         model: A Hugging Face model in eval mode.
-        tokenizer: Its tokenizer.
+        tokenizer: Its tokenizer; None for a model of pictures.
         host: The name or address that the server is bound to. Defaults to loopback.
+        processor: The image processor of a model of pictures. Defaults to ``None``:
+            the model reads texts.
         rate: How often a client may ask. Defaults to 120 requests a minute.
         turns: Where computations wait for each other. Defaults to a line of 8.
 
@@ -69,9 +73,12 @@ def app(
         An ASGI app. It keeps nothing of what it is asked.
     """
     line = turns or Turns()
-    kinds: list[Kind] = [
-        kind(model, tokenizer) for kind in (Classify, Answering, Generating, Tracing)
-    ]
+    kinds: list[Kind]
+    if processor is None:
+        texts = (Classify, Answering, Generating, Tracing)
+        kinds = [kind(model, tokenizer) for kind in texts]
+    else:
+        kinds = [Picturing(model, processor)]
     asked = {path: each for kind in kinds for path, each in kind.asked().items()}
     return Starlette(
         routes=[
@@ -127,7 +134,9 @@ def _answer(asked: Asked, turns: Turns) -> Endpoint:
                 415,
                 f"the Content-Type is {kind[:100]!r}; it must be application/json.",
             )
-        question: Any = read_question(asked.question, await read_body(request))
+        question: Any = read_question(
+            asked.question, await read_body(request, asked.largest)
+        )
         work = partial(asked.work, question)
         return answered(await turns.run(work, _leaving(request)))
 

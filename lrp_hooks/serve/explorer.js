@@ -5,9 +5,12 @@ import { start as startCircuit } from "./circuit.js";
 import { start as startClassify } from "./classify.js";
 import { start as startGenerate } from "./generate.js";
 import { fetched, part, say } from "./page.js";
+import { start as startPicture } from "./picture.js";
 
-const names = ["classify", "answer", "generate", "circuit"];
-const tabs = names.map((name) => part[`${name}-tab`]);
+const named = (names) => names.map((name) => part[`${name}-tab`]);
+const ofTexts = named(["classify", "answer", "generate", "circuit"]);
+const ofPictures = named(["picture"]);
+let tabs = ofTexts;
 
 function open(chosen) {
   for (const tab of tabs) {
@@ -37,6 +40,16 @@ function move(event) {
 async function start() {
   const about = await fetched("about");
   part.about.textContent = about.model;
+  if (about.picture) {
+    tabs = ofPictures;
+    for (const tab of ofTexts) {
+      tab.hidden = document.getElementById(tab.getAttribute("aria-controls")).hidden = true;
+    }
+    part["picture-tab"].hidden = false;
+    startPicture(about);
+    open(part["picture-tab"]);
+    return;
+  }
   startClassify(about);
   startAnswer(about);
   startGenerate(about);
@@ -44,7 +57,7 @@ async function start() {
   open(about.answer.cannot === null ? part["answer-tab"] : part["classify-tab"]);
 }
 
-for (const tab of tabs) {
+for (const tab of [...ofTexts, ...ofPictures]) {
   tab.addEventListener("click", () => open(tab));
   tab.addEventListener("keydown", move);
 }

@@ -15,15 +15,16 @@ __all__ = ["Rate", "read_body"]
 
 LARGEST_BODY = 256 * 1024
 # A client that is still sending does not see the answer, so the rest is read, too.
-DRAINED = 32 * LARGEST_BODY
+DRAINED = 32
 SECONDS_TO_SEND = 10.0
 
 
-async def read_body(request: Request) -> bytes:
+async def read_body(request: Request, largest: int = LARGEST_BODY) -> bytes:
     """Read a request's body, whatever its head says of the length.
 
     Args:
         request: The request.
+        largest: How many bytes it has at most.
 
     Returns:
         The body.
@@ -32,28 +33,28 @@ async def read_body(request: Request) -> bytes:
         Refusal: If the body is too large or too slow.
     """
     try:
-        body, size = await asyncio.wait_for(_read(request), SECONDS_TO_SEND)
+        body, size = await asyncio.wait_for(_read(request, largest), SECONDS_TO_SEND)
     except asyncio.TimeoutError as error:
         raise Refusal(
             408, f"the request took longer than {SECONDS_TO_SEND:g} seconds. Try again."
         ) from error
-    if size > LARGEST_BODY:
+    if size > largest:
         raise Refusal(
             413,
-            f"the request is larger than {LARGEST_BODY // 1024} kB. Shorten the text, "
-            "or explain it piece by piece.",
+            f"the request is larger than {largest // 1024} kB. Shorten the text, or "
+            "explain it piece by piece; take a smaller picture.",
         )
     return body
 
 
-async def _read(request: Request) -> tuple[bytes, int]:
+async def _read(request: Request, largest: int) -> tuple[bytes, int]:
     """Return what is kept of a body, and how much was read of it."""
     body, size = bytearray(), 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size <= LARGEST_BODY:
+        if size <= largest:
             body += chunk
-        elif size > DRAINED:
+        elif size > DRAINED * largest:
             break
     return bytes(body), size
 

@@ -11,6 +11,7 @@ from .refusal import Refusal
 __all__ = [
     "CircuitQuestion",
     "PassagesQuestion",
+    "PictureQuestion",
     "PromptQuestion",
     "TextQuestion",
     "read_question",
@@ -130,6 +131,23 @@ class PromptQuestion:
     chat: bool = False
     rules: str = "conservative"
     words: bool = False
+
+
+@dataclass(frozen=True)
+class PictureQuestion:
+    """One picture, and how it is to be explained.
+
+    Args:
+        picture: A file of a picture, in base64.
+        method: See `TextQuestion`, as for the others.
+        rules: A rule set's name.
+        target: A label, or ``None`` for the prediction.
+    """
+
+    picture: str = _long("a file of a picture, in base64")
+    method: str = "lrp"
+    rules: str | None = None
+    target: str | None = None
 
 
 def read_question(kind: type[Question], body: bytes) -> Question:

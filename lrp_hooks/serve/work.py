@@ -38,10 +38,12 @@ class Asked:
     Attributes:
         question: The dataclass that a request is read as.
         work: Answers one; the event stops the work once it is set.
+        largest: How many bytes a request has at most.
     """
 
     question: type[Any]
     work: Callable[[Any, Event], Answer]
+    largest: int = 256 * 1024
 
 
 class Kind(Protocol):

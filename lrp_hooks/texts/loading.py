@@ -15,7 +15,13 @@ from torch import nn
 
 from ..errors import ModelFolderError
 
-__all__ = ["load_folder", "load_model", "load_processor", "load_tokenizer"]
+__all__ = [
+    "load_folder",
+    "load_model",
+    "load_processor",
+    "load_tokenizer",
+    "reads_pictures",
+]
 
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
@@ -50,6 +56,20 @@ def _check_reads(path: Path, config: Any) -> None:
             "rules takes it; in Python, explain it by "
             f"instrument(model).attribute({{{takes!r}: tensor}})."
         )
+
+
+def reads_pictures(folder: str | PathLike[str]) -> bool:
+    """Tell a model whose main input is a picture.
+
+    Args:
+        folder: A folder on this machine.
+
+    Returns:
+        True where it reads pixel values.
+    """
+    path = _check_folder(folder)
+    kind = _class_named(path, _load_config(path))
+    return getattr(kind, "main_input_name", "input_ids") == "pixel_values"
 
 
 def load_model(folder: str | PathLike[str]) -> nn.Module:
