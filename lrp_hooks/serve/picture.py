@@ -95,9 +95,10 @@ class Picturing:
                 f"method={question.method!r} is none for pictures here; it must be one "
                 f"of {', '.join(map(repr, METHODS))}."
             )
-        options = {} if question.rules is None else {"rules": question.rules}
+        options: dict[str, Any] = {}
         if question.rules is not None:
             RuleSet.named(question.rules)
+            options["rules"] = question.rules
         try:
             file = io.BytesIO(base64.b64decode(question.picture, validate=True))
         except (binascii.Error, ValueError) as error:
