@@ -242,6 +242,8 @@ def value_gradient(
         lifted = mask.unsqueeze(1) if mask is not None and mask.ndim == 3 else mask
         grad, query, key = (t.unsqueeze(1) for t in (grad, query, key))
         return value_gradient(grad, query, key, lifted, is_causal, scale).squeeze(1)
+    if not (query.numel() and key.numel()):
+        return grad.new_zeros(*key.shape[:-1], grad.shape[-1])
     batch, groups, n_keys = key.shape[:3]
     scaled = query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
     query, grad = (t.reshape(batch * groups, -1, *t.shape[2:]) for t in (scaled, grad))

@@ -6,13 +6,12 @@ block was given is kept, and what it makes of it is made again when it is needed
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..engine.hooks import around_forward
@@ -20,7 +19,7 @@ from ..engine.subject import Subject
 from ..engine.undo import undoing
 from ..errors import ArgumentError, UnsupportedModelError
 from .blocks import block_lists
-from .copies import snapshot
+from .copies import held_tensors, snapshot
 
 __all__ = ["checkpointed"]
 
@@ -61,11 +60,22 @@ def checkpointed(model: nn.Module, layers: Sequence[str] = ()) -> Generator[None
 def _again(forward: Any, *args: Any, **kwargs: Any) -> Any:
     """Run a block now and, when the backward pass comes by, again on the same."""
     before = snapshot((args, kwargs))  # a cache grows as the block runs
-    runs = itertools.count()
+    given = [(args, kwargs)]  # not kept: what grew holds the graph that keeps it
 
-    def run(*args: Any, **kwargs: Any) -> Any:
-        if next(runs):
+    def run(*_: Tensor) -> Any:
+        if not given:
             args, kwargs = snapshot(before)
-        return forward(*args, **kwargs)
+            return forward(*args, **kwargs)
+        args, kwargs = given.pop()
+        versions = {id(t): t._version for t in held_tensors(before)}
+        result = forward(*args, **kwargs)
+        if any(t._version != versions[id(t)] for t in held_tensors(before)):
+            raise UnsupportedModelError(
+                "low_memory=True runs a block again on what it was given, but the "
+                "block wrote into a tensor of its cache, or of another argument. "
+                "Leave low_memory= out, or pass use_cache=False."
+            )
+        return result
 
-    return checkpoint(run, *args, use_reentrant=False, **kwargs)
+    tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+    return checkpoint(run, *tensors, use_reentrant=False)

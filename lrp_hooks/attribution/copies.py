@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import ArgumentError
 
-__all__ = ["copied", "fields_of", "snapshot", "swapped"]
+__all__ = ["copied", "fields_of", "held_tensors", "snapshot", "swapped"]
 
 Memo = dict[int, Any]
 _PLAIN = (str, bytes, int, float, complex, type(None), type, torch.dtype, torch.device)
@@ -50,6 +50,20 @@ def snapshot(value: Any) -> Any:
     if isinstance(value, _PLAIN) or isinstance(value, Tensor):
         return value
     return _copied("an argument of a block", value, {}, lambda tensor: tensor)
+
+
+def held_tensors(value: Any) -> list[Tensor]:
+    """List the tensors that an argument holds, however deep.
+
+    Args:
+        value: The argument.
+
+    Returns:
+        Each of them once.
+    """
+    memo: Memo = {}
+    _copy_tensors(value, memo, set(), lambda tensor: tensor)
+    return [found for found in memo.values() if isinstance(found, Tensor)]
 
 
 def _copied(

@@ -137,7 +137,7 @@ class _Cutting(Visitor):
     def act(self, number: int, x: Tensor, rows: Rows) -> Tensor | None:
         arriving = self.arriving[number]
         first = sum(arrived.rows for arrived in arriving)
-        if not carries(x):
+        if not carries(x) or not len(x):
             arriving.append(Arrived(None, len(x)))
             return None
         # A view is a step of the graph even where x is a leaf.
@@ -150,10 +150,27 @@ class _Cutting(Visitor):
         return leaf.clone()  # which a model may overwrite
 
     def after(self, number: int, y: Tensor) -> Tensor:
-        if number not in self.parts or not carries(y):
+        part = self.parts.get(number)
+        # What also goes by the site, as a residual does, must not end here.
+        if part is None or not carries(y) or not _made_of(y, part.leaving):
             return y
-        sink = self.parts[number].sink = Sink(f"nodes {number}", y)
-        return sink.joined(y)
+        part.sink = Sink(f"nodes {number}", y)
+        return part.sink.joined(y)
+
+
+def _made_of(y: Tensor, leaves: Sequence[Tensor]) -> bool:
+    """Tell whether nothing but some leaves, and constants, made a tensor."""
+    own, seen, stack = set(map(id, leaves)), set(), [y.grad_fn]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)
+        if variable is not None and id(variable) not in own:
+            return False
+        stack += [parent for parent, _ in node.next_functions]
+    return True
 
 
 @contextmanager

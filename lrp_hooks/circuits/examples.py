@@ -17,6 +17,7 @@ from ..errors import ArgumentError
 from ..tasks.asked import by_name
 from ..tasks.vocabulary import token_named
 from ..texts.encoding import Encoded, encode, read_tokens, writes_text
+from ..texts.given import as_texts
 
 __all__ = ["Example", "Examples", "read_examples"]
 
@@ -126,13 +127,13 @@ def _outside(model: nn.Module) -> frozenset[str]:
 
 
 def _encoded(model: nn.Module, given: Any, tokenizer: Any) -> Encoded | None:
-    texts = [given] if isinstance(given, str) else given
-    if isinstance(texts, list | tuple) and texts and isinstance(texts[0], str):
+    texts = as_texts(given)
+    if texts is not None:
         if tokenizer is None:
             raise ArgumentError(
                 "inputs_or_text is text, which needs a tokenizer; pass tokenizer=."
             )
-        return encode(model, tokenizer, list(texts))
+        return encode(model, tokenizer, texts)
     return None if tokenizer is None else read_tokens(tokenizer, given)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from ..attribution.instrument import Instrumentation, instrument
 from ..engine.ruleset import RuleSet
 from ..engine.subject import Subject
-from ..errors import ArgumentError
+from ..errors import ArgumentError, UnruledWarning
 from ..support.suggest import did_you_mean
 from .circuit import Circuit, plain_target
 from .examples import Examples, read_examples
@@ -28,6 +29,8 @@ __all__ = ["find_circuit"]
 KINDS = {f"{NEURON}s": NEURON, f"{HEAD}s": HEAD}
 MOST = 200
 """Nodes that are kept at most by default."""
+MOST_EVER = 4000
+"""Nodes of a table that fits into a memory, and is made in minutes."""
 MOST_TOKENS = 512
 """Places of the input that are nodes of their own at most; pixels may be more."""
 LEAK = "leak"
@@ -52,9 +55,10 @@ def find_circuit(
 
     Args:
         model: Any module with feed-forward layers; it is left as it was.
-        inputs_or_text: A tensor, a tuple of tensors or a mapping; or a text or a list
-            of texts, which need a tokenizer. Of several examples, one circuit is found,
-            the mean over them: then they need as many tokens, or ``positions``.
+        inputs_or_text: A tensor, a tuple of tensors or a mapping; or a text, a pair of
+            texts or a list of such, which need a tokenizer. Of several examples, one
+            circuit is found, the mean over them: then they need as many tokens, or
+            ``positions``.
         target: What is explained: a class or token id, one for each example, a label,
             the name of a language model's next token, a ``Contrast`` of such, or a
             function of the model's output, linear if its relevance is to add up.
@@ -99,7 +103,8 @@ def find_circuit(
         carried = carried_by(sites[0], examples.each, traces)
         traces = [trace.without_activations() for trace in traces]
         kept = select_nodes(carried, share, most)
-        table = _Table(examples, traces, carried, kept)
+        _check_count(sum(map(len, kept)))
+        table = _Table(examples, traces, carried, kept, lrp.rules.complete)
         levels = [each.level for each in carried]
         del carried, kept  # as large as the cut graph
         flows = [
@@ -107,16 +112,49 @@ def find_circuit(
             for example, trace in zip(examples.each, traces, strict=True)
         ]
         found = table.circuit(flows, lrp)
+    _check_balance(found, traces[0].coefficients[0].dtype, table.complete)
     found.meta["model"] = type(model).__name__
     found.meta["prompt"] = inputs_or_text if isinstance(inputs_or_text, str) else ""
     found.origin = Origin(model, tokenizer, examples, kinds, target, positions)
     return found
 
 
+def _check_count(count: int) -> None:
+    """Refuse a graph that no memory holds.
+
+    Raises:
+        ArgumentError: If it is one.
+    """
+    if count > MOST_EVER:
+        raise ArgumentError(
+            f"{count:,} nodes would be kept, whose table of flows has as many rows and "
+            f"columns; at most {MOST_EVER:,} are. Pass max_nodes=, or a smaller share."
+        )
+
+
+def _check_balance(found: Circuit, dtype: torch.dtype, complete: bool) -> None:
+    """Warn of a graph that loses relevance under rules that lose none."""
+    # Models in float64 may round some of their steps to float32.
+    eps = max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+    if complete and found.balance > eps**0.5:
+        warnings.warn(
+            f"the circuit does not balance: a node's flow and its relevance differ by "
+            f"{found.balance:.2g} of the output, so edges are missing or wrong. "
+            "audit() shows whether a layer has no rule; in float32 or float64 it "
+            "rounds less.",
+            UnruledWarning,
+            stacklevel=3,
+        )
+
+
 def _checked(
     nodes: Sequence[str], share: float, max_nodes: int | None
 ) -> tuple[str, ...]:
     """Return the kinds of nodes that are asked for."""
+    if not isinstance(nodes, str | Sequence):
+        raise ArgumentError(
+            f"nodes={nodes!r} must be a list of {', '.join(map(repr, KINDS))}."
+        )
     names = (nodes,) if isinstance(nodes, str) else tuple(nodes)
     for name in names:
         if name not in KINDS:
@@ -147,8 +185,10 @@ class _Table:
         traces: Sequence[Traced],
         carried: Sequence[Carried],
         kept: Sequence[Tensor],
+        complete: bool,
     ) -> None:
         self.labels, self.traces = examples.labels, traces
+        self.complete = complete
         self.outside = examples.each[0].outside
         self.nodes: list[Node] = []
         inputs = self._add_inputs(examples)
@@ -231,7 +271,7 @@ class _Table:
             Edge(nodes[i].id, nodes[j].id, float(table[i, j]))
             for i, j in table.nonzero().tolist()
         ]
-        if not lrp.rules.complete:
+        if not self.complete:
             edges += self._leaks(table)
             lost = sum(edge.flow for edge in edges if edge.source == LEAK)
             nodes.insert(self.places.constant + 1, _plain(LEAK, CONSTANT, lost))

@@ -36,7 +36,15 @@ def intervene(
 
     Yields:
         The model.
+
+    Raises:
+        ArgumentError: If a node is none of this model's, or cannot be set so.
     """
+    if not isinstance(values, Mapping):
+        raise ArgumentError(
+            f"values is a {type(values).__name__}; it must be a mapping such as "
+            "{node: 0.0}."
+        )
     subject = Subject(model)
     by_site: dict[Site, list[tuple[Node, Any]]] = {}
     for node, value in values.items():
@@ -95,7 +103,13 @@ def _set(x: Tensor, rows: Rows, site: Site, node: Node, value: Any) -> None:
     if not own.any():
         return  # another expert's rows
     place = x[own][:, group * width : (group + 1) * width]
-    given = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    try:
+        given = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(
+            f"the value of node {node.id!r} is {value!r:.40}; it must be a number or a "
+            "tensor."
+        ) from error
     if width == 1 and given.ndim == 1:
         given = given[:, None]
     try:

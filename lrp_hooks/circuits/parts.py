@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..engine.nested import first_tensor
 from ..engine.subject import Subject
 from ..generation.batched import Noting, gradients_of_each
 from .cut import Cut, Part
@@ -137,9 +138,11 @@ class Outflow:
         quick.index_add_(1, short.columns, short(grad).cpu())
         for _, terms in self.enter_noted(full, grad, collector):
             full[:, self.constant] += terms.double().sum().cpu()
-        scale = float((grad * made.detach()).double().abs().sum())
+        # Each number by its own terms: one node's are few of all.
+        sizes = torch.zeros(1, size, dtype=torch.float64)
+        sizes.index_add_(1, short.columns, short.sizes(grad).cpu())
         eps = torch.finfo(made.dtype).eps
-        return bool((quick - full).abs().max() <= eps**0.75 * scale)
+        return bool(((quick - full).abs() <= eps**0.75 * sizes).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +174,18 @@ class _SingleNodes:
         whole = torch.einsum("crd,rd->c", grads, self.whole.double())[:, None]
         return torch.cat([own, whole - biased - own.sum(1, keepdim=True), biased], 1)
 
+    def sizes(self, grads: Tensor) -> Tensor:
+        """Return the sums of the absolute terms of what flows, alike."""
+        grads = grads.flatten(1, -2).double().abs()
+        own = torch.einsum("cnd,nd->cn", grads[:, self.rows], self.parts.abs())
+        biased = torch.einsum("crd,d->c", grads, self.bias.abs())[:, None]
+        if len(self.columns) == own.shape[1] + 1:
+            return torch.cat([own, biased], 1)
+        every = self.whole.double().abs() + self.bias.abs()
+        return torch.cat(
+            [own, torch.einsum("crd,rd->c", grads, every)[:, None], biased], 1
+        )
+
 
 def _single_nodes(layer: nn.Module, out: Outflow, rest: int) -> _SingleNodes | None:
     """See what single nodes add, where they are few."""
@@ -186,12 +201,23 @@ def _single_nodes(layer: nn.Module, out: Outflow, rest: int) -> _SingleNodes | N
     width = x.shape[1] // columns.shape[1]
     own = torch.arange(x.shape[1]) // width == groups[:, None]
     alone = torch.where(own.to(x.device), x[rows.to(x.device)], 0.0)
-    with torch.no_grad():
-        each = layer(torch.cat([alone, torch.zeros_like(x[:1])])[None])[0].double()
+    each = _made(layer, torch.cat([alone, torch.zeros_like(x[:1])]))
+    if each is None or each.shape != (len(rows) + 1, made.shape[-1]):
+        return None
     rests = [] if rest < 0 else [rest]
     read = torch.tensor([*columns[rows, groups].tolist(), *rests, out.constant])
     whole = made.reshape(len(x), -1)
     return _SingleNodes(rows, each[:-1] - each[-1], whole, each[-1], read)
+
+
+def _made(layer: nn.Module, rows: Tensor) -> Tensor | None:
+    """Return what a layer makes of single rows, [N, D] in float64, if it takes any."""
+    try:
+        with torch.no_grad():
+            found = first_tensor(layer(rows[None]), torch.Tensor.is_floating_point)
+    except Exception:  # layers refuse what they were not made for in every way
+        return None
+    return None if found is None or found.ndim != 3 else found[0].double()
 
 
 def outflows(

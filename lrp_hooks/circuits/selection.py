@@ -85,18 +85,18 @@ def _carried(
     traces: Sequence[Traced],
 ) -> Carried:
     groups = site.heads or traces[0].activations[number].shape[1]
-    experts = 1 + max(int(t.rows[number].expert.max()) for t in traces)
+    experts = 1 + _largest([t.rows[number].expert for t in traces])
     level = Level(site, groups, groups * experts)
     keys = [
         level.keys(e, t.rows[number]) for e, t in zip(examples, traces, strict=True)
     ]
     width = level.width
-    size = (max(int(k.max()) for k in keys) // width + 1) * width
+    size = (_largest(keys) // width + 1) * width
     relevance, activation, ran = torch.zeros(3, size, dtype=torch.float64)
     for key, traced in zip(keys, traces, strict=True):
         a = traced.activations[number].cpu().double()
         c = traced.coefficients[number].cpu().double()
-        shape = (len(a), groups, -1)
+        shape = (len(a), groups, a.shape[1] // groups)
         relevance.index_add_(0, key.flatten(), (a * c).view(shape).sum(2).flatten())
         grouped = a.view(shape)
         size_of = grouped[..., 0] if grouped.shape[2] == 1 else grouped.norm(dim=2)
@@ -108,6 +108,11 @@ def _carried(
         (activation / ran.clamp(min=1)).view(-1, width),
         (ran > 0).view(-1, width),
     )
+
+
+def _largest(numbers: Sequence[Tensor]) -> int:
+    """Return the largest number in any; 0 where there is none."""
+    return max((int(each.max()) for each in numbers if each.numel()), default=0)
 
 
 def select_nodes(
@@ -140,7 +145,7 @@ def select_nodes(
 def _enough(level: Carried, share: float, most: int | None) -> Tensor:
     """Return the fewest nodes that carry a share of their level, strongest first."""
     present = level.present.flatten().nonzero().flatten()
-    if share >= 1 and most is None:
+    if not len(present) or (share >= 1 and most is None):
         return present
     sizes, order = (
         level.relevance.flatten()[present].abs().sort(descending=True, stable=True)

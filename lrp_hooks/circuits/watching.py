@@ -192,7 +192,9 @@ class _Actor:
         else:
             per_example = max(1, rows.count // self.batch)
             rows = Rows(rows.position % per_example, rows.expert, per_example)
-        flat = value.reshape(len(rows.position), -1)
+        count = len(rows.position)
+        width = value.numel() // count if count else value.shape[-1]
+        flat = value.reshape(count, width)
         fresh = self.act(number, flat, rows)
         return None if fresh is None else fresh.reshape(value.shape)
 

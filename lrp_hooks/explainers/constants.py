@@ -18,9 +18,8 @@ __all__ = ["warn_of_constants"]
 
 SMALL = 1 / 3
 """The part of an output below which its inputs say little of it."""
-CLOSES = 1e-3
+CLOSES = 1e-2
 """Up to this error it is known where the rest went."""
-_CONTRAST = "Explain a Contrast of two outputs, in which constants may cancel, or give"
 
 
 def warn_of_constants(found: Explanation, target: Any = None) -> None:
@@ -45,11 +44,24 @@ def warn_of_constants(found: Explanation, target: Any = None) -> None:
     took, whole, got = (signed(number, places) for number in numbers)
     which = "" if len(output) == 1 else f" in {len(few)} of {len(output)} examples"
     first = "" if len(few) == 1 == len(output) else f", example {n},"
-    advice = "Give" if isinstance(target, Contrast) else _CONTRAST
+    advice = _advice(found, target)
     warnings.warn(
         f"constants (biases, positions, what a softmax absorbs) made most of the "
         f"output{which}: they took{first} {took} of {whole}, and what was read "
-        f"{got}. {advice} these back to the places where they act with .complete().",
+        f"{got}. {advice}",
         ConstantsWarning,
         stacklevel=3,
     )
+
+
+def _advice(found: Relevance, target: Any) -> str:
+    """Say what can be done about it."""
+    ways = []
+    if not isinstance(target, Contrast):
+        ways.append(
+            "explain a Contrast, if there are two outputs whose constants cancel"
+        )
+    if not isinstance(found.scores, dict):
+        ways.append("give these back to the places where they act with .complete()")
+    said = ", or ".join(ways) or "see the ledger's sources"
+    return f"{said[0].upper()}{said[1:]}."

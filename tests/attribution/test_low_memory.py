@@ -1,9 +1,12 @@
 """Blocks that run again in the backward pass: the same numbers, less memory."""
 
+import gc
+
 import pytest
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
+from transformers import StaticCache
 
 from circuit_models import build
 from lrp_hooks import ArgumentError, UnsupportedModelError, explain, instrument
@@ -76,6 +79,30 @@ def test_memory_does_not_grow_with_the_number_of_blocks():
 
 def first(output):
     return output[:, 0, 0]
+
+
+def tensors_alive():
+    gc.collect()
+    return sum(isinstance(each, torch.Tensor) for each in gc.get_objects())
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "t5", "bert"])
+def test_nothing_is_left_of_a_call(family):
+    model, inputs = build(family)
+    with instrument(model) as lrp:
+        lrp.attribute(inputs, low_memory=True)
+        before = tensors_alive()
+        for _ in range(3):
+            lrp.attribute(inputs, low_memory=True)
+        assert tensors_alive() == before
+
+
+def test_a_cache_that_is_written_in_place_is_refused():
+    model, inputs = build("llama")
+    cache = StaticCache(config=model.config, max_cache_len=32)
+    given = {**inputs, "past_key_values": cache, "use_cache": True}
+    with pytest.raises(UnsupportedModelError, match="wrote into a tensor of its cache"):
+        attributed(model, given, low_memory=True)
 
 
 def test_explain_takes_it():

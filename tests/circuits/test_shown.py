@@ -9,7 +9,8 @@ import torch
 
 from circuit_models import build
 from generation_models import language_model, word_tokenizer
-from lrp_hooks import ArgumentError, Circuit, Contrast, find_circuit
+from lrp_hooks import ArgumentError, Circuit, Contrast, find_circuit, intervene
+from lrp_hooks.sentiment import sentiment_model
 
 TEXT = {"type": "string"}
 NUMBER = {"type": "number"}
@@ -234,3 +235,42 @@ def test_texts_and_tokens_go_by_name():
         find_circuit(model, texts, 1)
     with pytest.raises(ArgumentError, match="positions="):
         find_circuit(model, ["a b", "a b c"], 1, tokenizer=tokenizer)
+
+
+def test_a_pair_of_texts_is_one_example():
+    model, tokenizer = sentiment_model()
+    pair = ("not bad at all", "not good at all")
+    found = find_circuit(model, pair, tokenizer=tokenizer, max_nodes=3)
+    ids = tokenizer(*pair, return_tensors="pt")
+    right = find_circuit(model, dict(ids), max_nodes=3)
+    assert found.meta["examples"] == 1
+    assert found.output == pytest.approx(right.output, abs=1e-6)
+    assert found.tokens == tokenizer.convert_ids_to_tokens(ids["input_ids"][0])
+
+
+def test_more_nodes_than_a_memory_holds_are_refused():
+    model, tokenizer = sentiment_model()
+    with pytest.raises(ArgumentError, match=r"12,288 nodes would be kept.*max_nodes="):
+        find_circuit(model, "not bad at all", tokenizer=tokenizer, share=1)
+
+
+@pytest.mark.parametrize("nodes", [None, 3])
+def test_nodes_of_another_type_are_refused(nodes):
+    model, inputs = build("gpt2")
+    with pytest.raises(ArgumentError, match="nodes=.*'neurons'"):
+        find_circuit(model, inputs, 1, nodes=nodes)
+
+
+def test_what_cannot_be_set_is_refused():
+    model, inputs = build("gpt2")
+    node = find_circuit(model, inputs, 1, max_nodes=1).kept[0]
+    with (
+        pytest.raises(ArgumentError, match="a mapping such as"),
+        intervene(model, [node]),
+    ):
+        pass
+    with (
+        pytest.raises(ArgumentError, match="must be a number or a tensor"),
+        intervene(model, {node: "a"}),
+    ):
+        model(**inputs)

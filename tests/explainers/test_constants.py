@@ -68,3 +68,11 @@ def test_a_ledger_that_does_not_close_tells_no_constants():
 def test_methods_without_a_ledger_have_nothing_to_say(method):
     x = torch.tensor([[0.1, 0, 0]]).double()
     assert not said(Linear([2.0, 0.0]), x, method=method)
+
+
+def test_advice_is_what_can_be_done():
+    x = torch.tensor([[0.1, 0, 0]]).double()
+    (plain,) = said(Linear([2.0, 0.0]), x)
+    assert "Contrast" in plain and ".complete()" in plain
+    (contrasted,) = said(Linear([2.0, 0.0]), x, target=Contrast(0, 1))
+    assert "Contrast" not in contrasted and ".complete()" in contrasted
