@@ -1,7 +1,7 @@
 """Which inputs carry content: those are read where nobody says what to read.
 
 Token ids, pixels, waveforms, features, series, nodes; not what says where content is,
-or what of it counts.
+what of it counts, or, as edges do, how its places stand to each other.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ __all__ = ["content_of", "may_be_merged"]
 _IDS = "input_ids"
 _NO_CONTENT = re.compile(
     r"mask|time_features|(^|_)(pos|positions?|bbox|box(es)?|points?|rotary|freqs?"
-    r"|timesteps?|labels?|targets?|future|decoder)(_|$)"
+    r"|timesteps?|labels?|targets?|future|decoder"
+    r"|edges?|distances?|adjacency|bias(es)?)(_|$)"
 )
 _MERGED = re.compile(r"pixel|image|video|audio|patch|input_features")
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..engine.nested import first_tensor, replace_first
@@ -23,6 +24,9 @@ from .blocks import block_lists
 from .mixing import Mixer, Sink, Source
 
 __all__ = ["Unrolling", "beginning", "twin"]
+
+
+_COARSE = {torch.bfloat16, torch.float16}
 
 
 def twin() -> RuleSet:
@@ -175,5 +179,11 @@ class Unrolling:
                 "softmax, and not channel by channel, so that there is no map of it "
                 "and maps of the other layers would leave it out. Use a method that "
                 "needs none, such as 'lrp'."
+            )
+        if any(m.sink.tensor.dtype in _COARSE for m in found.values()):
+            raise UnsupportedModelError(
+                "layers that mix tokens without a softmax are told apart by gradients, "
+                "for which half precision is too coarse; read the maps of "
+                "model.float()."
             )
         return found, fixed

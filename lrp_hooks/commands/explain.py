@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from .. import explainers, render
 from ..engine.ruleset import RuleSet
-from ..errors import ArgumentError
+from ..errors import ArgumentError, ConstantsWarning
 from ..explainers.explain import explain
 from ..render.record import records
 from ..results.explanation import Explanation
@@ -54,10 +55,13 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         explain_data(arguments, _options(arguments), stderr)
         return
     _check_text(arguments)
-    if arguments.image is not None:
-        found = [_explain_picture(arguments, _options(arguments), stderr)]
-    else:
-        found = _explain_texts(arguments, stderr)
+    with warnings.catch_warnings():
+        if arguments.complete is not None:  # then constants are given back
+            warnings.simplefilter("ignore", ConstantsWarning)
+        if arguments.image is not None:
+            found = [_explain_picture(arguments, _options(arguments), stderr)]
+        else:
+            found = _explain_texts(arguments, stderr)
     deliver(_files(arguments, found), _printed(found))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from os import PathLike
 from typing import Any
 
@@ -60,20 +59,16 @@ def evaluate(
     where = as_engine(engine, workers, address, num_gpus)
     plan = plan_of(model, tokenizer, texts, labels, **options)
     results = None if out is None else Results(out, plan)
-    claim = nullcontext() if results is None else results.claimed()
-    with (
-        claim,
-        tqdm(
-            total=len(plan.lengths) - len(plan.skipped),
-            unit="text",
-            disable=not progress,
-            leave=False,
-        ) as bar,
-    ):
+    with tqdm(
+        total=len(plan.lengths) - len(plan.skipped),
+        unit="text",
+        disable=not progress,
+        leave=False,
+    ) as bar:
         parts = measured(Travelling(model, tokenizer), plan, results, where, bar)
-        found = _checked(Evaluation(plan, parts))
-        if results is not None:
-            results.finish(found)
+    found = _checked(Evaluation(plan, parts))
+    if results is not None:
+        results.finish(found)
     return found
 
 

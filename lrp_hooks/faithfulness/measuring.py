@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 
 from tqdm import tqdm
@@ -48,6 +48,14 @@ def measured(
     Returns:
         What each portion brought, in their order.
     """
+    # Two runs of one evaluation would measure everything twice.
+    with nullcontext() if results is None else results.claimed():
+        return _measured(model, plan, results, engine, bar)
+
+
+def _measured(
+    model: Travelling, plan: Plan, results: Results | None, engine: Engine, bar: tqdm
+) -> list[Part]:
     parts: dict[int, Part] = {}
     chunks = plan.chunks()
     for number, rows in enumerate(chunks):
