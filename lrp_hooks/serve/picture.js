@@ -48,7 +48,10 @@ function read(chosen) {
   const reader = new FileReader();
   reader.addEventListener("load", () => {
     file = reader.result.split(",")[1] ?? "";
-    part.preview.src = reader.result;
+    const image = new Image();
+    image.alt = "the chosen picture";
+    image.src = reader.result;
+    part.preview.replaceChildren(image);
     part.preview.hidden = false;
     part.look.dispatchEvent(new Event("input"));
   });
