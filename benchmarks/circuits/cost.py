@@ -48,7 +48,7 @@ def main() -> None:
             "nodes": nodes,
             "seconds": seconds,
             "passes": seconds / backward,
-            "bytes": _peak(find),
+            "bytes": peak(find),
             "balance": found[-1].balance,
         })
         print(circuits[-1], flush=True)
@@ -57,7 +57,7 @@ def main() -> None:
         "tokens": TOKENS,
         "rounds": ROUNDS,
         "backward": backward,
-        "attribute_bytes": _peak(attribute),
+        "attribute_bytes": peak(attribute),
         "circuits": circuits,
     }
     COSTS.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -77,8 +77,15 @@ def _backward(model: nn.Module, ids: torch.Tensor) -> float:
     return _seconds(lambda: torch.autograd.grad(value, read) and None)
 
 
-def _peak(run: Callable[[], None]) -> int:
-    """Return the most bytes of tensors at once, above what there was."""
+def peak(run: Callable[[], None]) -> int:
+    """Return the most bytes of tensors at once, above what there was.
+
+    Args:
+        run: What is done.
+
+    Returns:
+        Bytes on the CPU.
+    """
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         run()
     held = most = 0

@@ -63,16 +63,10 @@ class Sink:
         self.read: Callable[[Tensor], Tensor] | None = None
         self.collector: SourceCollector | None = None
 
-    def joined(self, value: Tensor) -> Tensor:
-        """Return a tensor whose gradients are read.
-
-        Args:
-            value: What the layer returned.
-
-        Returns:
-            The same values, in memory of their own.
-        """
-        return splice(value.detach().clone(), self.anchor, self._noted)
+    def joined(self) -> Tensor:
+        """Return what the layer returned, in memory of its own; gradients are read."""
+        assert self.made is not None
+        return splice(self.made.detach().clone(), self.anchor, self._noted)
 
     def _noted(self, grad: Tensor) -> Tensor:
         assert self.collector is not None
@@ -155,7 +149,7 @@ class _Cutting(Visitor):
         if part is None or not carries(y) or not _made_of(y, part.leaving):
             return y
         part.sink = Sink(f"nodes {number}", y)
-        return part.sink.joined(y)
+        return part.sink.joined()
 
 
 def _made_of(y: Tensor, leaves: Sequence[Tensor]) -> bool:

@@ -19,7 +19,7 @@ from .examples import Examples, read_examples
 from .flows import Flows, flows_of
 from .nodes import CONSTANT, OUTPUT, REST, TOKEN, Edge, Node
 from .origin import Origin
-from .parts import Columns, Places
+from .outflow import Columns, Places
 from .selection import Carried, carried_by, select_nodes
 from .sites import HEAD, NEURON, Site
 from .trace import Traced, sites_of, traced

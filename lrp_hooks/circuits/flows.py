@@ -23,7 +23,7 @@ from ..engine.subject import Subject
 from ..generation.batched import End, Noting, batch_rules, gradients_of_each
 from .cut import Cut, cut
 from .examples import Example
-from .parts import Places, outflows
+from .outflow import Places, outflows
 from .selection import Level
 from .trace import Traced, read_relevance
 

@@ -5,9 +5,9 @@ import gc
 import pytest
 import torch
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 from transformers import StaticCache
 
+from benchmarks.circuits.cost import peak
 from circuit_models import build
 from lrp_hooks import ArgumentError, UnsupportedModelError, explain, instrument
 
@@ -41,17 +41,6 @@ def test_the_model_and_its_hooks_are_left_as_they_were():
         assert torch.equal(first.scores, second.scores)
     after = [module.__dict__ for module in model.modules()]
     assert all(b.keys() == a.keys() for b, a in zip(before, after, strict=True))
-
-
-def peak(run):
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        run()
-    held = most = 0
-    for event in recorded.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            most = max(most, held)
-    return most
 
 
 def test_memory_does_not_grow_with_the_number_of_blocks():

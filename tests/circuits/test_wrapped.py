@@ -107,22 +107,30 @@ def test_an_adapter_on_the_layer_leaves_the_residual_in_place():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_rule_on_the_layer_is_seen_in_half_precision(dtype):
-    """The edges of kept nodes, by their own gradients, in float64 beside."""
+    """The edges out of kept neurons, beside the same weights in float64."""
     rules = RuleSet.named("conservative").override(linear=Gamma(1.0))
     torch.manual_seed(0)
-    model = nn.Sequential(*(_gated(32, 64) for _ in range(2)), nn.Linear(32, 2))
-    x = torch.randn(1, 16, 32)
-    options = {"rules": rules, "max_nodes": 8}
-    right = find_circuit(model.double(), x.double(), last, **options)
-    found = find_circuit(model.to(dtype), x.to(dtype), last, **options)
-    edges = {(e.source, e.target): e.flow for e in right.edges}
-    shared = [e for e in found.edges if e.source.startswith("neuron")]
-    assert shared
-    largest = max(map(abs, edges.values()))
-    for edge in shared:
-        known = edges.get((edge.source, edge.target))
-        if known is not None:
-            assert edge.flow == pytest.approx(known, abs=0.05 * largest)
+    blocks = [_gated(64, 128) for _ in range(2)]
+    model, x = (
+        nn.Sequential(*blocks, nn.Linear(64, 2)).to(dtype),
+        torch.randn(1, 48, 64),
+    )
+    edges = [
+        {
+            (edge.source, edge.target): edge.flow
+            for edge in find_circuit(
+                model.to(kind), x.to(dtype).to(kind), last, rules=rules, max_nodes=8
+            ).edges
+            if edge.source.startswith("neuron")
+        }
+        for kind in (dtype, torch.float64)
+    ]
+    found, right = edges
+    shared = found.keys() & right.keys()
+    assert len(shared) > 10
+    largest = max(abs(right[key]) for key in shared)
+    for key in shared:
+        assert found[key] == pytest.approx(right[key], abs=0.05 * largest)
 
 
 def _gated(width, hidden):
