@@ -59,7 +59,8 @@ def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
         )
     call = _along(call, batch_dim)
     _check_ids(subject, call)
-    return replace(call, doubt=advice(subject, call.main))
+    doubt = advice(subject, call.main) or _undecided(subject, call)
+    return replace(call, doubt=doubt)
 
 
 def _from_mapping(model: nn.Module, inputs: Mapping[str, Any]) -> Call:
@@ -231,6 +232,18 @@ def is_encoder_decoder(model: nn.Module) -> bool:
         True for sequence-to-sequence models of transformers.
     """
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def _undecided(subject: Subject, call: Call) -> str:
+    """Name what an encoder-decoder lacks that is not told what it has written."""
+    told = any(name.startswith("decoder_") for name in call.kwargs)
+    if call.args or told or not is_encoder_decoder(subject.model):
+        return ""
+    return (
+        "an encoder-decoder without decoder_input_ids: pass the tokens that it has "
+        "written, at first torch.tensor([[model.config.decoder_start_token_id]]). "
+        "explain_generation(model, tokenizer, inputs) explains all that it writes."
+    )
 
 
 def _check_ids(subject: Subject, call: Call) -> None:

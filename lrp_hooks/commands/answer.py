@@ -10,6 +10,7 @@ from typing import Any, TextIO
 from ..answers import explain_answer
 from ..answers.record import record
 from ..errors import TextError
+from .beside import Prompt, has_beside, prompted
 from .chosen import chosen_model
 from .outputs import check_outputs, deliver, drawn_files, json_file
 from .reading import file_text
@@ -38,11 +39,15 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     }
     if arguments.sources is not None:
         options["sources"] = _sources(arguments.sources, coded)
-    model, tokenizer = chosen_model(arguments.model, stderr)
+    if has_beside(arguments):
+        given = prompted(arguments, prompt, stderr)
+    else:
+        given = Prompt(*chosen_model(arguments.model, stderr), prompt, None)
     found = explain_answer(
-        *(model, tokenizer, prompt, answer),
+        *(given.model, given.tokenizer, given.prompt, answer),
+        processor=given.processor,
         max_new_tokens=200 if answer is None and most is None else most,
-        chat=arguments.chat,
+        chat=arguments.chat and isinstance(given.prompt, str),
         low_memory=arguments.low_memory,
         **options,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .options import add_command, add_encoding, add_outputs, count, overlap
+from .options import add_beside, add_command, add_encoding, add_outputs, count, overlap
 
 __all__ = ["add_answer"]
 
@@ -22,7 +22,8 @@ def add_answer(commands: Any) -> None:
   lrp-hooks answer --model path/to/model --prompt question.txt --html page.html
   lrp-hooks answer --model path/to/model --prompt prompt.txt --answer said.txt \\
       --sources passages.jsonl --json -
-  lrp-hooks answer --model path/to/model --prompt - --chat --hops 1 < question.txt""",
+  lrp-hooks answer --model path/to/model --prompt - --chat --hops 1 < question.txt
+  lrp-hooks answer --model path/to/model --prompt ask.txt --image page.png --chat""",
     )
     parser.add_argument(
         "--model", metavar="DIR", required=True, help="a local Hugging Face folder"
@@ -38,6 +39,7 @@ def add_answer(commands: Any) -> None:
         metavar="FILE",
         help="the answer, as it follows the prompt (default: the model writes it)",
     )
+    add_beside(parser)
     add_encoding(parser, "these files, and of standard input")
     parser.add_argument(
         "--max-new-tokens",

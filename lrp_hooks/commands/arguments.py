@@ -15,10 +15,10 @@ from .evaluate_options import add_evaluate
 from .generate_options import add_generate
 from .options import (
     BIASES,
+    add_beside,
     add_command,
     add_data,
     add_encoding,
-    add_image,
     add_model,
     add_outputs,
     add_pair,
@@ -97,6 +97,7 @@ def _add_explain(commands: Any) -> None:
   lrp-hooks explain "not bad at all" --json - | jq .scores
   lrp-hooks explain "not bad at all" --contrast positive negative --words
   lrp-hooks explain --image digit.png --model path/to/model --html page.html
+  lrp-hooks explain --audio word.wav --model path/to/model
   lrp-hooks explain --data reviews.csv --out scores --text review --workers 2
 
 """
@@ -126,7 +127,7 @@ def _add_explain(commands: Any) -> None:
     )
     add_words(parser)
     add_stride(parser)
-    add_image(parser)
+    add_beside(parser)
     add_outputs(parser, "html", "png", "svg", "json")
     add_data(parser)
 
@@ -159,7 +160,7 @@ def _add_compare(commands: Any) -> None:
     add_target(parser, several=True)
     add_words(parser)
     add_stride(parser)
-    add_image(parser)
+    add_beside(parser)
     parser.add_argument(
         "--rows",
         choices=("tokens", "methods"),

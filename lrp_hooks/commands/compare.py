@@ -8,13 +8,13 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any, TextIO
 
-from torch import nn
-
 from ..errors import ArgumentError
 from ..explainers import COMPARED
 from ..explainers.compare import compare
 from ..render.record import records
 from ..results.comparison import Comparison
+from ..results.explanation_view import view
+from .beside import Perceived, check_beside, has_beside, perceived
 from .chosen import (
     asked_target,
     check_inputs,
@@ -24,7 +24,6 @@ from .chosen import (
 )
 from .methods import methods_named
 from .outputs import check_outputs, deliver, drawn_files, json_file
-from .pictures import check_picture, pictured
 from .reading import read_texts
 
 __all__ = ["run"]
@@ -38,7 +37,8 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         stderr: Where a progress bar goes.
     """
     check_one_target(arguments)
-    inputs, model, tokenizer = _given(arguments, stderr)
+    given = _given(arguments, stderr)
+    inputs, model, tokenizer = given.inputs, given.model, given.tokenizer
     targets = {
         name: chosen_target(name, model, tokenizer) for name in arguments.target or ()
     }
@@ -50,6 +50,8 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         stride=arguments.stride,
         progress=stderr if stderr.isatty() else False,
     )
+    for explanation in found.explanations.values():
+        given.timed(explanation)
     if arguments.words:
         merged = {label: own.words() for label, own in found.explanations.items()}
         found = replace(found, explanations=merged)
@@ -61,27 +63,26 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     deliver(files, found.to_terminal())
 
 
-def _given(arguments: Namespace, stderr: TextIO) -> tuple[Any, nn.Module, Any]:
-    """Return texts or a picture, the model that reads them, and its tokenizer.
+def _given(arguments: Namespace, stderr: TextIO) -> Perceived:
+    """Return texts, a picture or a sound, the model that reads them, its tokenizer.
 
     Raises:
         ArgumentError: If there is nothing to explain.
     """
-    if arguments.image is not None:
-        check_picture(arguments)
+    if has_beside(arguments):
+        check_beside(arguments)
         check_outputs(arguments)
-        seen = pictured(arguments, stderr)
-        return seen.inputs, seen.model, seen.tokenizer
+        return perceived(arguments, stderr)
     if arguments.text is None:
         raise ArgumentError(
             "there is nothing to explain. Pass TEXT, - for the lines of standard "
-            "input, or --image FILE. Try: lrp-hooks compare --help"
+            "input, --image FILE or --audio FILE. Try: lrp-hooks compare --help"
         )
     texts = read_texts(arguments.text, arguments.text_pair, arguments.encoding)
     check_outputs(arguments)
     model, tokenizer = chosen_model(arguments.model, stderr)
     check_inputs(model, tokenizer, texts, arguments.stride)
-    return texts, model, tokenizer
+    return Perceived(model, tokenizer, texts, {})
 
 
 def _methods(
@@ -113,7 +114,8 @@ def _record(found: Comparison) -> dict[str, Any]:
     """Return scores, agreement and costs as JSON."""
     return {
         "explanations": {
-            label: records(view) for label, view in found.view().views.items()
+            label: records(view(each, whole=True))
+            for label, each in found.explanations.items()
         },
         "agreement": {
             measure: found.agreement(measure).tolist()

@@ -16,6 +16,7 @@ from ..errors import ArgumentError, ConstantsWarning
 from ..explainers.explain import explain
 from ..render.record import records
 from ..results.explanation import Explanation
+from ..results.explanation_view import view
 from ..support.files import StrPath
 from ..support.marks import spelled
 from ..support.text import visible
@@ -23,6 +24,7 @@ from ..tasks import Task
 from ..texts.given import Text
 from ..texts.prediction import Prediction, predict
 from ..views.explanation import Sheet
+from .beside import check_beside, has_beside, perceived
 from .chosen import (
     asked_target,
     check_inputs,
@@ -33,7 +35,6 @@ from .chosen import (
 from .completed import check_completes, completed
 from .data_set import explain_data
 from .outputs import check_outputs, deliver, drawn_files, json_file
-from .pictures import check_picture, pictured
 from .reading import read_texts
 
 __all__ = ["run"]
@@ -42,7 +43,7 @@ Found = tuple[Text | None, Prediction | None, Explanation]
 
 
 def run(arguments: Namespace, stderr: TextIO) -> None:
-    """Explain one text, each line of standard input, a picture, or a data set.
+    """Explain a text, each line of standard input, a picture, a sound, a data set.
 
     Files are written, and then anything is printed, once all texts are explained.
 
@@ -58,23 +59,24 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     with warnings.catch_warnings():
         if arguments.complete is not None:  # then constants are given back
             warnings.simplefilter("ignore", ConstantsWarning)
-        if arguments.image is not None:
-            found = [_explain_picture(arguments, _options(arguments), stderr)]
+        if has_beside(arguments):
+            found = [_explain_beside(arguments, _options(arguments), stderr)]
         else:
             found = _explain_texts(arguments, stderr)
     deliver(_files(arguments, found), _printed(found))
 
 
-def _explain_picture(
+def _explain_beside(
     arguments: Namespace, options: dict[str, Any], stderr: TextIO
 ) -> Found:
-    """Explain what the model says of a picture, with a text or without."""
-    check_picture(arguments)
-    seen = pictured(arguments, stderr)
+    """Explain what the model says of a picture or a sound, with a text or without."""
+    check_beside(arguments)
+    seen = perceived(arguments, stderr)
     target = asked_target(arguments, seen.model, seen.tokenizer)
     explanation = explain(
         *(seen.model, seen.inputs, arguments.method, seen.tokenizer, target), **options
     )
+    seen.timed(explanation)
     prediction = predict(seen.model, seen.tokenizer, seen.batch)
     return arguments.text, prediction, _shown(arguments, explanation, prediction)
 
@@ -123,10 +125,11 @@ def _check_text(arguments: Namespace) -> None:
         if getattr(arguments, name) is not None:
             option = {"column": "text"}.get(name, name).replace("_", "-")
             raise ArgumentError(f"--{option} goes with --data FILE. Name a data file.")
-    if arguments.text is None and arguments.image is None:
+    if arguments.text is None and not has_beside(arguments):
         raise ArgumentError(
             "there is nothing to explain. Pass TEXT, - for the lines of standard "
-            "input, --image FILE, or --data FILE. Try: lrp-hooks explain --help"
+            "input, --image FILE, --audio FILE, or --data FILE. Try: lrp-hooks explain "
+            "--help"
         )
 
 
@@ -159,22 +162,23 @@ def _files(arguments: Namespace, found: Sequence[Found]) -> dict[StrPath, bytes]
     if arguments.html is not None:
         files[arguments.html] = render.page(sheet).encode()
     files |= drawn_files(arguments, sheet)
-    entries = [_record(arguments.image, *entry) for entry in found]
+    entries = [_record(arguments, *entry) for entry in found]
     plain = entries if arguments.text == "-" else entries[0]
     return files | json_file(arguments, plain)
 
 
 def _record(
-    image: str | None,
+    arguments: Namespace,
     text: Text | None,
     prediction: Prediction | None,
     explanation: Explanation,
 ) -> dict[str, Any]:
-    """Return what is known of one text, or picture."""
+    """Return what is known of one text, picture or sound."""
     said = None if prediction is None else vars(prediction)
-    given = {} if image is None else {"image": image}
+    files = {name: getattr(arguments, name) for name in ("image", "audio")}
+    given = {name: path for name, path in files.items() if path is not None}
     given |= dict(zip(("text", "text_pair"), _pieces(text), strict=False))
-    return {**given, "prediction": said, **records(explanation.view().views[0])[0]}
+    return {**given, "prediction": said, **records(view(explanation, whole=True))[0]}
 
 
 def _pieces(text: Text | None) -> tuple[str, ...]:

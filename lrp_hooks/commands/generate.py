@@ -10,6 +10,7 @@ from ..errors import ArgumentError
 from ..generation import explain_generation
 from ..generation.record import record
 from ..support.files import StrPath
+from .beside import Prompt, has_beside, prompted
 from .chosen import chosen_model
 from .outputs import check_outputs, deliver, drawn_files, json_file
 from .reading import read_prompt
@@ -37,14 +38,14 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
         )
     check_outputs(arguments)
     RuleSet.named(arguments.rules)
-    prompt = read_prompt(arguments.text, arguments.encoding)
-    model, tokenizer = chosen_model(arguments.model, stderr)
+    read = _prompt(arguments, stderr)
     found = explain_generation(
-        *(model, tokenizer, prompt),
+        *(read.model, read.tokenizer, read.prompt),
+        processor=read.processor,
         max_new_tokens=most or (NEW_TOKENS if given is None else None),
         continuation=given,
         contrast=arguments.contrast,
-        chat=arguments.chat,
+        chat=arguments.chat and isinstance(read.prompt, str),
         rules=arguments.rules,
     )
     if arguments.words:
@@ -55,3 +56,23 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     files |= drawn_files(arguments, found.view())
     files |= json_file(arguments, record(found))
     deliver(files, found.to_terminal())
+
+
+def _prompt(arguments: Namespace, stderr: TextIO) -> Prompt:
+    """Return the prompt, and the model that goes on behind it.
+
+    Raises:
+        ArgumentError: If there is none.
+    """
+    beside = has_beside(arguments)
+    if arguments.text is None and not beside:
+        raise ArgumentError(
+            "there is no prompt. Pass TEXT, - for standard input, or --image FILE or "
+            "--audio FILE. Try: lrp-hooks generate --help"
+        )
+    text = arguments.text
+    if text is not None:
+        text = read_prompt(text, arguments.encoding)
+    if beside:
+        return prompted(arguments, text, stderr)
+    return Prompt(*chosen_model(arguments.model, stderr), text, None)

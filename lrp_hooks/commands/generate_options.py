@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .options import (
+    add_beside,
     add_command,
     add_encoding,
     add_outputs,
@@ -30,11 +31,14 @@ def add_generate(commands: Any) -> None:
       --max-new-tokens 40 --html story.html
   lrp-hooks generate "The capital of France is" --model path/to/model \\
       --continuation " Paris" --contrast " London" --json -
-  lrp-hooks generate - --model path/to/model --chat < question.txt""",
+  lrp-hooks generate - --model path/to/model --chat < question.txt
+  lrp-hooks generate "What is it?" --image it.png --model path/to/model --chat
+  lrp-hooks generate --audio speech.wav --model path/to/whisper --html page.html""",
     )
     parser.add_argument(
         "text",
         metavar="TEXT",
+        nargs="?",
         help="the prompt; - reads standard input, all of it as one prompt",
     )
     parser.add_argument(
@@ -43,6 +47,7 @@ def add_generate(commands: Any) -> None:
         required=True,
         help="a local Hugging Face folder of a language model",
     )
+    add_beside(parser)
     add_encoding(parser, "standard input")
     parser.add_argument(
         "--max-new-tokens",

@@ -7,11 +7,11 @@ from typing import Any
 
 __all__ = [
     "BIASES",
+    "add_beside",
     "add_command",
     "add_data",
     "add_encoding",
     "add_engine",
-    "add_image",
     "add_model",
     "add_outputs",
     "add_pair",
@@ -88,13 +88,14 @@ def add_reading(parser: Any) -> None:
     )
 
 
-def add_image(parser: argparse.ArgumentParser) -> None:
-    """Add ``--image``."""
-    parser.add_argument(
-        "--image",
-        metavar="FILE",
-        help="a picture for a model that reads some, with TEXT or without",
-    )
+def add_beside(parser: argparse.ArgumentParser) -> None:
+    """Add ``--image`` and ``--audio``."""
+    for name, what in (("image", "picture"), ("audio", "sound")):
+        parser.add_argument(
+            f"--{name}",
+            metavar="FILE",
+            help=f"a {what} for a model that reads some, with a text or without",
+        )
 
 
 def add_words(parser: argparse.ArgumentParser) -> None:

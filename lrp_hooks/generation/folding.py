@@ -37,12 +37,13 @@ class Clock:
         """Read a processor's feature extractor.
 
         Args:
-            processor: A processor, or a tokenizer, which says nothing.
+            processor: A processor, its feature extractor, or a tokenizer, which says
+                nothing.
 
         Returns:
             What it says.
         """
-        audio = getattr(processor, "feature_extractor", None)
+        audio = getattr(processor, "feature_extractor", processor)
         hop, rate = (getattr(audio, n, None) for n in ("hop_length", "sampling_rate"))
         return cls(hop / rate if hop and rate else None, 1 / rate if rate else None)
 

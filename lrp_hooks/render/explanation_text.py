@@ -96,12 +96,17 @@ def _mosaic(picture: Picture, scale: float, width: int) -> list[str]:
 
 
 def _summary(picture: Picture) -> str:
-    """Return an image in one line."""
+    """Return an image, or what goes on in time, in one line."""
     scores = picture.scores.double()
     least, most, total = scores.min().item(), scores.max().item(), scores.sum().item()
     places = decimals(max(abs(least), abs(most)))
+    what = f"image {scores.shape[0]} x {scores.shape[1]}"
+    if picture.ticks:
+        what = (
+            f"{scores.shape[1]} moments from {picture.ticks[0]} to {picture.ticks[-1]}"
+        )
     return (
-        f"image {scores.shape[0]} x {scores.shape[1]}: scores from "
+        f"{what}: scores from "
         f"{signed(least, places)} to {signed(most, places)}, sum {signed(total, 4)}"
     )
 

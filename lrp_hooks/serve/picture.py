@@ -18,6 +18,7 @@ from ..explainers.explain import explain
 from ..explainers.lrp import LRP
 from ..render.document import isolated, styled
 from ..render.record import records
+from ..results.explanation_view import view
 from ..support.plain_json import to_json
 from ..texts.pictures import pixels_of, read_picture
 from ..texts.prediction import predict
@@ -120,5 +121,5 @@ class Picturing:
         return {
             "prediction": styled(said + notes(warned)),
             "html": render.fragment(found.view()),
-            "json": to_json(records(found.view().views[0])[0]).decode(),
+            "json": to_json(records(view(found, whole=True))[0]).decode(),
         }

@@ -24,6 +24,17 @@ __all__ = [
 ]
 
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
+_AUTO = {
+    "image processor": "AutoImageProcessor",
+    "feature extractor": "AutoFeatureExtractor",
+    "processor": "AutoProcessor",
+}
+_OPTIONS = {
+    "pixel_values": "--image",
+    "input_values": "--audio",
+    "input_features": "--audio",
+}
+"""Of a command that takes what a model reads."""
 
 
 def load_folder(folder: str | PathLike[str]) -> tuple[nn.Module, Any]:
@@ -50,10 +61,10 @@ def _check_reads(path: Path, config: Any) -> None:
     kind = _class_named(path, config)
     takes = getattr(kind, "main_input_name", "input_ids")
     if takes != "input_ids":
+        option = f"Pass {_OPTIONS[takes]} FILE. " if takes in _OPTIONS else ""
         raise ModelFolderError(
             f"the folder {str(path)!r} holds a {kind.__name__}, which reads {takes!r}, "
-            f"no texts. {'Pass --image FILE. ' * (takes == 'pixel_values')}lrp-hooks "
-            "rules takes it; in Python, explain it by "
+            f"no texts. {option}lrp-hooks rules takes it; in Python, explain it by "
             f"instrument(model).attribute({{{takes!r}: tensor}})."
         )
 
@@ -135,18 +146,19 @@ def load_tokenizer(folder: str | PathLike[str]) -> Any:
     return tokenizer
 
 
-def load_processor(folder: str | PathLike[str]) -> Any:
-    """Load what makes pixel values of pictures.
+def load_processor(folder: str | PathLike[str], kind: str = "image processor") -> Any:
+    """Load what makes a model's inputs of pictures and sounds.
 
     Args:
         folder: A folder on this machine.
+        kind: ``"image processor"``, ``"feature extractor"`` of sounds, or
+            ``"processor"`` of either with texts.
 
     Returns:
-        The image processor.
+        It.
     """
     path = _check_folder(folder)
-    load = transformers.AutoImageProcessor.from_pretrained
-    return _load(path, load, "image processor")
+    return _load(path, getattr(transformers, _AUTO[kind]).from_pretrained, kind)
 
 
 def _check_folder(folder: str | PathLike[str]) -> Path:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from lrp_hooks import ArgumentError, UnsupportedModelError, instrument
+from lrp_hooks import ArgumentError, UnsupportedModelError, explain, instrument
+from sequence_models import sequence_model, spectrogram
 from strategies import noise
 
 IDS = torch.tensor([[1, 2, 3], [4, 5, 6]])
@@ -148,6 +149,22 @@ def test_types_that_the_weights_do_not_have(dtype):
     with instrument(net()) as lrp:
         with pytest.raises(ArgumentError, match=f"may come from inputs .*{dtype}"):
             lrp.attribute(torch.ones(2, 4).to(dtype), 0)
+
+
+@pytest.mark.parametrize("shape", ["T5", "Whisper"])
+def test_an_encoder_decoder_is_told_what_it_has_written(shape):
+    model = sequence_model(shape)
+    inputs = {"input_ids": torch.tensor([[3, 4]])}
+    if shape == "Whisper":
+        inputs = {"input_features": spectrogram()}
+    lacks = "without decoder_input_ids: pass"
+    with pytest.raises(ArgumentError, match=lacks):
+        explain(model, inputs)
+    with instrument(model) as lrp, pytest.raises(ArgumentError, match=lacks):
+        lrp.attribute(inputs)
+    start = torch.tensor([[model.config.decoder_start_token_id]])
+    found = explain(model, {**inputs, "decoder_input_ids": start})
+    assert found.ledger.error.item() < 1e-8
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.complex64], ids=str)

@@ -13,10 +13,11 @@ from command_line import EMBEDDED
 from examples_in_text import blocks
 from folders import ROOT
 from generation_models import language_model, word_tokenizer
+from sound_models import RATE, save_listener, save_wave, tone
 
 PAGE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
 SHELL = [(kind, code) for kind, code in blocks(PAGE) if kind in {"bash", "text"}]
-NAMED = ("classifier", "picture-classifier", "language-model")
+NAMED = ("classifier", "picture-classifier", "sound-classifier", "language-model")
 
 
 def save_picture_classifier(folder):
@@ -42,6 +43,8 @@ def place(tmp_path_factory):
     (folder / "path" / "to" / "classifier").symlink_to(EMBEDDED)
     logging.disable(logging.WARNING)
     save_picture_classifier(folder / "path" / "to" / "picture-classifier")
+    save_listener(folder / "path" / "to" / "sound-classifier")
+    save_wave(folder / "word.wav", tone(RATE), RATE)
     words = language_model()
     words.save_pretrained(folder / "path" / "to" / "language-model")
     word_tokenizer().save_pretrained(folder / "path" / "to" / "language-model")
@@ -54,7 +57,7 @@ def test_every_model_on_the_page_is_one_of_these():
 
 
 def test_the_page_in_a_shell(place):
-    for package in ("pandas", "pyarrow", "matplotlib", "shtab"):
+    for package in ("pandas", "pyarrow", "matplotlib", "shtab", "soundfile"):
         pytest.importorskip(package)
     command = (
         f'lrp-hooks() {{ "{sys.executable}" -m lrp_hooks "$@"; }}\njq() {{ cat; }}\n'
