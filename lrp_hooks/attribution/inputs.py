@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -59,8 +60,12 @@ def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
         )
     call = _along(call, batch_dim)
     _check_ids(subject, call)
-    doubt = advice(subject, call.main) or _undecided(subject, call)
-    return replace(call, doubt=doubt)
+    doubts = (
+        advice(subject, call.main),
+        _undecided(subject, call),
+        _unmarked(subject, call),
+    )
+    return replace(call, doubt=next(filter(None, doubts), ""))
 
 
 def _from_mapping(model: nn.Module, inputs: Mapping[str, Any]) -> Call:
@@ -244,6 +249,23 @@ def _undecided(subject: Subject, call: Call) -> str:
         "written, at first torch.tensor([[model.config.decoder_start_token_id]]). "
         "explain_generation(model, tokenizer, inputs) explains all that it writes."
     )
+
+
+def _unmarked(subject: Subject, call: Call) -> str:
+    """Name what a text lacks that has an image or a sound beside it."""
+    config = vars(getattr(subject.model, "config", object))
+    marks = {n: v for n, v in config.items() if _STANDS_FOR.fullmatch(n) and v}
+    marked = any((call.main == value).any() for value in marks.values())
+    if not marks or marked or not call.floats or call.main.is_floating_point():
+        return ""
+    return (
+        f"input_ids without a token that stands for {', '.join(call.floats)} "
+        f"({', '.join(f'{n}={v}' for n, v in marks.items())}). Let the model's "
+        "processor make both, of a text that has its mark."
+    )
+
+
+_STANDS_FOR = re.compile(r"(image|video|audio)_token_(id|index)")
 
 
 def _check_ids(subject: Subject, call: Call) -> None:

@@ -115,12 +115,25 @@ def select(
     if isinstance(target, Contrast):
         first = _classes(target.a, logits, model)
         second = _classes(target.b, logits, model)
+        _check_apart(first, second)
         scalar = _pick(logits, first) - _pick(logits, second)
         return Selected(scalar, Contrast(first, second))
     classes = (
         logits.detach().argmax(1) if target is None else _classes(target, logits, model)
     )
     return Selected(_pick(logits, classes), classes)
+
+
+def _check_apart(first: Tensor, second: Tensor) -> None:
+    """Refuse a contrast whose sides are one class: their difference is always 0."""
+    alike = (first == second).nonzero().flatten().tolist()
+    if alike:
+        number = int(first[alike[0]])
+        where = f" in example {alike[0]}" if len(first) > 1 else ""
+        raise TargetError(
+            f"target=Contrast(a, b) has class {number} on both sides{where}; their "
+            "difference is 0 whatever the inputs say. Pass two classes."
+        )
 
 
 def _pick(logits: Tensor, classes: Tensor) -> Tensor:

@@ -156,8 +156,8 @@ def _by_place(
     if len(set(counts)) > 1:
         raise ArgumentError(
             f"the examples have {', '.join(map(str, counts))} tokens; a circuit of "
-            "several needs as many in each, or positions= with a label for each "
-            "token."
+            "several needs as many in each. Find one of each text, or pass positions= "
+            "with a label for each token."
         )
     roles = [torch.arange(count) for count in counts]
     if tokens is None:

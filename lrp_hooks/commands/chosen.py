@@ -108,7 +108,8 @@ def asked_target(arguments: Namespace, model: Any, tokenizer: Any) -> Any:
     if arguments.contrast is None:
         return chosen_target(arguments.target, model, tokenizer)
     check_one_target(arguments)
-    pair = [chosen_target(name, model, tokenizer) for name in arguments.contrast]
+    known = (model, tokenizer, "--contrast")
+    pair = [chosen_target(name, *known) for name in arguments.contrast]
     return Contrast(*pair)
 
 
@@ -127,7 +128,9 @@ def check_one_target(arguments: Namespace) -> None:
         )
 
 
-def chosen_target(name: str | None, model: Any, tokenizer: Any) -> Any:
+def chosen_target(
+    name: str | None, model: Any, tokenizer: Any, option: str = "--target"
+) -> Any:
     """Return the target that an argument stands for.
 
     Args:
@@ -136,6 +139,7 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> Any:
             ``POSITION:TOKEN`` for one of several masks, ``FIRST:LAST`` for a span.
         model: A Hugging Face model.
         tokenizer: Its tokenizer.
+        option: What the command line calls it.
 
     Returns:
         A target as `explain` takes it: None, the prediction, for None.
@@ -159,7 +163,7 @@ def chosen_target(name: str | None, model: Any, tokenizer: Any) -> Any:
         return int(name)
     some = ", ".join(map(repr, list(known)[:12]))
     raise TargetError(
-        f"--target {name!r} is no label of this model, which has {some}"
+        f"{option} {name!r} is no label of this model, which has {some}"
         f"{' and others' * (len(known) > 12)}. Its number, a whole one from 0 on, will "
         f"do, too.{did_you_mean(name, known)}"
     )

@@ -13,6 +13,10 @@ SHOWN = 20
 SOURCES = 3
 """Nodes that are named before each of them."""
 _OWN = ("neuron", "head")
+_KINDS = (
+    (("token",), "token", "tokens"),
+    (_OWN, "neuron or head", "neurons and heads"),
+)
 
 
 def terminal(shown: Diagram, colour: bool, width: int) -> str:
@@ -35,11 +39,11 @@ def terminal(shown: Diagram, colour: bool, width: int) -> str:
     into: dict[int, list[Flow]] = {}
     for flow in shown.flows:
         into.setdefault(flow.target, []).append(flow)
-    for kinds, name in ((("token",), "tokens"), (_OWN, "neurons and heads")):
+    for kinds, one, several in _KINDS:
         found = [n for n, spot in enumerate(shown.spots) if spot.kind in kinds]
         found.sort(key=lambda n: -abs(shown.spots[n].relevance))
         more = f", the strongest {SHOWN}" if len(found) > SHOWN else ""
-        lines += ["", f"{len(found)} {name}{more}"]
+        lines += ["", f"{len(found)} {one if len(found) == 1 else several}{more}"]
         for n in found[:SHOWN]:
             spot = shown.spots[n]
             number = signed(spot.relevance, places)

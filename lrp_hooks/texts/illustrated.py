@@ -29,7 +29,8 @@ def as_illustrated(inputs: object) -> Illustrated | None:
         The images and the texts, or None if the inputs are none.
 
     Raises:
-        TextError: If the images are no tensors, or there are more or fewer texts.
+        TextError: If the images are no tensors or come second, or there are more or
+            fewer texts.
     """
     if isinstance(inputs, list) and inputs and all(map(_is_pair, inputs)):
         parts = [_read(image, text) for image, text in inputs]
@@ -41,6 +42,11 @@ def as_illustrated(inputs: object) -> Illustrated | None:
             )
         texts = [text for _, own in parts for text in own]
         return torch.cat([pixels for pixels, _ in parts]), texts
+    if isinstance(inputs, tuple) and _is_pair(inputs[::-1]):
+        raise TextError(
+            "the inputs are a text and an image; the image comes first: (pixel values, "
+            "text)."
+        )
     if not _is_pair(inputs):
         return None
     return _read(*inputs)  # type: ignore[misc]

@@ -322,3 +322,13 @@ def test_gradients_have_the_places_of_relevance(name):
     for read, part in by_name(case, relevance.scores).items():
         assert found[read].shape == part.shape
         assert bool((found[read] != 0).any())
+
+
+def test_a_text_without_a_token_for_its_image():
+    case = CASES["llava"]
+    model = model_of(case)
+    inputs = case.inputs(model)
+    inputs["input_ids"] = torch.full_like(inputs["input_ids"], 7)
+    lacks = r"input_ids without a token that stands for pixel_values \(image_token_id="
+    with pytest.raises(ArgumentError, match=lacks):
+        explain(model, inputs)

@@ -149,6 +149,8 @@ BAD = {
     "number for each example": lambda out: out,
     "float.*\\(2,\\)": lambda out: 3.0,
     "target=7": Contrast(0, 7),
+    "class 1 on both sides in example 0": Contrast("good", 1),
+    "class 2 on both sides in example 1": Contrast([0, 2], "mixed"),
     "whole|dict": {"a": 1},
     "nan|float": float("nan"),
 }

@@ -436,6 +436,7 @@ def test_a_method_of_one_input_is_refused(method):
     ("inputs", "options", "error", "match"),
     [
         ((PIXELS, "a"), {}, TextError, "2 images and 1 texts"),
+        (("a", PIXELS), {}, TextError, "the image comes first"),
         ((np.zeros((8, 8, 3)), "a"), {}, TextError, r"a ndarray.*processor\(images="),
         ((PIXELS[0, 0], "a"), {}, TextError, r"shape \(8, 8\)"),
         ([(PIXELS[0], "a"), (PIXELS[0, :, :4], "b")], {}, TextError, "one shape"),

@@ -93,7 +93,7 @@ class DecompX(Explainer):
         check_option(self, "activation", activation, ("secant", "tangent"))
         check_option(self, "value_bias", value_bias, ("follow", "distribute"))
         self.stages = _checked_stages(model, stages)
-        self.source = checked_source(sources)
+        self.source = checked_source(model, sources)
         if chunk is not None and not (is_whole(chunk) and chunk > 0):
             raise ArgumentError(
                 f"chunk={chunk!r} must be a whole number of tokens from 1 on, or None."

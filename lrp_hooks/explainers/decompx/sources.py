@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...attribution.reader import InputOf
+from ...engine.wrappers import named_modules
 from ...errors import ArgumentError
+from ...support.suggest import did_you_mean
 
 __all__ = [
     "Heads",
@@ -220,21 +222,30 @@ Source = Spans | Heads | Neurons | Subspace
 """What sources may be beside ``"tokens"``."""
 
 
-def checked_source(sources: Any) -> Source | None:
+def checked_source(model: nn.Module, sources: Any) -> Source | None:
     """Return what is decomposed into, None for tokens.
 
     Args:
+        model: The model.
         sources: See `DecompX`.
 
     Returns:
         The source.
 
     Raises:
-        ArgumentError: If it is no source.
+        ArgumentError: If it is no source, or names no module.
     """
     if isinstance(sources, str) and sources == "tokens":
         return None
     if isinstance(sources, Source):
+        name = getattr(sources, "module", None)
+        known = [name for name, _ in named_modules(model)]
+        if name is not None and name not in known:
+            kind = type(sources).__name__
+            raise ArgumentError(
+                f"sources={kind}(module={name!r}) names no module of the model; "
+                f"model.named_modules() lists them.{did_you_mean(name, known)}"
+            )
         return sources
     raise ArgumentError(
         f"sources={sources!r:.80} must be 'tokens', Spans([(start, end), ...]), "

@@ -311,6 +311,8 @@ def test_what_is_refused():
         DecompX(model, sources=Spans([(3, 9)]))(inputs)
     with pytest.raises(ArgumentError, match=r"basis of shape \[4, 2\]"):
         DecompX(model, sources=Subspace(torch.ones(4, 2)))(inputs)
+    with pytest.raises(ArgumentError, match=r"sources=Neurons\(module='model\.nrm'\)"):
+        DecompX(model, sources=Neurons("model.nrm"))
     with pytest.raises(ArgumentError, match="layers="):
         DecompX(model, sources=Heads("model.norm"))(inputs)
 
