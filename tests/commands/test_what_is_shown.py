@@ -33,6 +33,10 @@ def test_contrast(run):
     wanted = explain(model, SENTENCE, tokenizer=tokenizer, target=Contrast(0, 1))
     assert found["scores"] == pytest.approx(wanted.scores[0].tolist(), abs=1e-6)
     assert found["target"] == "negative rather than positive"
+    asked = run("explain", SENTENCE, "--contrast", "nope", "positive")
+    assert_refused(asked, "--contrast 'nope' is no label")
+    asked = run("explain", SENTENCE, "--contrast", "positive", "1")
+    assert_refused(asked, "class 1 on both sides")
     audit = record_of(run, "audit", SENTENCE, "--contrast", "negative", "positive")
     output = audit["ledgers"][0]["output"]
     assert output == pytest.approx(wanted.output.item(), abs=1e-5)
