@@ -128,8 +128,8 @@ def _features(
         k: v.to(weights.device) for k, v in named.items() if isinstance(v, Tensor)
     }
     folded = folding(main, found, model, tensors, Clock.of(processor))
-    meta = {} if folded.shape is None else {"picture": [0, *folded.shape]}
-    return tensors, [Column(name, False, f" {name}") for name in folded.names], meta
+    seen = [Column(name, False, f" {name}") for name in folded.names]
+    return tensors, seen, folded.place(0)
 
 
 def _are_features(found: Any) -> TypeGuard[Tensor]:

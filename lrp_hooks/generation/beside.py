@@ -220,8 +220,7 @@ def columns_beside(
     meta: dict[str, Any] = {}
     for name in beside_inputs(given)[:-1]:
         folded = folding(name, given[name], model, given, clock)
-        if folded.shape is not None and "picture" not in meta:
-            meta["picture"] = [len(found), *folded.shape]
+        meta = folded.place(len(found)) | meta
         found += [Column(each, False, f" {each}") for each in folded.names]
     return found, meta
 

@@ -17,6 +17,7 @@ from ..results.ledger import Ledger
 from ..results.words import Grouping, group, line_breaks, read_pieces
 from ..support.marks import spelled
 from ..views.generation import Matrix
+from .moments import Moments
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -51,7 +52,7 @@ class GenerationExplanation(Explanation):
             encoder-decoder, or of a model that sees or hears, ``"encoder"`` (how many
             columns are the encoder's, or of what stands beside the text); of one
             picture ``"picture"`` (its first column, and its height and width in
-            patches).
+            patches), and of one sound ``"sound"`` (its first column, and how many).
     """
 
     prompt: int
@@ -158,14 +159,14 @@ class GenerationExplanation(Explanation):
         )
 
     def view(self) -> Matrix:
-        """Collect what there is to show.
+        """Collect what there is to show; of a sound, sums over moments.
 
         Returns:
             Plain numbers and strings.
         """
         assert isinstance(self.scores, Tensor) and self.attended is not None
         sources = [v.detach().cpu().double() for v in self.ledger.sources.values()]
-        return Matrix(
+        matrix = Matrix(
             method=method_of(self),
             model=self.meta.get("model", ""),
             rivals=list(dict.fromkeys(self.rivals)),
@@ -182,6 +183,14 @@ class GenerationExplanation(Explanation):
             constants=torch.stack(sources).sum(0).tolist() if sources else None,
             spelled=self._spelled(),
         )
+        if "picture" in self.meta:
+            return replace(matrix, grid=tuple(self.meta["picture"]))
+        return _in_moments(matrix, *self.meta["sound"]) if self._hears else matrix
+
+    @property
+    def _hears(self) -> bool:
+        """Whether there is a sound whose columns are still as they were."""
+        return "sound" in self.meta and self.encoder >= sum(self.meta["sound"])
 
     def _spelled(self) -> list[str]:
         """Return the text of each token, where marks hide it."""
@@ -225,3 +234,21 @@ class GenerationExplanation(Explanation):
 def _sum_rows(words: Grouping, values: Tensor) -> Tensor:
     """Sum the rows of each word, [G, ...] -> [W, ...]."""
     return words.fold(values[None])[0]
+
+
+def _in_moments(matrix: Matrix, first: int, count: int) -> Matrix:
+    """Show as many moments of a sound as there is room for."""
+    moments = Moments.of(matrix.scores, first, count)
+    starts, less = moments.starts, count - moments.count
+    return replace(
+        matrix,
+        tokens=moments.names(matrix.tokens),
+        special=[matrix.special[c] for c in starts],
+        breaks=[matrix.breaks[c] for c in starts],
+        spelled=moments.names(matrix.spelled) if matrix.spelled else [],
+        scores=moments.sum(matrix.scores),
+        seen=[count - less for count in matrix.seen],
+        encoder=matrix.encoder - less,
+        prompt=matrix.prompt - less,
+        grid=(first, 1, moments.count),
+    )

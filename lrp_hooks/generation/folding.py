@@ -58,6 +58,7 @@ class Folding:
         block: How many entries along each of these are one column.
         grid: The images that rows are patches of, where they are.
         shape: Rows and columns of the picture in patches; None of sounds.
+        heard: Whether columns are moments of a sound.
     """
 
     names: tuple[str, ...]
@@ -65,6 +66,20 @@ class Folding:
     block: tuple[int, ...] = ()
     grid: Grid | None = None
     shape: tuple[int, ...] | None = None
+    heard: bool = False
+
+    def place(self, first: int) -> dict[str, list[int]]:
+        """Say where a picture or a sound stands.
+
+        Args:
+            first: Its first column.
+
+        Returns:
+            What belongs to the meta of a `GenerationExplanation`.
+        """
+        if self.shape is not None:
+            return {"picture": [first, *self.shape]}
+        return {"sound": [first, len(self.names)]} if self.heard else {}
 
     def __call__(self, relevance: Tensor) -> Tensor:
         """Sum the relevance of each column.
@@ -169,10 +184,11 @@ def _times(
         size = prod(strides)
     count = -(-value.shape[axes[1]] // size)
     each = clock.sample and clock.sample * size if wave else clock.frame
-    if name.startswith("pixel") or name in {"visual_feats", "flattened_patches"}:
+    seen = name.startswith("pixel") or name in {"visual_feats", "flattened_patches"}
+    if seen:
         names = tuple(f"patch {place}" for place in range(count))
     elif each is None:
         names = tuple(f"frame {place}" for place in range(count))
     else:
         names = tuple(f"{place * each:.2f} s" for place in range(count))
-    return Folding(names, axes, (size,))
+    return Folding(names, axes, (size,), heard=not seen)

@@ -33,8 +33,14 @@ def fragment(shown: Matrix) -> str:
         f'<p class="soft">Point at an underlined token, or step to it with the tab '
         f"key: {_what_is_coloured(shown)} are coloured, each token on its own "
         f"scale, against {steps()} for it.</p>"
-        f"{pointing.text(shown.tokens, shown.special, titles, rows, shown.breaks)}"
+        f"{_text(shown, titles, rows)}"
     )
+
+
+def _text(shown: Matrix, titles: list[str], rows: list[pointing.Levels]) -> str:
+    """Return the text; in front of it, as small cells, what is seen or heard."""
+    tokens = (shown.tokens, shown.special, titles, rows, shown.breaks)
+    return pointing.text(*tokens, grid=shown.grid)
 
 
 def _head(shown: Matrix) -> str:

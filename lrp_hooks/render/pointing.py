@@ -21,7 +21,14 @@ __all__ = ["levels", "rules", "style", "text"]
 Levels = dict[int, list[int]]
 """The columns of each level but zero."""
 
+MOMENTS = 100
+"""Of a sound in a line."""
 _STYLE = """
+.lrp-hooks .sensed { display: inline-grid; gap: 1px; padding: 1px; vertical-align: top;
+  border: 1px solid var(--soft); grid-template-columns: repeat(var(--n), .8em) }
+.lrp-hooks .sensed > * { height: .8em }
+.lrp-hooks .heard { grid-template-columns: repeat(var(--n), minmax(2px, .5em)) }
+.lrp-hooks .heard > * { height: 1.6em }
 .lrp-hooks .made { border-bottom: 2px solid var(--soft); border-radius: .25em .25em 0 0;
   cursor: pointer }
 .lrp-hooks .made:is(:hover, :focus),
@@ -115,6 +122,7 @@ def text(
     titles: Sequence[str],
     rows: Sequence[Levels],
     breaks: Sequence[int] | None = None,
+    grid: Sequence[int] | None = None,
 ) -> str:
     """Write a text, the last tokens of which can be pointed at.
 
@@ -125,6 +133,9 @@ def text(
         rows: What `levels` returned, for the same N.
         breaks: How many line breaks stand before each token. Defaults to ``None``: all
             stand in one line.
+        grid: The first column, the rows and the columns of what is no text but a
+            picture or a sound: small cells that tell their names when pointed at.
+            Defaults to ``None``: there is none.
 
     Returns:
         A paragraph, each token a span.
@@ -138,11 +149,28 @@ def text(
             kind += f" made g{t}"
             made = f' tabindex="0" title="{escape(titles[t])}"'
         spans.append(f'<span class="{kind}" dir="auto"{made}>{escape(token)}</span>')
+    breaks = [0] * len(spans) if breaks is None else list(breaks)
+    if grid is not None:
+        first, end = grid[0], grid[0] + grid[1] * grid[2]
+        spans[first:end] = [_cells(tokens[first:end], first, grid[2])]
+        breaks[first:end] = breaks[first : first + 1]
     words = (w for w, alone in zip(tokens, special, strict=True) if not alone)
     return (
         f'<p class="text {_own_class(rows)}" dir="{reading_direction(words)}">'
-        f"{in_lines(spans, breaks or [0] * len(spans))}</p>"
+        f"{in_lines(spans, breaks)}</p>"
     )
+
+
+def _cells(names: Sequence[str], first: int, columns: int) -> str:
+    """Write a picture's patches in rows, or the moments of a sound in lines."""
+    heard = columns == len(names)
+    each = min(columns, MOMENTS) if heard else columns
+    cells = "".join(
+        f'<span class="k{first + n}" title="{escape(name)}"></span>'
+        for n, name in enumerate(names)
+    )
+    kind = "sensed heard" if heard else "sensed"
+    return f'<span class="{kind}" style="--n:{each}">{cells}</span>'
 
 
 def _own_class(rows: Sequence[Levels]) -> str:

@@ -138,8 +138,7 @@ def read_tokens(tokenizer: Any, inputs: Any) -> Encoded | None:
     mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
     if not isinstance(mask, Tensor) or mask.shape != ids.shape:
         mask = torch.ones_like(ids)
-    # The unknown token stands for a word of the text.
-    added = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    added = _added(tokenizer)
     kept = [
         row[: last + 1]
         for row, last in zip(ids.tolist(), _last_attended(mask), strict=True)
@@ -149,6 +148,14 @@ def read_tokens(tokenizer: Any, inputs: Any) -> Encoded | None:
         tokens=[_names(tokenizer, row) for row in kept],
         special=[[i in added for i in row] for row in kept],
     )
+
+
+def _added(tokenizer: Any) -> set[int]:
+    """Return the ids that stand for no part of a text."""
+    roles = ("bos", "eos", "pad", "cls", "sep", "mask")
+    ends = {getattr(tokenizer, f"{role}_token_id", None) for role in roles}
+    # The unknown token stands for a word of the text, unless it ends texts as well.
+    return set(tokenizer.all_special_ids) - ({tokenizer.unk_token_id} - ends)
 
 
 def position_limit(model: nn.Module) -> int | None:

@@ -34,6 +34,8 @@ class Matrix:
         inputs: What all tokens have of each logit.
         constants: What constants have of each logit; None where there are none.
         spelled: The text of each token, where marks hide it; empty where none do.
+        grid: The first column, the rows and the columns of a picture, or of a sound;
+            None where there is none.
     """
 
     method: str
@@ -51,6 +53,7 @@ class Matrix:
     inputs: Sequence[float]
     constants: Sequence[float] | None
     spelled: Sequence[str] = ()
+    grid: tuple[int, ...] | None = None
 
     @property
     def texts(self) -> Sequence[str]:

@@ -60,7 +60,7 @@ def test_many_frames_are_shown():
     found = explain(model, spectrogram(frames=3000), continuation=[4, 5])
     assert found.scores.shape == (2, 3003)
     assert len(found.to_html()) < 4e6
-    assert "frame 2999" in found.to_terminal(colour=True)
+    assert "frame 2990" in found.to_terminal(colour=True)
     assert len(found.to_terminal(colour=False).splitlines()) < 20
     pytest.importorskip("matplotlib")
     assert found.plot().axes

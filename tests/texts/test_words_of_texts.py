@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from generation_models import word_tokenizer
 from hand_built import calm
 from lrp_hooks import Explanation
 from lrp_hooks.texts.encoding import encode, read_tokens
@@ -118,3 +119,12 @@ def test_ids_alone_have_the_words_that_marks_spell(name):
     encoded = read_tokens(tokenizer, ids)
     mark = vocabulary_mark(tokenizer)
     assert merged(encoded.tokens[0], encoded.special[0], subwords=mark) == PLAIN.split()
+
+
+@pytest.mark.parametrize("unknown", ["</s>", "d"])
+def test_what_ends_texts_is_no_word_though_it_stands_for_unknown_ones(unknown):
+    """As of GPT-2 and Whisper; where another token does, that is a word."""
+    tokenizer = word_tokenizer()
+    tokenizer.unk_token = unknown
+    ids = torch.tensor([tokenizer.convert_tokens_to_ids(["the", "d", "</s>"])])
+    assert read_tokens(tokenizer, ids).special == [[False, False, True]]
