@@ -1,0 +1,1 @@
+"""Which part of a sound made a model write a word."""
