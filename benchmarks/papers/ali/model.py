@@ -103,7 +103,9 @@ class Block(nn.Module):
         mixed = F.scaled_dot_product_attention(
             query, key, value, attn_mask=seen, scale=1.0
         )
-        return self.norm(x + self.dropout(self.output(mixed.transpose(1, 2).flatten(2))))
+        return self.norm(
+            x + self.dropout(self.output(mixed.transpose(1, 2).flatten(2)))
+        )
 
 
 def load_embeddings(folder: Path) -> tuple[nn.Module, Any]:
@@ -157,8 +159,14 @@ def load(path: Path, embeddings: nn.Module) -> tuple[AttentionOnly, dict[str, An
     """
     about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     model = AttentionOnly(embeddings, **about["built"])
-    state = {k: v.float() for k, v in load_file(path.with_suffix(".safetensors")).items()}
-    model.load_state_dict(state | {
-        f"embeddings.{name}": value for name, value in embeddings.state_dict().items()
-    })
+    state = {
+        k: v.float() for k, v in load_file(path.with_suffix(".safetensors")).items()
+    }
+    model.load_state_dict(
+        state
+        | {
+            f"embeddings.{name}": value
+            for name, value in embeddings.state_dict().items()
+        }
+    )
     return model.eval(), about
