@@ -4,6 +4,7 @@ A *row* is one metric in one setting, as JSON:
 
 * ``data``, ``model``, ``accuracy`` (of the model, on what is explained), ``n``;
 * ``read_out``, ``target``, ``replacement``: the protocol, in a few words each;
+* ``paper``, where given: the paper's data set whose scores ``published`` has;
 * ``metric`` and which way is ``better``, ``"higher"`` or ``"lower"``;
 * ``published``: ``{method: score}``, of the paper; ``ours``: ``{method: [mean, low,
   high]}``, of these and of further methods;
@@ -22,7 +23,15 @@ from lrp_hooks.faithfulness import bootstrap
 
 from ..faithfulness.orderings import AT_ITS_PROTOCOL, compare, verdict
 
-__all__ = ["claims", "counts", "orderings", "row", "scores", "spread"]
+__all__ = [
+    "claims",
+    "counts",
+    "orderings",
+    "provenance",
+    "row",
+    "scores",
+    "spread",
+]
 
 CONTEXT = ("data", "model", "accuracy", "n", "read_out", "target", "replacement")
 """What stands in every row of a table, so that no number is read without it."""
@@ -116,14 +125,16 @@ def scores(rows: Iterable[Row]) -> str:
     methods = list(
         dict.fromkeys(m for r in rows for m in (*r["published"], *r["ours"]))
     )
-    lines = [["data", "metric", "whose", *methods]]
-    lines.append(["---"] * 3 + ["---:"] * len(methods))
+    lines = [["data", "model, read-out", "metric", "whose", *methods]]
+    lines.append(["---"] * 4 + ["---:"] * len(methods))
     for entry in rows:
         arrow = "↑" if entry["better"] == "higher" else "↓"
-        head = [entry["data"], f"{entry['metric']} {arrow}"]
+        where = f"{entry['model']}, {entry['read_out']}"
+        head = [entry["data"], where, f"{entry['metric']} {arrow}"]
         theirs = [_number(entry["published"].get(m)) for m in methods]
         if entry["published"]:
-            lines.append([*head, "paper", *theirs])
+            whose = f"paper, {entry['paper']}" if "paper" in entry else "paper"
+            lines.append([*head, whose, *theirs])
         ours = [_spread(entry["ours"].get(m)) for m in methods]
         lines.append([*head, f"here, n = {entry['n']}", *ours])
     return _table(lines)
@@ -180,6 +191,22 @@ def counts(rows: Iterable[Row]) -> str:
         cells = [str(len(same)), *("; ".join(names) or "none" for names in rest)]
         lines.append([*_context(entry), entry["metric"], *cells])
     return _table(lines)
+
+
+def provenance(results: Mapping[str, Any]) -> list[str]:
+    """Say with what, and when, each setting was measured.
+
+    Args:
+        results: What `page.save` wrote, by setting.
+
+    Returns:
+        Lines of a list.
+    """
+    lines = []
+    for name, found in results.items():
+        versions = ", ".join(f"{k} {v}" for k, v in found["environment"].items())
+        lines.append(f"* {name}: {versions}; {found['date']}.")
+    return ["\n".join(lines)]
 
 
 def _context(entry: Row) -> list[str]:
