@@ -31,6 +31,7 @@ __all__ = [
     "row",
     "scores",
     "spread",
+    "tables",
 ]
 
 CONTEXT = ("data", "model", "accuracy", "n", "read_out", "target", "replacement")
@@ -193,7 +194,31 @@ def counts(rows: Iterable[Row]) -> str:
     return _table(lines)
 
 
-def provenance(results: Mapping[str, Any]) -> list[str]:
+def tables(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Write all tables of a paper.
+
+    Args:
+        results: What `page.save` wrote, by setting; each has ``rows``.
+        config: The paper's: its own ``method``, and ``settings`` in their order.
+
+    Returns:
+        Markdown.
+    """
+    own = {name: results[name] for name in config["settings"] if name in results}
+    rows = [row for found in own.values() for row in found["rows"]]
+    return "\n\n".join([
+        "## Scores",
+        scores(rows),
+        f"## Orderings of {config['method']}",
+        claims(rows, config["method"]),
+        "## All published orderings",
+        counts(rows),
+        "## With what",
+        provenance(own),
+    ])
+
+
+def provenance(results: Mapping[str, Any]) -> str:
     """Say with what, and when, each setting was measured.
 
     Args:
@@ -206,7 +231,7 @@ def provenance(results: Mapping[str, Any]) -> list[str]:
     for name, found in results.items():
         versions = ", ".join(f"{k} {v}" for k, v in found["environment"].items())
         lines.append(f"* {name}: {versions}; {found['date']}.")
-    return ["\n".join(lines)]
+    return "\n".join(lines)
 
 
 def _context(entry: Row) -> list[str]:

@@ -21,20 +21,7 @@ def table(results: dict[str, Any]) -> str:
     Returns:
         Markdown.
     """
-    method = load_config(HERE)["method"]
-    known = load_config(HERE)["settings"]
-    own = [results[name] for name in known if name in results]
-    rows = [row for part in own for row in part["rows"]]
-    return "\n\n".join([
-        "## Scores",
-        published.scores(rows),
-        f"## Orderings of {method}",
-        published.claims(rows, method),
-        "## All published orderings",
-        published.counts(rows),
-        "## With what",
-        *published.provenance({n: results[n] for n in known if n in results}),
-    ])
+    return published.tables(results, load_config(HERE))
 
 
 if __name__ == "__main__":
