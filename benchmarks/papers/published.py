@@ -4,6 +4,8 @@ A *row* is one metric in one setting, as JSON:
 
 * ``data``, ``model``, ``accuracy`` (of the model, on what is explained), ``n``;
 * ``read_out``, ``target``, ``replacement``: the protocol, in a few words each;
+* ``at_protocol``, whether all of that, and the data, are the paper's: elsewhere a
+  published ordering cannot be reversed, only be ahead or behind;
 * ``paper``, where given: the paper's data set whose scores ``published`` has;
 * ``metric`` and which way is ``better``, ``"higher"`` or ``"lower"``;
 * ``published``: ``{method: score}``, of the paper; ``ours``: ``{method: [mean, low,
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from lrp_hooks.faithfulness import bootstrap
 
-from ..faithfulness.orderings import AT_ITS_PROTOCOL, compare, verdict
+from ..faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, compare, verdict
 
 __all__ = [
     "claims",
@@ -145,7 +147,7 @@ def claims(rows: Iterable[Row], method: str) -> str:
     """Write the orderings that a paper's own method is in, one a line.
 
     Args:
-        rows: Those of one table.
+        rows: Those of one table; those that are not at the protocol are left out.
         method: The paper's.
 
     Returns:
@@ -155,7 +157,7 @@ def claims(rows: Iterable[Row], method: str) -> str:
         [*CONTEXT, "metric", "better", "than", "paper", "here, 95 % interval", ""],
     ]
     lines.append(["---"] * len(lines[0]))
-    for entry in rows:
+    for entry in filter(_at_protocol, rows):
         for pair in entry["orderings"]:
             if method in {pair["better"], pair["worse"]}:
                 lines.append([
@@ -170,24 +172,25 @@ def claims(rows: Iterable[Row], method: str) -> str:
     return _table([[cell.replace("_", "-") for cell in lines[0]], *lines[1:]])
 
 
-def counts(rows: Iterable[Row]) -> str:
+def counts(rows: Iterable[Row], words: Sequence[str] = AT_ITS_PROTOCOL) -> str:
     """Write how many published orderings are the same, and name those that are not.
 
     Args:
         rows: Those of one table.
+        words: What to say, see `orderings.verdict`.
 
     Returns:
         Markdown, a line a row.
     """
-    lines = [[*(c.replace("_", "-") for c in CONTEXT), "metric", *AT_ITS_PROTOCOL]]
+    lines = [[*(c.replace("_", "-") for c in CONTEXT), "metric", *words]]
     lines.append(["---"] * len(lines[0]))
     for entry in rows:
         if not entry["orderings"]:
             continue
-        said: dict[str, list[str]] = {word: [] for word in AT_ITS_PROTOCOL}
+        said: dict[str, list[str]] = {word: [] for word in words}
         for pair in entry["orderings"]:
             name = f"{pair['better']} > {pair['worse']} ({pair['advantage']:+.3f})"
-            said[verdict(pair, AT_ITS_PROTOCOL)].append(name)
+            said[verdict(pair, words)].append(name)
         same, *rest = said.values()
         cells = [str(len(same)), *("; ".join(names) or "none" for names in rest)]
         lines.append([*_context(entry), entry["metric"], *cells])
@@ -206,13 +209,17 @@ def tables(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """
     own = {name: results[name] for name in config["settings"] if name in results}
     rows = [row for found in own.values() for row in found["rows"]]
+    others = [row for row in rows if not _at_protocol(row)]
+    elsewhere = ["Elsewhere than at the protocol:", counts(others, ELSEWHERE)]
+    elsewhere = elsewhere if others else []
     return "\n\n".join([
         "## Scores",
         scores(rows),
         f"## Orderings of {config['method']}",
         claims(rows, config["method"]),
         "## All published orderings",
-        counts(rows),
+        counts(filter(_at_protocol, rows)),
+        *elsewhere,
         "## With what",
         provenance(own),
     ])
@@ -232,6 +239,10 @@ def provenance(results: Mapping[str, Any]) -> str:
         versions = ", ".join(f"{k} {v}" for k, v in found["environment"].items())
         lines.append(f"* {name}: {versions}; {found['date']}.")
     return "\n".join(lines)
+
+
+def _at_protocol(entry: Row) -> bool:
+    return bool(entry.get("at_protocol", True))
 
 
 def _context(entry: Row) -> list[str]:

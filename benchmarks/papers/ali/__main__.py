@@ -20,6 +20,7 @@ from .run import measure
 
 HERE = Path(__file__).parent
 TARGET = "the true class"
+SIZES = ("most", "at_protocol", "paper")  # these change no number
 
 
 def main() -> None:
@@ -54,7 +55,7 @@ def measured(
     """
     own = config["settings"][name]
     asked = {key: config[key] for key in ("everywhere", "where_read", "seed")} | {
-        "setting": {k: v for k, v in own.items() if k != "most"}
+        "setting": {k: v for k, v in own.items() if k not in SIZES}
     }
     found = gathered(
         WORK / f"ali-{name}.jsonl",
@@ -64,14 +65,13 @@ def measured(
         lambda rows: measure(config, case, rows),
         minutes,
     )
-    return {
-        "rows": rows(config, own, case, found),
-        "conservation": {
-            key: [round(v, 4) for v in values.tolist()]
-            for key, values in found.items()
-            if key == "output" or key.startswith("sum | ")
-        },
+    drawn = {
+        key: [round(v, 4) for v in values.tolist()]
+        for key, values in found.items()
+        if key == "output" or (key.startswith("sum") and key.endswith(draw.WHERE))
     }
+    made: dict[str, Any] = {"rows": rows(config, own, case, found)}
+    return {**made, "conservation": drawn} if name == draw.SETTING else made
 
 
 def rows(
@@ -94,6 +94,8 @@ def rows(
                 "target": TARGET,
                 "replacement": case.replacement,
                 "paper": own["paper"],
+                "at_protocol": own["at_protocol"]
+                and where == next(iter(case.read_outs)),
             }
             made.append(
                 published.row(context, metric, better, paper.get(metric, {}), ours)

@@ -51,21 +51,21 @@ class Case(NamedTuple):
     tokenizer: Any
 
 
-def texts(setting: Mapping[str, Any], shared: Path, published: bool = True) -> Case:
+def texts(setting: Mapping[str, Any], shared: Path) -> Case:
     """Take a model of texts, as the paper does.
 
     As in its code all tokens are ranked and replaced, special ones too, and the model
     sees no attention mask; texts of a batch are of one length, so that none is padded.
 
     Args:
-        setting: Of `config.json`.
+        setting: Of `config.json`; ``"published": false`` keeps special tokens.
         shared: The folder of models and data.
-        published: Whether metrics count as the authors' code does.
 
     Returns:
         The case.
     """
     task, name = setting["task"], setting["model"]
+    published = setting.get("published", True)
     if name == ATTENTION_ONLY:
         embeddings, tokenizer = attention_only.load_embeddings(
             shared / "models" / EMBEDDINGS
@@ -85,7 +85,11 @@ def texts(setting: Mapping[str, Any], shared: Path, published: bool = True) -> C
             ids = torch.tensor([examples.ids[row] for row in part])
             inputs = {"input_ids": ids}
             occlusion = Occlusion(
-                model, inputs, tokenizer.unk_token_id, published=published
+                model,
+                inputs,
+                tokenizer.unk_token_id,
+                special_ids=tokenizer.all_special_ids,
+                published=published,
             )
             yield part, Batch(inputs, examples.labels[part], occlusion)
 
@@ -98,7 +102,7 @@ def texts(setting: Mapping[str, Any], shared: Path, published: bool = True) -> C
             "word embeddings": f"{where}word_embeddings",
         },
         round(assess(model, examples.batches(64)).accuracy, 4),
-        "[UNK], also of special tokens",
+        "[UNK], also of special tokens" if published else "[UNK], special tokens stay",
         tokenizer,
     )
 
@@ -157,7 +161,7 @@ def superpixels(setting: Mapping[str, Any], shared: Path) -> Case:
     sizes = [len(digits.graphs[row].features) for row in rows_]
 
     def batches(rows: Sequence[int]) -> Iterator[tuple[list[int], Batch]]:
-        for part in _few(sorted(rows, key=lambda row: sizes[row])):
+        for part in _alike(rows, lambda row: sizes[row]):
             places = [rows_[row] for row in part]
             inputs = data.collate([digits.graphs[place] for place in places])
             occlusion = Occlusion(model, inputs, 0.0)
@@ -167,9 +171,9 @@ def superpixels(setting: Mapping[str, Any], shared: Path) -> Case:
         model,
         len(rows_),
         batches,
-        {"superpixels' features": None, "superpixels' embeddings": "norm"},
+        {"brightness": "features", "superpixels' embeddings": "embedded"},
         about["held_out"]["accuracy"],
-        "features of nought",
+        "brightness of nought",
         SimpleNamespace(all_special_ids=[], unk_token_id=None, pad_token_id=None),
     )
 
