@@ -53,16 +53,17 @@ def gathered(
         rows: All examples, in the order in which they are measured.
         size: Of a portion.
         measure: Measures a portion.
-        minutes: When to stop before the next portion. Defaults to ``None``: never.
+        minutes: When to stop before the next portion; 0 measures nothing. Defaults to
+            ``None``: never.
 
     Returns:
         ``{name: [n]}`` of the n examples that are measured, in the order of ``rows``.
     """
     portions = [rows[start : start + size] for start in range(0, len(rows), size)]
     done = _read(path, asked)
-    end = time.monotonic() + 60 * (minutes or float("inf"))
+    end = time.monotonic() + (float("inf") if minutes is None else 60 * minutes)
     for number in range(len(done), len(portions)):
-        if time.monotonic() > end:
+        if time.monotonic() >= end:
             break
         found = measure(portions[number])
         done.append({
