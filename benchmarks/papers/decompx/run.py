@@ -67,8 +67,7 @@ def explained(
 
     Args:
         case: What is explained.
-        how: ``"method"`` and options; ``"wrt": true`` reads where the paper does, and
-            ``"unsigned"`` takes absolute scores.
+        how: ``"method"`` and options; ``"wrt": true`` reads where the paper does.
         inputs: The batch.
         seed: For methods that draw.
 
@@ -77,15 +76,13 @@ def explained(
     """
     options = dict(how)
     kind = explainers.named(options.pop("method"))
-    unsigned = options.pop("unsigned", False)
     if options.pop("wrt", False):
         options["wrt"] = case.read_out
     if "seed" in kind.options():
         options["seed"] = seed
     found = kind(case.model, **options)(inputs)
-    scores = found.scores.abs() if unsigned else found.scores
     with torch.no_grad():
-        return scores.double(), case.model(**inputs).logits.argmax(-1)
+        return found.scores.double(), case.model(**inputs).logits.argmax(-1)
 
 
 def measure(
@@ -107,14 +104,26 @@ def measure(
         own = dict(batch.inputs)
         own.pop("special_tokens_mask")
         occlusion = Occlusion(case.model, batch.inputs, case.tokenizer.mask_token_id)
-        for name, how in config["methods"].items():
-            scores, predicted = explained(case, how, own, config["seed"])
-            for metric, values in masked(
-                occlusion, scores, predicted, batch.labels
-            ).items():
+        for name, (scores, predicted) in _every(config, case, own).items():
+            measured = masked(occlusion, scores, predicted, batch.labels)
+            for metric, values in measured.items():
                 into = found.setdefault(f"{metric} | {name}", {})
                 into.update(zip(part, values.tolist(), strict=True))
     return {name: [own[row] for row in rows] for name, own in found.items()}
+
+
+def _every(
+    config: Mapping[str, Any], case: Case, inputs: Mapping[str, Tensor]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Explain by every method; absolute scores are those of another one."""
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, how in config["methods"].items():
+        if "absolute_of" in how:
+            scores, predicted = found[how["absolute_of"]]
+            found[name] = scores.abs(), predicted
+        else:
+            found[name] = explained(case, how, inputs, config["seed"])
+    return found
 
 
 def masked(
