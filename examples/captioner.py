@@ -2,7 +2,7 @@
 
     python examples/captioner.py [--steps N] [--plot FILE]
 
-Layer-wise relevance propagation for image captioning (Sun et al. 2020,
+Layer-wise relevance propagation for image captioning (Sun et al. 2022,
 https://arxiv.org/abs/2001.01037), on an encoder-decoder Transformer that is trained
 here in about a minute: two digits of scikit-learn's in a picture, one on the left and
 one on the right, are told as "three left of seven". Each word of a caption is explained
