@@ -22,7 +22,7 @@ EMBEDDINGS = "sst2-bert-4l128"
 DEPTH, HEADS = 3, 4
 SETTINGS = {
     "sst2": Settings(epochs=3, size=64, lr=1e-3, checks=2),
-    "imdb": Settings(epochs=2, size=32, lr=1e-3),
+    "imdb": Settings(epochs=1, size=32, lr=1e-3),
     "hate": Settings(epochs=3, size=32, lr=1e-3),
     "sentiment": Settings(epochs=3, size=32, lr=1e-3),
 }
