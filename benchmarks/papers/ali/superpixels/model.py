@@ -12,6 +12,7 @@ from ....faithfulness.molecules.model import Block
 __all__ = ["GraphTransformer"]
 
 CLASSES = 10
+WAVES = 4  # of a place, along each axis
 
 
 class GraphTransformer(nn.Module):
@@ -35,10 +36,8 @@ class GraphTransformer(nn.Module):
             dropout: Probability, in training.
         """
         super().__init__()
-        self.brightness = nn.Linear(1, width)
-        self.place = nn.Sequential(
-            nn.Linear(2, width), nn.ReLU(), nn.Linear(width, width)
-        )
+        self.seen = nn.Linear(4 * WAVES, width)
+        self.place = nn.Linear(4 * WAVES, width)
         self.embedded = nn.Identity()
         self.touch = nn.Parameter(torch.zeros(depth, heads))
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(depth))
@@ -65,11 +64,12 @@ class GraphTransformer(nn.Module):
         """
         shown = torch.ones_like(features) if attention_mask is None else attention_mask
         hidden = (shown == 0)[:, None, None]
-        x = self.brightness(features[..., None]) * self.place(places)
-        x = self.embedded(x + self.place(places))
+        waves = torch.pi * places[..., None] * torch.arange(1, WAVES + 1)
+        where = torch.cat([waves.sin(), waves.cos()], -1).flatten(2)
+        x = self.embedded(features[..., None] * self.seen(where) + self.place(where))
         for block, touch in zip(self.blocks, self.touch, strict=True):
             bias = adjacent[:, None] * touch[:, None, None]
             x = block(x, bias.masked_fill(hidden, -math.inf))
         weights = shown / shown.sum(1, keepdim=True)
-        logits: Tensor = self.head((self.norm(x) * weights[..., None]).sum(1))
+        logits: Tensor = self.head(self.norm((x * weights[..., None]).sum(1)))
         return logits

@@ -22,7 +22,7 @@ from .model import GraphTransformer
 __all__ = ["WEIGHTS", "load", "train"]
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-SETTINGS = Settings(epochs=6, size=64, lr=3e-3)
+SETTINGS = Settings(epochs=6, size=32, lr=2e-3)
 
 
 class Logits(NamedTuple):
