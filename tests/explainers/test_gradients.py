@@ -473,7 +473,5 @@ def test_sizes_are_had_by_name_and_are_0_at_padding(method):
 def test_a_size_or_sign_that_does_not_exist_is_told(method):
     with pytest.raises(ArgumentError, match=r"norm='l3' .*'l2', 'l1', 'sum'"):
         method(build(), norm="l3")
-    with pytest.raises(
-        ArgumentError, match="signed='no' must be True, False"
-    ):
+    with pytest.raises(ArgumentError, match="signed='no' must be True, False"):
         method(build(), signed="no")
