@@ -128,8 +128,8 @@ def verdicts(
         for kind, pairs in listed.items()
     ]
     return "\n".join([
-        f"Orderings of {published['source']}, here on {TITLES.get(task, task)} and not at "
-        f"its protocol, by the {level} interval of the mean difference (above, across "
+        f"Orderings of {published['source']}, here on {TITLES.get(task, task)} and not "
+        f"at its protocol, by the {level} interval of the mean difference (above, across "
         "or below 0):\n",
         *lines,
     ])

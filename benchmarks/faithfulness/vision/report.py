@@ -134,8 +134,8 @@ def orderings(results: Results) -> str:
     return (
         f"AUAC on MNIST as published (Ali et al. 2022): {listed}. (LRP gradient is "
         "Gradient x Input.) Here, by patches, what the first method of a pair has "
-        "more than the second, image by image, with its interval (another model and other "
-        "cells than the paper's; its own are in `benchmarks/papers/ali`):\n\n"
+        "more than the second, image by image, with its interval (another model and "
+        "other cells than the paper's; its own are in `benchmarks/papers/ali`):\n\n"
         + rows(["model; read at, replaced by", *head, "of all pairs"], lines)
     )
 
