@@ -129,8 +129,8 @@ def verdicts(
     ]
     return "\n".join([
         f"Orderings of {published['source']}, here on {TITLES.get(task, task)} and not "
-        f"at its protocol, by the {level} interval of the mean difference (above, across "
-        "or below 0):\n",
+        f"at its protocol, by the {level} interval of the mean difference (above, "
+        "across or below 0):\n",
         *lines,
     ])
 
