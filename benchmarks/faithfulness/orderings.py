@@ -10,13 +10,19 @@ from torch import Tensor
 
 from lrp_hooks.faithfulness import BETTER, bootstrap
 
-__all__ = ["compare", "of_rows", "verdict"]
+__all__ = ["AT_ITS_PROTOCOL", "ELSEWHERE", "compare", "of_rows", "verdict"]
+
+AT_ITS_PROTOCOL = ("same", "open", "reversed")
+"""What is said of a published ordering that was measured as its paper did."""
+ELSEWHERE = ("ahead", "open", "behind")
+"""What is said of one measured otherwise, which cannot reverse what a paper found."""
 
 
 def compare(
     scores: Mapping[tuple[str, str], Tensor],
     claims: Iterable[Sequence[str]],
     metrics: Iterable[str],
+    better: Mapping[str, str] = BETTER,
 ) -> list[dict[str, Any]]:
     """Test claims that one method is better than another.
 
@@ -25,22 +31,23 @@ def compare(
         claims: Pairs of methods, the better one first; those that were not measured
             are left out.
         metrics: The metrics to test them on.
+        better: Which way each is better, ``"higher"`` or ``"lower"``.
 
     Returns:
         For each claim and metric the mean advantage of the first method, positive
         where it is better, with its 95 % bootstrap interval over examples.
     """
     found = []
-    for better, worse in claims:
+    for first, second in claims:
         for metric in metrics:
-            if not {(better, metric), (worse, metric)} <= scores.keys():
+            if not {(first, metric), (second, metric)} <= scores.keys():
                 continue
-            sign = 1 if BETTER[metric] == "higher" else -1
-            advantage = sign * (scores[better, metric] - scores[worse, metric])
+            sign = 1 if better[metric] == "higher" else -1
+            advantage = sign * (scores[first, metric] - scores[second, metric])
             low, high = bootstrap(advantage)
             found.append({
-                "better": better,
-                "worse": worse,
+                "better": first,
+                "worse": second,
                 "metric": metric,
                 "advantage": float(advantage.nanmean()),
                 "low": low,
@@ -69,16 +76,17 @@ def of_rows(
     return {k: torch.tensor(v, dtype=torch.float64) for k, v in found.items()}
 
 
-def verdict(entry: Mapping[str, Any]) -> str:
+def verdict(entry: Mapping[str, Any], words: Sequence[str] = ELSEWHERE) -> str:
     """Say whether a claim holds.
 
     Args:
         entry: One of `compare`.
+        words: What to say where the interval lies above 0, holds it, or lies below.
 
     Returns:
-        ``"holds"`` or ``"reversed"`` where the interval has no 0 in it, else
-        ``"open"``.
+        One of the words.
     """
+    above, across, below = words
     if entry["low"] > 0:
-        return "holds"
-    return "reversed" if entry["high"] < 0 else "open"
+        return above
+    return below if entry["high"] < 0 else across

@@ -1,0 +1,207 @@
+"""Published scores beside ours, and which of their orderings are the same here.
+
+A *row* is one metric in one setting, as JSON:
+
+* ``data``, ``model``, ``accuracy`` (of the model, on what is explained), ``n``;
+* ``read_out``, ``target``, ``replacement``: the protocol, in a few words each;
+* ``metric`` and which way is ``better``, ``"higher"`` or ``"lower"``;
+* ``published``: ``{method: score}``, of the paper; ``ours``: ``{method: [mean, low,
+  high]}``, of these and of further methods;
+* ``orderings``: see `orderings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from torch import Tensor
+
+from lrp_hooks.faithfulness import bootstrap
+
+from ..faithfulness.orderings import AT_ITS_PROTOCOL, compare, verdict
+
+__all__ = ["claims", "counts", "orderings", "row", "scores", "spread"]
+
+CONTEXT = ("data", "model", "accuracy", "n", "read_out", "target", "replacement")
+"""What stands in every row of a table, so that no number is read without it."""
+DIGITS = 4
+Row = Mapping[str, Any]
+
+
+def spread(values: Tensor) -> list[float]:
+    """Return a mean and its 95 % bootstrap interval over examples.
+
+    Args:
+        values: ``[B]``.
+
+    Returns:
+        Mean, lower and upper bound.
+    """
+    bounds = (float(values.double().nanmean()), *bootstrap(values.double()))
+    return [round(number, DIGITS) for number in bounds]
+
+
+def orderings(
+    published: Mapping[str, float], ours: Mapping[str, Tensor], better: str
+) -> list[dict[str, Any]]:
+    """Test every pair of methods that a paper put in an order.
+
+    Args:
+        published: The paper's score of each method.
+        ours: ``{method: [B]}``, of the same examples in the same order.
+        better: ``"higher"`` or ``"lower"``.
+
+    Returns:
+        As `compare` does, the paper's better method first: ``better``, ``worse``,
+        ``advantage`` (positive where it is better here too), ``low``, ``high``; and
+        ``published``, the paper's advantage. Ties of the paper, and methods that were
+        not measured, are left out.
+    """
+    sign = 1 if better == "higher" else -1
+    ranked = sorted(published, key=lambda name: -sign * published[name])
+    pairs = [(a, b) for a, b in combinations(ranked, 2) if published[a] != published[b]]
+    scores_ = {(name, ""): values.double() for name, values in ours.items()}
+    found = compare(scores_, pairs, [""], {"": better})
+    for entry in found:
+        del entry["metric"]
+        gap = sign * (published[entry["better"]] - published[entry["worse"]])
+        entry["published"] = gap
+        for name in ("advantage", "low", "high", "published"):
+            entry[name] = round(entry[name], DIGITS)
+    return found
+
+
+def row(
+    setting: Mapping[str, Any],
+    metric: str,
+    better: str,
+    published: Mapping[str, float],
+    ours: Mapping[str, Tensor],
+) -> dict[str, Any]:
+    """Put one metric in one setting together.
+
+    Args:
+        setting: The names of `CONTEXT` but ``n``.
+        metric: Its name, as the table shows it.
+        better: ``"higher"`` or ``"lower"``.
+        published: The paper's score of each method; empty where it has none.
+        ours: ``{method: [B]}``.
+
+    Returns:
+        A row, see the module.
+    """
+    return {
+        **setting,
+        "n": len(next(iter(ours.values()))),
+        "metric": metric,
+        "better": better,
+        "published": dict(published),
+        "ours": {name: spread(values) for name, values in ours.items()},
+        "orderings": orderings(published, ours, better),
+    }
+
+
+def scores(rows: Iterable[Row]) -> str:
+    """Write the published table beside ours.
+
+    Args:
+        rows: Those of one table.
+
+    Returns:
+        Markdown: two lines a row, the paper's scores and ours.
+    """
+    rows = list(rows)
+    methods = list(
+        dict.fromkeys(m for r in rows for m in (*r["published"], *r["ours"]))
+    )
+    lines = [["data", "metric", "whose", *methods]]
+    lines.append(["---"] * 3 + ["---:"] * len(methods))
+    for entry in rows:
+        arrow = "↑" if entry["better"] == "higher" else "↓"
+        head = [entry["data"], f"{entry['metric']} {arrow}"]
+        theirs = [_number(entry["published"].get(m)) for m in methods]
+        if entry["published"]:
+            lines.append([*head, "paper", *theirs])
+        ours = [_spread(entry["ours"].get(m)) for m in methods]
+        lines.append([*head, f"here, n = {entry['n']}", *ours])
+    return _table(lines)
+
+
+def claims(rows: Iterable[Row], method: str) -> str:
+    """Write the orderings that a paper's own method is in, one a line.
+
+    Args:
+        rows: Those of one table.
+        method: The paper's.
+
+    Returns:
+        Markdown, with all of `CONTEXT` in each line.
+    """
+    lines = [
+        [*CONTEXT, "metric", "better", "than", "paper", "here, 95 % interval", ""],
+    ]
+    lines.append(["---"] * len(lines[0]))
+    for entry in rows:
+        for pair in entry["orderings"]:
+            if method in {pair["better"], pair["worse"]}:
+                lines.append([
+                    *_context(entry),
+                    entry["metric"],
+                    pair["better"],
+                    pair["worse"],
+                    _number(pair["published"], "+"),
+                    _interval(pair),
+                    verdict(pair, AT_ITS_PROTOCOL),
+                ])
+    return _table([[cell.replace("_", "-") for cell in lines[0]], *lines[1:]])
+
+
+def counts(rows: Iterable[Row]) -> str:
+    """Write how many published orderings are the same, and name those that are not.
+
+    Args:
+        rows: Those of one table.
+
+    Returns:
+        Markdown, a line a row.
+    """
+    lines = [[*(c.replace("_", "-") for c in CONTEXT), "metric", *AT_ITS_PROTOCOL]]
+    lines.append(["---"] * len(lines[0]))
+    for entry in rows:
+        if not entry["orderings"]:
+            continue
+        said: dict[str, list[str]] = {word: [] for word in AT_ITS_PROTOCOL}
+        for pair in entry["orderings"]:
+            name = f"{pair['better']} > {pair['worse']} ({pair['advantage']:+.3f})"
+            said[verdict(pair, AT_ITS_PROTOCOL)].append(name)
+        same, *rest = said.values()
+        cells = [str(len(same)), *("; ".join(names) or "none" for names in rest)]
+        lines.append([*_context(entry), entry["metric"], *cells])
+    return _table(lines)
+
+
+def _context(entry: Row) -> list[str]:
+    return [_number(entry[name]) for name in CONTEXT]
+
+
+def _number(value: Any, sign: str = "") -> str:
+    if value is None:
+        return ""
+    return f"{value:{sign}.3f}" if isinstance(value, float) else str(value)
+
+
+def _spread(found: Sequence[float] | None) -> str:
+    if found is None:
+        return ""
+    mean, low, high = found
+    return f"{mean:.3f} ±{(high - low) / 2:.3f}"
+
+
+def _interval(pair: Mapping[str, float]) -> str:
+    return f"{pair['advantage']:+.3f} [{pair['low']:.3f}, {pair['high']:.3f}]"
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
