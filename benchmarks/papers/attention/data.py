@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,10 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lrp_hooks.explainers.closed_form import CLASS_TOKEN, UNKNOWN_TOKEN
-
-FIRST_WORD = 2
-"""Ids 0 and 1 are the class token and the unknown one."""
+from lrp_hooks.explainers.closed_form import document
+from lrp_hooks.explainers.closed_form.files import split
 
 
 def shared() -> Path:
@@ -49,7 +46,7 @@ def reviews(split: str) -> tuple[list[str], Tensor]:
 
 def words(text: str) -> list[str]:
     """Return a text's words, in lower case and without punctuation."""
-    return re.findall("[a-z0-9]+", text.replace("<br />", " ").lower())
+    return split(text.replace("<br />", " "))
 
 
 def vocabulary(texts: Iterable[str], size: int) -> list[str]:
@@ -71,13 +68,6 @@ def encode(texts: Iterable[str], known: Sequence[str], length: int) -> Tensor:
         Ids ``[N, T]``: the class token, words, of which unknown ones are the unknown
         token, and padding with that, too.
     """
-    index = {word: i for i, word in enumerate(known, FIRST_WORD)}
-    rows = [
-        [index.get(word, UNKNOWN_TOKEN) for word in words(text)[: length - 1]]
-        for text in texts
-    ]
-    ids = torch.full((len(rows), length), UNKNOWN_TOKEN)
-    ids[:, 0] = CLASS_TOKEN
-    for row, found in zip(ids, rows, strict=True):
-        row[1 : 1 + len(found)] = torch.tensor(found, dtype=torch.int64)
-    return ids
+    return torch.stack([
+        document(" ".join(words(text)), known, length) for text in texts
+    ])

@@ -8,54 +8,71 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from lrp_hooks.explainers.closed_form import AttentionClassifier
+from lrp_hooks.explainers.closed_form import (
+    AttentionClassifier,
+    load_classifier,
+    save_classifier,
+)
 
-from .data import FIRST_WORD, encode, reviews, vocabulary
+from .data import encode, reviews, vocabulary
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE / "weights"
+SPECIAL = 2
+"""Ids of no word: the class token and the unknown one."""
 
 
 def main() -> None:
     """Train, and write weights, words, and how it went."""
     config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
     torch.set_num_threads(config["threads"])
-    texts, labels = reviews("train")
-    plan = config["training"]
-    order = torch.randperm(
-        len(texts), generator=torch.Generator().manual_seed(plan["seed"])
-    )
-    chosen, checked = (
-        order[: plan["train"]],
-        order[plan["train"] :][: plan["validation"]],
-    )
-    known = vocabulary((texts[int(i)] for i in chosen), config["vocabulary"])
-    ids = encode(texts, known, config["model"]["max_length"])
+    train, checked, known = parts(config)
     model = build(config, len(known))
-    parts = [(ids[rows], labels[rows]) for rows in (chosen, checked)]
-    history = fit(model, parts[0], parts[1], plan)
-    test_texts, test_labels = reviews("test")
-    test = encode(test_texts, known, config["model"]["max_length"])
-    state = {k: v.half().contiguous() for k, v in model.state_dict().items()}
+    history = fit(model, train, checked, config["training"])
     WEIGHTS.mkdir(exist_ok=True)
-    save_file(state, WEIGHTS / "classifier.safetensors")
-    (WEIGHTS / "words.txt").write_text("\n".join(known) + "\n", encoding="utf-8")
-    model, _ = load(config)  # what is measured is what is stored, in half precision
+    save_classifier(model.half(), known, WEIGHTS / "classifier.safetensors")
+    model, known = load()  # what is measured is what is stored, in half precision
+    texts, labels = reviews("test")
+    ids = encode(texts, known, config["model"]["max_length"])
     record = {
-        "training": plan,
+        "training": config["training"],
         "history": history,
-        "test": len(test),
-        "accuracy": accuracy(model, test, test_labels),
+        "test": len(ids),
+        "accuracy": accuracy(model, ids, labels),
         "torch": torch.__version__,
     }
-    (WEIGHTS / "classifier.json").write_text(
-        json.dumps(record, indent=1) + "\n", encoding="utf-8"
+    text = json.dumps(record, indent=1) + "\n"
+    (WEIGHTS / "classifier.json").write_text(text, encoding="utf-8")
+    print(text)
+
+
+Part = tuple[Tensor, Tensor]
+
+
+def parts(config: dict[str, Any]) -> tuple[Part, Part, list[str]]:
+    """Split the training reviews.
+
+    Args:
+        config: The configuration.
+
+    Returns:
+        Ids and labels to train on, those of the validation part, and the vocabulary
+        of the former.
+    """
+    texts, labels = reviews("train")
+    plan = config["training"]
+    generator = torch.Generator().manual_seed(plan["seed"])
+    order = torch.randperm(len(texts), generator=generator)
+    chosen, rest = order[: plan["train"]], order[plan["train"] :]
+    known = vocabulary((texts[int(i)] for i in chosen), config["vocabulary"])
+    ids = encode(texts, known, config["model"]["max_length"])
+    train, checked = (
+        (ids[rows], labels[rows]) for rows in (chosen, rest[: plan["validation"]])
     )
-    print(json.dumps(record, indent=1))
+    return train, checked, known
 
 
 def build(config: dict[str, Any], size: int) -> AttentionClassifier:
@@ -69,7 +86,7 @@ def build(config: dict[str, Any], size: int) -> AttentionClassifier:
         The classifier before training.
     """
     torch.manual_seed(config["training"]["seed"])
-    model = AttentionClassifier(size + FIRST_WORD, **config["model"])
+    model = AttentionClassifier(size + SPECIAL, **config["model"])
     for weight in model.parameters():
         torch.nn.init.uniform_(
             weight, -config["training"]["init"], config["training"]["init"]
@@ -77,23 +94,19 @@ def build(config: dict[str, Any], size: int) -> AttentionClassifier:
     return model
 
 
-def load(config: dict[str, Any]) -> tuple[AttentionClassifier, list[str]]:
+def load() -> tuple[AttentionClassifier, list[str]]:
     """Read what was trained.
 
     Returns:
         The classifier in float32, and its words.
     """
-    known = (WEIGHTS / "words.txt").read_text(encoding="utf-8").split("\n")[:-1]
-    model = AttentionClassifier(len(known) + FIRST_WORD, **config["model"])
-    state = load_file(WEIGHTS / "classifier.safetensors")
-    model.load_state_dict({name: part.float() for name, part in state.items()})
-    return model.eval(), known
+    return load_classifier(WEIGHTS / "classifier.safetensors")
 
 
 def fit(
     model: AttentionClassifier,
-    train: tuple[Tensor, Tensor],
-    checked: tuple[Tensor, Tensor],
+    train: Part,
+    checked: Part,
     plan: dict[str, Any],
 ) -> list[dict[str, float]]:
     """Train by AdamW, and keep the epoch that is best on the validation part.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,7 +13,15 @@ from torch import Tensor
 
 from ...errors import ArgumentError
 from ...support.numbers import is_whole
-from .gauss_newton import LOOSE, RIDGES, Problem, Solution, fit, ridge_path
+from .gauss_newton import (
+    LOOSE,
+    RIDGES,
+    Problem,
+    Solution,
+    fit,
+    leave_one_out,
+    ridge_path,
+)
 from .linear import LinearSurrogate, fit_linear
 from .published import DELETION_SCHEDULE, SHORT_SCHEDULE, fit_als, fit_sgd
 from .sampling import Samples
@@ -26,6 +34,8 @@ __all__ = ["FITS", "Learned", "Recipe", "learn"]
 # Whole documents are deletions of none.
 KIND_WEIGHTS = {("short",): 1.0, ("whole", "deletion"): 2.0, ("single",): 0.3}
 """Deletions are what most questions are about, tokens alone what the fewest are."""
+FEW = 2.0
+"""Samples for each token below which leave-one-out errors are not trusted."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,7 @@ def learn(samples: Samples, outputs: Tensor, recipe: Recipe) -> Learned:
     informative = several and judged.fidelity.beats_constant
     solution = choice.solution
     if not informative:
-        mean = float(heldout.weights @ heldout.outputs)
+        mean = float(judged.weights @ judged.outputs)
         solution = _constant(samples, mean if several else float(outputs[0]))
         heldout = replace(heldout, predictions=heldout.constants)
     return Learned(
@@ -154,13 +164,57 @@ def _gauss_newton(samples: Samples, problem: Problem, recipe: Recipe) -> Choice:
     plain = _without_special(problem)
     if not samples.text.special_ids:
         problem = plain
-    found = [(error, ridge, problem, s) for error, ridge, s in ridge_path(problem)]
+    found = _candidates(problem, RIDGES)
     if samples.text.special_ids:
         ridges = sorted({min(found, key=_error)[1], RIDGES[-1]}, reverse=True)
-        found += [(e, ridge, plain, s) for e, ridge, s in ridge_path(plain, ridges)]
-    _, ridge, problem, start = min(found, key=_error)
-    refit = partial(_refit, ridge=ridge)
-    return Choice(problem, fit(problem, ridge, start), refit, ridge)
+        found += _candidates(plain, ridges)
+    error, ridge, problem, start = min(found, key=_error)
+    refit = _refit(problem, ridge)
+    # What a longer descent wins on the samples it may lose elsewhere.
+    final = fit(problem, ridge, start)
+    gaps = leave_one_out(problem, ridge, final)
+    if float(problem.weights @ gaps**2) > error:
+        final = start
+    return Choice(problem, final, refit, ridge)
+
+
+def _candidates(
+    problem: Problem, ridges: Sequence[float]
+) -> list[tuple[float, float, Problem, Solution]]:
+    """Fit with every ridge, and say how well others are predicted.
+
+    Leverages close to 1 tell nothing, so few samples are fitted anew without some.
+
+    Returns:
+        Error, ridge, problem and solution of each.
+    """
+    few = _few(problem)
+    found = []
+    for error, ridge, solution in ridge_path(problem, ridges[: -1 if few else None]):
+        judged = error
+        if few:
+            everything = torch.arange(len(problem.outputs))
+            refit = _refit(problem, ridge)
+            told = cross_validate(problem, solution, refit, everything)
+            judged = float(problem.weights @ (told - problem.outputs) ** 2)
+        found.append((judged, ridge, problem, solution))
+    return found
+
+
+def _few(problem: Problem) -> bool:
+    """Tell whether samples are too few to determine what is fitted."""
+    samples, width = problem.counts.shape
+    return samples < FEW * width
+
+
+def _refit(problem: Problem, ridge: float) -> Callable[[Problem, Solution], Solution]:
+    """Return how fewer samples are fitted anew.
+
+    It starts from the fit to all, unless so few determine little: that start would
+    tell what was left out.
+    """
+    cold = _few(problem)
+    return lambda fewer, start: fit(fewer, ridge, None if cold else start, LOOSE)
 
 
 def _without_special(problem: Problem) -> Problem:
@@ -170,10 +224,6 @@ def _without_special(problem: Problem) -> Problem:
 
 def _error(found: tuple[float, float, Problem, Solution]) -> float:
     return found[0]
-
-
-def _refit(problem: Problem, start: Solution, ridge: float) -> Solution:
-    return fit(problem, ridge, start, LOOSE)
 
 
 def _sgd(samples: Samples, problem: Problem, recipe: Recipe) -> Choice:
