@@ -63,7 +63,7 @@ def _explanations(model: AttentionClassifier, ids: Tensor, names: list[str]) -> 
     rows = {"LIME": closed_form.lime_limit(model, ids)}
     rows |= {name: form(model, ids) for name, form in FORMS.items()}
     table = torch.stack([row[1 : len(names)] for row in rows.values()])
-    table = table / table.abs().amax(1, keepdim=True)
+    table /= table.abs().amax(1, keepdim=True)
     figure = canvas(7.5, 3.4)
     axes: Any = figure.subplots()
     axes.imshow(table.detach(), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")

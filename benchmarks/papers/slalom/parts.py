@@ -25,7 +25,7 @@ def run_budgets(config: dict[str, Any]) -> None:
         for name, settings in config["models"].items():
             model, tokenizer = load(name)
             clocked = Clocked(model).eval()
-            most = config["texts"].get(str(calls), 10**6)
+            most = config["texts"][name][str(calls)]
             for number, case in enumerate(cases(tokenizer, settings, config)):
                 if number < most:
                     record.once(

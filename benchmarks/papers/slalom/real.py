@@ -67,8 +67,8 @@ def measure(
         weights: Naive-Bayes weights by token id.
 
     Returns:
-        By method: ``insertion`` (the mean lack of the class's probability with the
-        strongest tokens kept), ``deletion`` (its mean with the weakest kept),
+        By method: ``insertion`` and ``deletion``, what the class's probability lacks
+        to 1 on average where the strongest, or the weakest, tokens alone are kept,
         ``naive_bayes`` (Spearman), ``people`` (AUROC, where words are marked),
         ``removal`` (Spearman with what leaving each token out takes away), and of
         surrogates ``removal_error``, the mean squared error of predicted changes when
@@ -120,7 +120,7 @@ def _curves(
     for name, ranked in kept.items():
         rows = [_keep(ids, ranked[:size]) for size in sizes]
         chance = (sign * model.log_odds(rows)).sigmoid().mean()
-        found[name] = float(1 - chance if name == "insertion" else chance)
+        found[name] = float(1 - chance)
     return found
 
 

@@ -16,8 +16,9 @@ from ...support.numbers import is_whole
 from ..base import Explainer, check_option
 from .black_box import BlackBox, called
 from .explanation import SlalomExplanation, SlalomWarning
-from .learning import FITS, Learned, Recipe, learn
+from .learning import FITS, Learned, learn
 from .probe import Probe, last_logits, log_odds
+from .recipe import Recipe
 from .sampling import SAMPLINGS, sample
 from .scores import SCORES
 from .texts import Batch, read_batch

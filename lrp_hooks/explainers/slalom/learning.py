@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...errors import ArgumentError
-from ...support.numbers import is_whole
 from .gauss_newton import (
     LOOSE,
     RIDGES,
@@ -24,53 +20,19 @@ from .gauss_newton import (
 )
 from .linear import LinearSurrogate, fit_linear
 from .published import DELETION_SCHEDULE, SHORT_SCHEDULE, fit_als, fit_sgd
+from .recipe import Recipe
 from .sampling import Samples
 from .surrogate import Surrogate, predict
 from .validation import Heldout, cross_validate
 from .verdict import errors, verdict
 
-__all__ = ["FITS", "Learned", "Recipe", "learn"]
+__all__ = ["FITS", "Learned", "learn"]
 
 # Whole documents are deletions of none.
 KIND_WEIGHTS = {("short",): 1.0, ("whole", "deletion"): 2.0, ("single",): 0.3}
 """Deletions are what most questions are about, tokens alone what the fewest are."""
 FEW = 2.0
 """Samples for each token below which leave-one-out errors are not trusted."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a surrogate is fitted.
-
-    Args:
-        method: One of ``FITS``.
-        fix_importances: Whether importances stay equal, and values alone are fitted.
-        learning_rate: Of ``"sgd"``; ``None`` is the authors' for the sampling.
-        epochs: Of ``"sgd"``; likewise.
-    """
-
-    method: str = "gauss-newton"
-    fix_importances: bool = False
-    learning_rate: float | None = None
-    epochs: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse options of gradient descent elsewhere, or of no use.
-
-        Raises:
-            ArgumentError: If one is such.
-        """
-        rate, epochs = self.learning_rate, self.epochs
-        for name, value in (("learning_rate", rate), ("epochs", epochs)):
-            if value is not None and self.method != "sgd":
-                raise ArgumentError(
-                    f"{name}={value!r} is an option of fit='sgd', and fit is "
-                    f"{self.method!r}. Leave one of them out."
-                )
-        if rate is not None and not (_is_number(rate) and 0 < rate < math.inf):
-            raise ArgumentError(f"learning_rate={rate!r} must be a number above 0.")
-        if epochs is not None and not (is_whole(epochs) and epochs > 0):
-            raise ArgumentError(f"epochs={epochs!r} must be a whole number above 0.")
 
 
 @dataclass(frozen=True)
@@ -107,10 +69,6 @@ class Choice:
     solution: Solution
     refit: Callable[[Problem, Solution], Solution]
     ridge: float = 0.0
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def learn(samples: Samples, outputs: Tensor, recipe: Recipe) -> Learned:

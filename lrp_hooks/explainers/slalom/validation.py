@@ -132,7 +132,7 @@ def cross_validate(
         out = heldout[fold::folds]
         kept = torch.ones_like(problem.outputs, dtype=torch.bool)
         kept[out] = False
-        found[fold::folds] = predict(
-            problem.counts[out], *refit(problem.rows(kept), solution)
-        )
+        # Where nothing else was fitted, nothing is known but what is expected anyway.
+        others = refit(problem.rows(kept), solution) if bool(kept.any()) else solution
+        found[fold::folds] = predict(problem.counts[out], *others)
     return found

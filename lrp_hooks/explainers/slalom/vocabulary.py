@@ -17,8 +17,9 @@ from ...errors import ArgumentError, TextError
 from ...texts.devices import device_of
 from .document import Text
 from .explanation import SlalomWarning
-from .learning import Recipe, learn
+from .learning import learn
 from .probe import Probe, last_logits, log_odds
+from .recipe import Recipe
 from .sampling import sample
 from .surrogate import Surrogate
 from .texts import special_ids
