@@ -146,7 +146,7 @@ def shapley(odds: Predict, row: Tensor) -> Tensor:
                 found[i] += value / (n * comb(n - 1, len(s) - 1))
             else:
                 found[i] -= value / (n * comb(n - 1, len(s)))
-    return found.round(decimals=9)  # copies of a word are ties
+    return found.round(decimals=5)  # copies of a word are ties
 
 
 def _places(rows: Rows, size: int) -> Tensor:
