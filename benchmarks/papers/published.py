@@ -4,6 +4,9 @@ A *row* is one metric in one setting, as JSON:
 
 * ``data``, ``model``, ``accuracy`` (of the model, on what is explained), ``n``;
 * ``read_out``, ``target``, ``replacement``: the protocol, in a few words each;
+* ``at_protocol``, whether all of that, and the data, are the paper's: elsewhere a
+  published ordering cannot be reversed, only be ahead or behind;
+* ``paper``, where given: the paper's data set whose scores ``published`` has;
 * ``metric`` and which way is ``better``, ``"higher"`` or ``"lower"``;
 * ``published``: ``{method: score}``, of the paper; ``ours``: ``{method: [mean, low,
   high]}``, of these and of further methods;
@@ -20,9 +23,18 @@ from torch import Tensor
 
 from lrp_hooks.faithfulness import bootstrap
 
-from ..faithfulness.orderings import AT_ITS_PROTOCOL, compare, verdict
+from ..faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, compare, verdict
 
-__all__ = ["claims", "counts", "orderings", "row", "scores", "spread"]
+__all__ = [
+    "claims",
+    "counts",
+    "orderings",
+    "provenance",
+    "row",
+    "scores",
+    "spread",
+    "tables",
+]
 
 CONTEXT = ("data", "model", "accuracy", "n", "read_out", "target", "replacement")
 """What stands in every row of a table, so that no number is read without it."""
@@ -116,14 +128,16 @@ def scores(rows: Iterable[Row]) -> str:
     methods = list(
         dict.fromkeys(m for r in rows for m in (*r["published"], *r["ours"]))
     )
-    lines = [["data", "metric", "whose", *methods]]
-    lines.append(["---"] * 3 + ["---:"] * len(methods))
+    lines = [["data", "model, read-out", "metric", "whose", *methods]]
+    lines.append(["---"] * 4 + ["---:"] * len(methods))
     for entry in rows:
         arrow = "↑" if entry["better"] == "higher" else "↓"
-        head = [entry["data"], f"{entry['metric']} {arrow}"]
+        where = f"{entry['model']}, {entry['read_out']}"
+        head = [entry["data"], where, f"{entry['metric']} {arrow}"]
         theirs = [_number(entry["published"].get(m)) for m in methods]
         if entry["published"]:
-            lines.append([*head, "paper", *theirs])
+            whose = f"paper, {entry['paper']}" if "paper" in entry else "paper"
+            lines.append([*head, whose, *theirs])
         ours = [_spread(entry["ours"].get(m)) for m in methods]
         lines.append([*head, f"here, n = {entry['n']}", *ours])
     return _table(lines)
@@ -133,7 +147,7 @@ def claims(rows: Iterable[Row], method: str) -> str:
     """Write the orderings that a paper's own method is in, one a line.
 
     Args:
-        rows: Those of one table.
+        rows: Those of one table; those that are not at the protocol are left out.
         method: The paper's.
 
     Returns:
@@ -143,7 +157,7 @@ def claims(rows: Iterable[Row], method: str) -> str:
         [*CONTEXT, "metric", "better", "than", "paper", "here, 95 % interval", ""],
     ]
     lines.append(["---"] * len(lines[0]))
-    for entry in rows:
+    for entry in filter(_at_protocol, rows):
         for pair in entry["orderings"]:
             if method in {pair["better"], pair["worse"]}:
                 lines.append([
@@ -158,28 +172,77 @@ def claims(rows: Iterable[Row], method: str) -> str:
     return _table([[cell.replace("_", "-") for cell in lines[0]], *lines[1:]])
 
 
-def counts(rows: Iterable[Row]) -> str:
+def counts(rows: Iterable[Row], words: Sequence[str] = AT_ITS_PROTOCOL) -> str:
     """Write how many published orderings are the same, and name those that are not.
 
     Args:
         rows: Those of one table.
+        words: What to say, see `orderings.verdict`.
 
     Returns:
         Markdown, a line a row.
     """
-    lines = [[*(c.replace("_", "-") for c in CONTEXT), "metric", *AT_ITS_PROTOCOL]]
+    lines = [[*(c.replace("_", "-") for c in CONTEXT), "metric", *words]]
     lines.append(["---"] * len(lines[0]))
     for entry in rows:
         if not entry["orderings"]:
             continue
-        said: dict[str, list[str]] = {word: [] for word in AT_ITS_PROTOCOL}
+        said: dict[str, list[str]] = {word: [] for word in words}
         for pair in entry["orderings"]:
             name = f"{pair['better']} > {pair['worse']} ({pair['advantage']:+.3f})"
-            said[verdict(pair, AT_ITS_PROTOCOL)].append(name)
+            said[verdict(pair, words)].append(name)
         same, *rest = said.values()
         cells = [str(len(same)), *("; ".join(names) or "none" for names in rest)]
         lines.append([*_context(entry), entry["metric"], *cells])
     return _table(lines)
+
+
+def tables(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Write all tables of a paper.
+
+    Args:
+        results: What `page.save` wrote, by setting; each has ``rows``.
+        config: The paper's: its own ``method``, and ``settings`` in their order.
+
+    Returns:
+        Markdown.
+    """
+    own = {name: results[name] for name in config["settings"] if name in results}
+    rows = [row for found in own.values() for row in found["rows"]]
+    others = [row for row in rows if not _at_protocol(row)]
+    elsewhere = ["Elsewhere than at the protocol:", counts(others, ELSEWHERE)]
+    elsewhere = elsewhere if others else []
+    return "\n\n".join([
+        "## Scores",
+        scores(rows),
+        f"## Orderings of {config['method']}",
+        claims(rows, config["method"]),
+        "## All published orderings",
+        counts(filter(_at_protocol, rows)),
+        *elsewhere,
+        "## With what",
+        provenance(own),
+    ])
+
+
+def provenance(results: Mapping[str, Any]) -> str:
+    """Say with what, and when, each setting was measured.
+
+    Args:
+        results: What `page.save` wrote, by setting.
+
+    Returns:
+        Lines of a list.
+    """
+    lines = []
+    for name, found in results.items():
+        versions = ", ".join(f"{k} {v}" for k, v in found["environment"].items())
+        lines.append(f"* {name}: {versions}; {found['date']}.")
+    return "\n".join(lines)
+
+
+def _at_protocol(entry: Row) -> bool:
+    return bool(entry.get("at_protocol", True))
 
 
 def _context(entry: Row) -> list[str]:

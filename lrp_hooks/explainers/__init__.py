@@ -19,7 +19,7 @@ __all__ = ["COMPARED", "Explainer", "named", "names"]
 # The method's name, which is its class name in snake case: the module, the class.
 _TABLE = {
     "lrp": ("lrp", "LRP"),
-    "gradient_x_input": ("lrp", "GradientXInput"),
+    "gradient_x_input": ("gradient_x_input", "GradientXInput"),
     "decompx": ("decompx", "DecompX"),
     "attention_last": ("attention", "AttentionLast"),
     "attention_rollout": ("attention", "AttentionRollout"),

@@ -5,112 +5,25 @@ On an instrumented model they are relevance gradients, as those of every other t
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
 import captum.attr
-import torch
 from torch import Tensor, nn
 
-from ..attribution.finite import check_relevance
-from ..attribution.inputs import Call
-from ..attribution.passes import prepared
-from ..attribution.places import laid_out, seen_axes
-from ..attribution.readable import is_plain
 from ..attribution.rows import most_rows
-from ..engine.subject import Subject
-from ..results.explanation import Explanation
-from .base import Explainer, check_option
 from .baselines import start_values
 from .calls import check_number, seeded
 from .convergence import warn_of_divergence
+from .gradient_method import GradientMethod
 from .points import Group, Points
 
 __all__ = ["IntegratedGradients", "Saliency", "SmoothGrad"]
 
-NORMS = ("l2", "l1", "sum")
 _Values = tuple[Tensor, ...]
 
 
-class _Gradients(Explainer):
-    """Base of the methods that take gradients where ``LRP`` reads relevance."""
-
-    method: str
-
-    def __init__(
-        self, model: nn.Module, wrt: str | Sequence[str] | None, norm: str
-    ) -> None:
-        super().__init__(model)
-        check_option(self, "norm", norm, NORMS)
-        self.wrt, self.norm = wrt, norm
-
-    @abstractmethod
-    def attribute(self, points: Points) -> tuple[list[Tensor], dict[str, Any]]:
-        """Attribute the outputs of a batch.
-
-        Args:
-            points: The explained scalars as a function of what was read.
-
-        Returns:
-            Values in the shape of ``points.values``, and extras for ``meta``.
-        """
-
-    def __call__(self, inputs: Any, target: Any = None) -> Explanation:
-        """Explain one output of each example.
-
-        Args:
-            inputs: A tensor, a tuple of tensors or a mapping of keyword arguments.
-            target: As ``Instrumentation.attribute`` takes it.
-
-        Returns:
-            The explanation, 0 at padding. ``meta["model_calls"]`` counts the sequences
-            that the model was shown, ``meta["read"]`` says where gradients were taken.
-        """
-        subject = Subject(self.model)
-        with prepared(subject, inputs) as call:
-            points = Points(subject, call, self.wrt, target)
-            values, extras = self.attribute(points)
-        named = dict(zip(points.names, values, strict=True))
-        check_relevance(subject, named)
-        output = points.selected.scalar.detach()
-        scores = {
-            name: self._reduced(name, v, call).to(output.device)
-            for name, v in named.items()
-        }
-        return Explanation(
-            scores=next(iter(scores.values())) if len(scores) == 1 else scores,
-            output=output,
-            target=points.selected.target,
-            method=self.method,
-            attended=points.attended,
-            meta={
-                "model": type(self.model).__name__,
-                "read": list(named),
-                "model_calls": points.shown,
-                **extras,
-            },
-        )
-
-    def _reduced(self, name: str, values: Tensor, call: Call) -> Tensor:
-        """Reduce embeddings [B, T, D], channels, and all else that nobody looks at."""
-        given = call.tensors.get(name)
-        if given is not None and is_plain(given):
-            axes = seen_axes(name, values.shape, self.model)
-        else:
-            last = {3: 2, 4: 3 if call.has_choices else 1}.get(values.ndim)
-            axes = tuple(axis for axis in range(values.ndim) if axis != last)
-        left = [axis for axis in range(values.ndim) if axis not in axes]
-        if self.norm == "sum":
-            return laid_out(values.sum(left) if left else values, axes)
-        if not left:
-            return laid_out(values.abs(), axes)
-        order = 1 if self.norm == "l1" else 2
-        reduced: Tensor = torch.linalg.vector_norm(values, order, dim=left)
-        return laid_out(reduced, axes)
-
-
-class Saliency(_Gradients):
+class Saliency(GradientMethod):
     """The size of the gradient: what a small change of a token would do at most.
 
     Simonyan et al. 2013, https://arxiv.org/abs/1312.6034.
@@ -156,7 +69,7 @@ class Saliency(_Gradients):
         return points.map(run), {}
 
 
-class SmoothGrad(_Gradients):
+class SmoothGrad(GradientMethod):
     """The size of the mean gradient around the input.
 
     Smilkov et al. 2017, https://arxiv.org/abs/1706.03825. Gradients are averaged with
@@ -225,10 +138,10 @@ class SmoothGrad(_Gradients):
         return points.map(run, alone=True), {}
 
 
-class IntegratedGradients(_Gradients):
+class IntegratedGradients(GradientMethod):
     """Gradients along the way from a baseline, times that way; they add up.
 
-    Scores sum to the output less that of the baseline, but for the error of the
+    Signed sums add up to the output less that of the baseline, but for the error of the
     quadrature, ``meta["convergence_delta"]``, one for each example, which is shown, and
     warned of where it is large. Padding stays as it is on the way.
 
@@ -246,6 +159,8 @@ class IntegratedGradients(_Gradients):
         baseline: Any = "zero",
         wrt: str | Sequence[str] | None = None,
         batch_size: int = 32,
+        norm: str = "sum",
+        signed: bool | None = None,
     ) -> None:
         """Remember the model, and the way to integrate along.
 
@@ -260,8 +175,10 @@ class IntegratedGradients(_Gradients):
             wrt: As for ``Saliency``.
             batch_size: How many points are run at a time, at least one for each example
                 of the batch. Defaults to ``32``.
+            norm: As for ``GradientXInput``. Defaults to ``"sum"``, which adds up.
+            signed: As for ``GradientXInput``.
         """
-        super().__init__(model, wrt, norm="sum")
+        super().__init__(model, wrt, norm, signed)
         check_number("n_steps", n_steps, least=1, whole=True)
         check_number("batch_size", batch_size, least=1, whole=True)
         self.tokenizer, self.baseline = tokenizer, baseline

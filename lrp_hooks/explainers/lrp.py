@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation, and its plainest case: Gradient x Input."""
+"""Layer-wise relevance propagation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..engine.ruleset import RuleSet
 from ..results.relevance import Relevance
 from .base import Explainer
 
-__all__ = ["LRP", "GradientXInput", "keeping_instrumented"]
+__all__ = ["LRP", "keeping_instrumented"]
 
 
 @dataclass
@@ -129,36 +129,3 @@ class LRP(Explainer):
         if how not in kept.made:
             kept.made[how] = kept.stack.enter_context(put_on())
         return nullcontext(kept.made[how])
-
-
-class GradientXInput(LRP):
-    """The gradient times the input: the rule set that changes nothing.
-
-    Its ledger's error is the honest leak: how far the network is from linear.
-    """
-
-    def __init__(
-        self, model: nn.Module, wrt: str | Sequence[str] | None = None
-    ) -> None:
-        """Remember the model.
-
-        Args:
-            model: Any module; it is instrumented during a call and restored after it.
-            wrt: Where relevance is read, as for ``LRP``.
-        """
-        super().__init__(model, rules="gradient", wrt=wrt)
-
-    def __call__(self, inputs: Any, target: Any = None) -> Relevance:
-        """Explain one output of each example.
-
-        Args:
-            inputs: A tensor, a tuple of tensors or a mapping of keyword arguments.
-            target: As ``Instrumentation.attribute`` takes it.
-
-        Returns:
-            Gradient x Input, with the ledger of the whole output.
-        """
-        relevance = super().__call__(inputs, target)
-        relevance.method = "gradient_x_input"
-        del relevance.meta["rules"]
-        return relevance

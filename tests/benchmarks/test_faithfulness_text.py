@@ -31,7 +31,7 @@ def test_an_advantage_is_the_mean_paired_difference():
     assert entry["advantage"] == pytest.approx(0.1)
     # Every difference is 0.1, so every resample's mean is.
     assert entry["low"] == pytest.approx(0.1) and entry["high"] == pytest.approx(0.1)
-    assert orderings.verdict(entry) == "holds"
+    assert orderings.verdict(entry) == "ahead"
 
 
 def test_lower_is_better_for_some_metrics():
@@ -42,7 +42,7 @@ def test_lower_is_better_for_some_metrics():
         ["pruning"],
     )
     assert [entry["advantage"] for entry in found] == [2.0, -2.0]
-    assert [orderings.verdict(entry) for entry in found] == ["holds", "reversed"]
+    assert [orderings.verdict(entry) for entry in found] == ["ahead", "behind"]
 
 
 def test_an_interval_around_zero_is_open():

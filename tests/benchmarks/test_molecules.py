@@ -276,9 +276,9 @@ def test_orderings_are_tested_pair_by_pair():
     ]
     assert found[1]["difference"] == pytest.approx([-0.3] * 3)
     text = report.verdicts("bace", {"orderings": found}, published, "95 %")
-    assert "hold, 0 of 3: none" in text
+    assert "ahead, 0 of 3: none" in text
     assert "open, 1 of 3: high > mid (+0.000)" in text
-    assert "reversed, 2 of 3: high > low (-0.300); mid > low (-0.300)" in text
+    assert "behind, 2 of 3: high > low (-0.300); mid > low (-0.300)" in text
 
 
 def test_the_table_marks_the_best_and_says_what_is_missing():

@@ -70,9 +70,13 @@ def test_every_line_says_how_it_was_measured():
 
 def test_the_published_score_stands_above_ours():
     lines = published.scores([made()]).splitlines()
-    assert lines[0] == "| data | metric | whose | mine | old | new |"
-    assert lines[2] == "| toy | AUAC ↑ | paper | 0.900 | 0.950 |  |"
-    assert lines[3].startswith("| toy | AUAC ↑ | here, n = 4 | 1.000 ±0.000 | 0.000")
+    assert lines[0] == "| data | model, read-out | metric | whose | mine | old | new |"
+    assert (
+        lines[2] == "| toy | tiny, the LayerNorm | AUAC ↑ | paper | 0.900 | 0.950 |  |"
+    )
+    assert lines[3].startswith(
+        "| toy | tiny, the LayerNorm | AUAC ↑ | here, n = 4 | 1.000 ±0.000"
+    )
 
 
 def test_only_claims_of_the_method_are_listed():

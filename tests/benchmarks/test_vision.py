@@ -226,8 +226,8 @@ def test_orderings_are_told_with_their_verdicts():
     assert "a (0.900) > b (0.500) > c (0.100)" in shown
     assert "| model; read at, replaced by | a > b | b > c | of all pairs |" in shown
     assert (
-        "| vit; tokens, black | 0.250 [0.125, 0.375] holds | "
-        "-0.250 [-0.500, -0.125] reversed | 1 holds, 1 reversed, 1 open |"
+        "| vit; tokens, black | 0.250 [0.125, 0.375] ahead | "
+        "-0.250 [-0.500, -0.125] behind | 1 ahead, 1 open, 1 behind |"
     ) in shown
 
 
@@ -263,7 +263,7 @@ def test_the_table_shows_the_committed_numbers():
                 found += 1
     rows = [line for line in lines if line.startswith("| ") and "; " in line]
     heads = [line for line in rows if "read at" in line]
-    orders = [line for line in rows if line.count("holds") and line.startswith("| vit")]
+    orders = [line for line in rows if line.count("ahead") and line.startswith("| vit")]
     assert len(rows) - len(heads) - len(orders) == found
     areas = [line.split("|")[2] for line in rows]
     assert areas[1] >= areas[2]  # the best on top

@@ -1,5 +1,9 @@
 """Plain gradients at the embeddings: against autograd by hand, padded and not."""
 
+import itertools
+import math
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +14,7 @@ from lrp_hooks import (
     Contrast,
     ConvergenceWarning,
     InferenceModeError,
+    Relevance,
     TargetError,
     TextError,
     explain,
@@ -406,3 +411,69 @@ def test_errors_of_the_call():
         Saliency(model)(ids, target=3)
     with torch.inference_mode(), pytest.raises(InferenceModeError, match="no_grad"):
         Saliency(model)(ids)
+
+
+SIGNS = ("l2", "l1", "sum"), (None, True, False)
+
+
+def reduced(values, norm, signed):
+    """Scores of values [B, T, D], number by number."""
+    found = torch.zeros(values.shape[:2], dtype=values.dtype)
+    for b, row in enumerate(values.tolist()):
+        for t, vector in enumerate(row):
+            size = {
+                "sum": abs(sum(vector)),
+                "l1": sum(abs(v) for v in vector),
+                "l2": math.sqrt(sum(v * v for v in vector)),
+            }[norm]
+            has_sign = norm == "sum" if signed is None else signed
+            found[b, t] = math.copysign(size, sum(vector)) if has_sign else size
+    return found
+
+
+@pytest.mark.parametrize(("norm", "signed"), itertools.product(*SIGNS))
+def test_gradient_x_input_of_any_norm_and_sign(norm, signed):
+    model, ids = build(), tokens(2, 5)
+    x, grad = by_hand(model, ids, 2)
+    found = GradientXInput(model, norm=norm, signed=signed)(ids, target=2)
+    assert_close(found.scores, reduced(x * grad, norm, signed))
+    assert found.method == "gradient_x_input"
+    assert isinstance(found, Relevance) == (norm == "sum" and signed is not False)
+
+
+@pytest.mark.parametrize(("norm", "signed"), itertools.product(*SIGNS))
+def test_integrated_gradients_of_any_norm_and_sign(norm, signed):
+    model, ids = build(), tokens(2, 5)
+    x, _ = by_hand(model, ids, 2)
+    # Two points of Gauss and Legendre on [0, 1] lie at 1/2 -+ 1/(2 sqrt 3).
+    total = torch.zeros_like(x)
+    for share in (0.5 - math.sqrt(1 / 12), 0.5 + math.sqrt(1 / 12)):
+        at = (share * x).requires_grad_()
+        (grad,) = torch.autograd.grad(model(inputs_embeds=at)[:, 2].sum(), at)
+        total += grad / 2
+    method = IntegratedGradients(model, n_steps=2, norm=norm, signed=signed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = method(ids, target=2)
+    assert_close(found.scores, reduced(total * x, norm, signed))
+
+
+@pytest.mark.parametrize("method", ["gradient_x_input", "integrated_gradients"])
+def test_sizes_are_had_by_name_and_are_0_at_padding(method):
+    model, tokenizer = sentiment()
+    texts = ["a gripping film with a weak ending", "bad"]
+    found = explain(model, texts, method, tokenizer, norm="l2")
+    assert (found.scores >= 0).all()
+    assert (found.scores[1, 3:] == 0).all()
+    alone = explain(model, texts[1], method, tokenizer, norm="l2")
+    assert_close(found.scores[1, :3], alone.scores[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", [GradientXInput, IntegratedGradients])
+def test_a_size_or_sign_that_does_not_exist_is_told(method):
+    with pytest.raises(ArgumentError, match=r"norm='l3' .*'l2', 'l1', 'sum'"):
+        method(build(), norm="l3")
+    with pytest.raises(
+        ArgumentError, match="signed='no' must be True, False"
+    ):
+        method(build(), signed="no")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 from examples_in_text import NUMBER
 from lrp_hooks import Contrast, instrument
@@ -51,6 +52,52 @@ def test_the_study_prints_draws_and_writes(bias, tmp_path, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert all(f"{e['relevance']:+9.3f}" in printed for e in effects)
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def captioner():
+    pytest.importorskip("sklearn")
+    return runpy.run_path(str(EXAMPLES / "captioner.py"))
+
+
+def test_a_picture_has_two_digits_and_says_so(captioner):
+    images, labels = captioner["pictures"]()
+    generator = torch.Generator().manual_seed(0)
+    shown, said = captioner["pair"](images, labels, 50, generator)
+    assert shown.shape == (50, 1, 16, 16)
+    for picture, caption in zip(shown[:, 0], said, strict=True):
+        _, left, *between, right, _ = [captioner["WORDS"][word] for word in caption]
+        assert between == ["left", "of"]
+        for half, word in ((picture[4:12, :8], left), (picture[4:12, 8:], right)):
+            same = labels == captioner["NUMBERS"].index(word)
+            assert (images[same] == half).all((1, 2)).any()
+
+
+def test_a_words_pixels_and_words_add_up(captioner):
+    images, labels = captioner["pictures"]()
+    model = captioner["train"](images, labels, 2)
+    generator = torch.Generator().manual_seed(1)
+    shown, _ = captioner["pair"](images, labels, 3, generator)
+    said = captioner["write"](model, shown)
+    assert said.shape == (3, 6)
+    for place in range(1, 6):
+        pixels, before, output, error = captioner["explain_word"](
+            model, shown, said, place
+        )
+        assert pixels.shape == (3, 16, 16)
+        assert before.shape == (3, place)
+        logits = model(pixel_values=shown, decoder_input_ids=said[:, :place]).logits
+        assert_close(output, logits[:, -1].amax(1).detach())
+        assert (error < 1e-4).all()
+    for word in captioner["explain_captions"](model, shown, said):
+        assert sum(word.halves) == pytest.approx(1)
+
+
+def test_a_caption_is_drawn(captioner, tmp_path, capsys):
+    plot = tmp_path / "words.png"
+    captioner["main"](["--steps", "1", "--plot", str(plot)])
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "second digit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.ipynb")), ids=lambda p: p.stem)

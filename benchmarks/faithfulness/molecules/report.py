@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..orderings import ELSEWHERE, verdict
+
 RESULTS = Path(__file__).with_name("results.json")
 HEADS = {
     "activation": "AUAC ↑",
@@ -114,10 +116,10 @@ def verdicts(
     Returns:
         A Markdown list.
     """
-    listed: dict[str, list[str]] = {"hold": [], "open": [], "reversed": []}
+    listed: dict[str, list[str]] = {word: [] for word in ELSEWHERE}
     for pair in found["orderings"]:
         mean, low, high = pair["difference"]
-        kind = "hold" if low > 0 else "reversed" if high < 0 else "open"
+        kind = verdict({"low": low, "high": high})
         text = f"{pair['better']} > {pair['worse']} ({mean:+.3f})"
         listed[kind].append(text)
     total = len(found["orderings"])
@@ -126,8 +128,9 @@ def verdicts(
         for kind, pairs in listed.items()
     ]
     return "\n".join([
-        f"Orderings of {published['source']}, here on {TITLES.get(task, task)}, by the "
-        f"{level} interval of the mean difference (above, across or below 0):\n",
+        f"Orderings of {published['source']}, here on {TITLES.get(task, task)} and not at "
+        f"its protocol, by the {level} interval of the mean difference (above, across "
+        "or below 0):\n",
         *lines,
     ])
 

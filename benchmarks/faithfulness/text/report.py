@@ -29,6 +29,10 @@ NAMES = {
     "conservation_error": "conservation",
     "sensitivity": "sensitivity",
 }
+ORDERINGS = (
+    "Orderings (signed scores, paired by text; *ahead* and *behind* say who is better "
+    "here, which is not the protocol of any paper):"
+)
 ARROWS = {"higher": "↑", "lower": "↓"}
 Results = dict[str, Any]
 Run = dict[str, Any]
@@ -80,7 +84,7 @@ def parts(run: Run) -> list[str]:
     for sign in run["config"]["signs"]:
         found += [f"{sign.capitalize()} scores:", scores(run, sign)]
     if run["orderings"]:
-        found += ["Orderings (signed scores, paired by text):", claims(run)]
+        found += [ORDERINGS, claims(run)]
     found += [f"* {name}: {why}" for name, why in run["failures"].items()]
     return [*found, costs(run)]
 

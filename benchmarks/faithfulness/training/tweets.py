@@ -183,10 +183,16 @@ class Tweets:
         labels: Classes, ``[N]``.
     """
 
-    def __init__(self, tokenizer: Any, texts: Texts) -> None:
-        """Tokenise texts."""
+    def __init__(self, tokenizer: Any, texts: Texts, longest: int = LONGEST) -> None:
+        """Tokenise texts.
+
+        Args:
+            tokenizer: The model's.
+            texts: The texts and their classes.
+            longest: Tokens that a text is cut to.
+        """
         self.tokenizer, self.labels = tokenizer, texts.labels
-        encoded = tokenizer(texts.texts, truncation=True, max_length=LONGEST)
+        encoded = tokenizer(texts.texts, truncation=True, max_length=longest)
         self.ids: list[list[int]] = encoded["input_ids"]
 
     def __len__(self) -> int:

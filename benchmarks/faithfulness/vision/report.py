@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..orderings import verdict
+from ..orderings import ELSEWHERE, verdict
 from ..plausibility.record import Results, environment, number, rows
 from .reading import CELLS
 
@@ -134,7 +134,8 @@ def orderings(results: Results) -> str:
     return (
         f"AUAC on MNIST as published (Ali et al. 2022): {listed}. (LRP gradient is "
         "Gradient x Input.) Here, by patches, what the first method of a pair has "
-        "more than the second, image by image, with its interval:\n\n"
+        "more than the second, image by image, with its interval (another model and other "
+        "cells than the paper's; its own are in `benchmarks/papers/ali`):\n\n"
         + rows(["model; read at, replaced by", *head, "of all pairs"], lines)
     )
 
@@ -147,5 +148,5 @@ def advantage(pair: dict[str, Any]) -> str:
 def tally(pairs: Sequence[dict[str, Any]]) -> str:
     """Count the verdicts of all pairs."""
     said = [verdict(pair) for pair in pairs]
-    counted = [f"{said.count(kind)} {kind}" for kind in ("holds", "reversed", "open")]
+    counted = [f"{said.count(kind)} {kind}" for kind in ELSEWHERE]
     return ", ".join(counted)

@@ -1,0 +1,1 @@
+"""Digits as graphs of superpixels, and a graph Transformer that reads them."""

@@ -1,0 +1,1 @@
+"""DecompX, Modarressi et al. 2023, by the paper's own experiments."""
