@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ RESULTS = HERE / "results"
 def main() -> None:
     """Measure what is missing, draw the figures, and rewrite the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.parse_args()
+    parser.add_argument("--shared", help="folder of data")
+    arguments = parser.parse_args()
+    if arguments.shared is not None:
+        os.environ["LRP_HOOKS_SHARED"] = arguments.shared
     config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
     torch.set_num_threads(config["threads"])
     run(config, RESULTS)
