@@ -36,6 +36,14 @@ NAMES = {
     "rank": "rank correlation with LIME",
     "negative": "share of words below 0",
 }
+CONTEXT = {
+    "data": "IMDB",
+    "model": "one layer, 6 heads",
+    "read-out": "embeddings with positions",
+    "target": "logit of class 1",
+    "replacement": "[UNK] in place",
+}
+"""The protocol, in each row."""
 Results = Mapping[str, Any]
 
 
@@ -111,14 +119,16 @@ def beside_lime(relations: Results) -> str:
 def claims(relations: Results, accuracy: float) -> str:
     """Write what the paper says, and whether it is so here."""
     scores = by_method(relations)
-    head = ["the paper says", "metric", "more", "than", "model, accuracy", "n"]
-    lines = [[*head, "here, 95 % interval", ""], ["---"] * 8]
+    head = ["the paper says", "metric", "more", "than", *CONTEXT, "accuracy", "n"]
+    lines = [[*head, "here, 95 % interval", ""], ["---"] * (len(head) + 2)]
     for metric, more, less, words in CLAIMS:
         (entry,) = compare(scores, [(more, less)], [metric], {metric: "higher"})
-        gap = f"{entry['advantage']:+.3f} [{entry['low']:.3f}, {entry['high']:.3f}]"
-        context = [f"one layer, {accuracy:.3f}", str(len(scores[more, metric]))]
-        said = verdict(entry, AT_ITS_PROTOCOL)
-        lines.append([words, NAMES[metric], more, less, *context, gap, said])
+        lines.append([
+            *[words, NAMES[metric], more, less, *CONTEXT.values()],
+            *[f"{accuracy:.3f}", str(len(scores[more, metric]))],
+            f"{entry['advantage']:+.3f} [{entry['low']:.3f}, {entry['high']:.3f}]",
+            verdict(entry, AT_ITS_PROTOCOL),
+        ])
     return _markdown(lines)
 
 
