@@ -39,8 +39,8 @@ def run_budgets(config: dict[str, Any]) -> None:
 def run_linear(config: dict[str, Any]) -> None:
     """Train Transformers on linear data, and fit surrogates to each."""
     record = Record(RESULTS / "linear.json", config)
-    for seed in config["seeds"]:
-        for layers in config["layers"]:
+    for layers in config["layers"]:
+        for seed in config["seeds"]:
             record.once(
                 f"{layers}|{seed}", lambda n=layers, s=seed: _linear(config, n, s)
             )
@@ -73,8 +73,8 @@ def _linear(config: dict[str, Any], layers: int, seed: int) -> dict[str, Any]:
 def run_slalom(config: dict[str, Any]) -> None:
     """Train Transformers on data of a SLALOM, and recover its parameters."""
     record = Record(RESULTS / "slalom.json", config)
-    for seed in config["seeds"]:
-        for size in config["vocabularies"]:
+    for size in config["vocabularies"]:
+        for seed in config["seeds"]:
             record.once(f"{size}|{seed}", lambda d=size, s=seed: _slalom(config, d, s))
 
 

@@ -66,9 +66,9 @@ class Slalom(Explainer):
             tokenizer: Tells special tokens and padding. Defaults to ``None``: nothing
                 is special.
             sampling: ``"mixed"``: short sequences and deletions; ``"short"``: random
-                triples alone; ``"deletion"``: deletions alone, of 1 to 10 tokens, as
-                published 0 to 5 if ``fit`` is published, too, which leave values and
-                importances unidentified. Defaults to ``"mixed"``.
+                triples alone; ``"deletion"``: deletions alone, which leave values and
+                importances unidentified; 1 to 10 tokens go, or, with a published
+                ``fit``, 0 to 5 as published. Defaults to ``"mixed"``.
             fit: ``"gauss-newton"``, ``"sgd"`` or ``"als"``. Defaults to
                 ``"gauss-newton"``.
             n_samples: The most perturbed texts to show to the model, held-out ones
