@@ -132,6 +132,7 @@ def linear(results: Results) -> str:
     return "\n\n".join([
         published.scores(rows),
         published.claims(rows, "SLALOM"),
+        published.counts(rows),
         published.scores(correlations),
         'Log-odds of "perfect" repeated, first seed (the law adds 1.5 a copy):',
         markdown(flat),
