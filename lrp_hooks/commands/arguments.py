@@ -232,11 +232,20 @@ def _add_closed_forms(commands: Any) -> None:
         "closed-forms",
         help="verify the closed forms of attention, gradient and LIME",
         description="Compare the closed forms of a one-layer attention classifier "
-        "with autograd and with LIME, and show their errors. It needs no model.",
+        "with autograd and with LIME, and show their errors. It needs no model; of one "
+        "of yours it shows every form's scores of a text as well.",
         epilog="""examples:
   lrp-hooks closed-forms
-  lrp-hooks closed-forms --json errors.json""",
+  lrp-hooks closed-forms --json errors.json
+  lrp-hooks closed-forms --model classifier.safetensors --text "not bad at all\"""",
     )
+    parser.add_argument(
+        "--model",
+        metavar="FILE",
+        help="a classifier that closed_form.save_classifier wrote "
+        "(default: one with random weights)",
+    )
+    parser.add_argument("--text", metavar="TEXT", help="what that classifier is shown")
     add_outputs(parser, "json")
 
 

@@ -11,19 +11,30 @@ id other than the class token and the unknown token, wherever it occurs.
 """
 
 from .classifier import CLASS_TOKEN, UNKNOWN_TOKEN, AttentionClassifier
+from .files import document, from_state_dict, load_classifier, save_classifier
 from .gradients import attention, gradient
 from .lime import lime_approximation, lime_limit
-from .verify import Check, Verification, verify_closed_forms
+from .quantitative import QuantGradient, QuantLime, quant_gradient, quant_lime
+from .verify import MOST_WORDS, Check, Verification, verify_closed_forms
 
 __all__ = [
     "CLASS_TOKEN",
+    "MOST_WORDS",
     "UNKNOWN_TOKEN",
     "AttentionClassifier",
     "Check",
+    "QuantGradient",
+    "QuantLime",
     "Verification",
     "attention",
+    "document",
+    "from_state_dict",
     "gradient",
     "lime_approximation",
     "lime_limit",
+    "load_classifier",
+    "quant_gradient",
+    "quant_lime",
+    "save_classifier",
     "verify_closed_forms",
 ]

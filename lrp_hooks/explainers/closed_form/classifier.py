@@ -24,7 +24,8 @@ class AttentionClassifier(nn.Module):
         f_h = W_l sum_t softmax_t(<W_q e_0, W_k e_t> / sqrt(d_att)) W_v e_t
 
     and the logits are the mean over heads: no biases, residuals, normalisation or
-    attention mask, so padding is attended to as in the paper.
+    attention mask, so padding is attended to as in the paper. Options leave the scale
+    or positions out; closed forms hold either way.
     """
 
     positions: Tensor
@@ -36,6 +37,10 @@ class AttentionClassifier(nn.Module):
         embed_dim: int = 128,
         attention_dim: int = 64,
         max_length: int = 256,
+        *,
+        value_dim: int | None = None,
+        scale: bool = True,
+        positions: bool = True,
     ) -> None:
         """Draw the weights as torch's layers do.
 
@@ -43,9 +48,13 @@ class AttentionClassifier(nn.Module):
             vocab_size: ``V``, with ids 0 for the class token and 1 for the unknown one.
             n_heads: Number of heads. Defaults to ``6``.
             embed_dim: ``D``, the width of embeddings. Defaults to ``128``.
-            attention_dim: Width of queries, keys and values. Defaults to ``64``.
+            attention_dim: Width of queries and keys. Defaults to ``64``.
             max_length: ``T``, the length to which documents are padded. Defaults to
                 ``256``.
+            value_dim: Width of values. Defaults to ``None``: ``attention_dim``.
+            scale: Whether scores are divided by the root of ``attention_dim``. Defaults
+                to ``True``.
+            positions: Whether embeddings of positions are added. Defaults to ``True``.
 
         Raises:
             ArgumentError: If a size is no whole number, or too small.
@@ -57,6 +66,7 @@ class AttentionClassifier(nn.Module):
             "embed_dim": (embed_dim, 1),
             "attention_dim": (attention_dim, 1),
             "max_length": (max_length, 1),
+            "value_dim": (attention_dim if value_dim is None else value_dim, 1),
         }
         for name, (size, least) in sizes.items():
             if not isinstance(size, int) or isinstance(size, bool) or size < least:
@@ -66,10 +76,14 @@ class AttentionClassifier(nn.Module):
                 )
         self.embedding = nn.Embedding(vocab_size, embed_dim)
         # It follows from the sizes, so state dicts hold trained weights alone.
-        positions = sinusoids(max_length, embed_dim).to(self.embedding.weight)
-        self.register_buffer("positions", positions, persistent=False)
+        places = sinusoids(max_length, embed_dim) * float(positions)
+        self.register_buffer(
+            "positions", places.to(self.embedding.weight), persistent=False
+        )
+        width = sizes["value_dim"][0]
+        factor = attention_dim**-0.5 if scale else 1.0
         self.heads = nn.ModuleList(
-            Head(embed_dim, attention_dim) for _ in range(n_heads)
+            Head(embed_dim, attention_dim, width, factor) for _ in range(n_heads)
         )
 
     @property
@@ -101,18 +115,23 @@ class AttentionClassifier(nn.Module):
 class Head(nn.Module):
     """One head with its own classifier."""
 
-    def __init__(self, embed_dim: int, attention_dim: int) -> None:
+    def __init__(
+        self, embed_dim: int, attention_dim: int, value_dim: int, factor: float
+    ) -> None:
         """Draw the weights.
 
         Args:
             embed_dim: Width of embeddings.
-            attention_dim: Width of queries, keys and values.
+            attention_dim: Width of queries and keys.
+            value_dim: Width of values.
+            factor: What scores are multiplied by.
         """
         super().__init__()
+        self.factor = factor
         self.query = nn.Linear(embed_dim, attention_dim, bias=False)
         self.key = nn.Linear(embed_dim, attention_dim, bias=False)
-        self.value = nn.Linear(embed_dim, attention_dim, bias=False)
-        self.classifier = nn.Linear(attention_dim, 2, bias=False)
+        self.value = nn.Linear(embed_dim, value_dim, bias=False)
+        self.classifier = nn.Linear(value_dim, 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Classify by what the class token attends to.
@@ -124,7 +143,7 @@ class Head(nn.Module):
             This head's logits ``[B, 2]``.
         """
         query = self.query(x[:, 0])[:, None]
-        scores = query @ self.key(x).transpose(1, 2) / query.shape[-1] ** 0.5
+        scores = query @ self.key(x).transpose(1, 2) * self.factor
         mixed = scores.softmax(-1) @ self.value(x)
         logits: Tensor = self.classifier(mixed[:, 0])
         return logits

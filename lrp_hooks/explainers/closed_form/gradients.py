@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from .classifier import AttentionClassifier
-from .heads import Reading, check_choice, like_model, read, stacked
+from .heads import Reading, check_choice, factor, like_model, read, stacked
 
-__all__ = ["attention", "gradient"]
+__all__ = ["attention", "gradient", "gradients"]
 
 _HEADS = {
     "mean": lambda weights: weights.mean(0),
@@ -55,20 +55,33 @@ def gradient(model: AttentionClassifier, ids: Tensor, kind: str = "mean") -> Ten
     """
     check_choice("kind", kind, _KINDS)
     reading = read(model, ids)
-    return like_model(_KINDS[kind](_gradients(model, reading), reading.x), model)
+    return like_model(_KINDS[kind](gradients(model, reading), reading.x), model)
 
 
-def _gradients(model: AttentionClassifier, reading: Reading) -> Tensor:
-    """Return the gradient of class 1's logit for each embedding, ``[T, D]``.
+def gradients(
+    model: AttentionClassifier, reading: Reading, through_query: bool = True
+) -> Tensor:
+    """Return the gradient of class 1's logit for each embedding.
 
     Theorem 4.1: alpha_t [W_v^T W_l + (W_l v_t - f) W_k^T q / sqrt(d_att)], the mean
     over heads; at the class token moreover what passes through the query,
     W_q^T sum_s alpha_s (W_l v_s - f) k_s / sqrt(d_att).
+
+    Args:
+        model: The classifier.
+        reading: What its heads make of the document.
+        through_query: Whether to add what passes through the query, which the
+            published theorem leaves out. Defaults to ``True``.
+
+    Returns:
+        ``[T, D]`` in float64.
     """
     weights = reading.attention
     pulls = weights * (reading.outputs - reading.logits[:, None])  # d f / d score
     grads = weights.T @ reading.values + pulls.T @ reading.keys
+    if not through_query:
+        return grads / len(weights)
     key, query = stacked(model, "key"), stacked(model, "query")
-    pulled = torch.einsum("ht,td,had->ha", pulls, reading.x, key) / key.shape[1] ** 0.5
+    pulled = torch.einsum("ht,td,had->ha", pulls, reading.x, key) * factor(model)
     grads[0] += torch.einsum("ha,had->d", pulled, query)
     return grads / len(weights)

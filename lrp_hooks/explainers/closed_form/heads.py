@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import ArgumentError, NonFiniteError
 from .classifier import CLASS_TOKEN, UNKNOWN_TOKEN, AttentionClassifier
 
-__all__ = ["Reading", "check_choice", "like_model", "read", "stacked"]
+__all__ = ["Reading", "check_choice", "factor", "like_model", "read", "stacked"]
 
 _INTEGERS = {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
 
@@ -22,8 +22,8 @@ class Reading:
 
     Attributes:
         x: Embeddings with their positions ``[T, D]``.
-        keys: ``W_k^T q / sqrt(d_att)`` ``[H, D]``: the direction in which x gains a
-            head's attention.
+        keys: ``W_k^T q / sqrt(d_att)``, without the root where the classifier has no
+            scale, ``[H, D]``: the direction in which x gains a head's attention.
         values: ``W_v^T W_l`` ``[H, D]``: the direction in which attended x raises the
             logit of class 1.
     """
@@ -72,7 +72,7 @@ def read(model: AttentionClassifier, ids: Tensor) -> Reading:
     x = _exact(table[ids.long().to(table.device)]) + _exact(model.positions)
     query = torch.einsum("had,d->ha", stacked(model, "query"), x[0])
     key, value = stacked(model, "key"), stacked(model, "value")
-    keys = torch.einsum("had,ha->hd", key, query) / key.shape[1] ** 0.5
+    keys = torch.einsum("had,ha->hd", key, query) * factor(model)
     # Row 1 of the classifier: class 1 is explained.
     values = torch.einsum("had,ha->hd", value, stacked(model, "classifier")[:, 1])
     reading = Reading(x, keys, values)
@@ -96,6 +96,12 @@ def stacked(model: AttentionClassifier, part: str) -> Tensor:
         ``[H, out, in]`` in float64 on the CPU.
     """
     return torch.stack([_exact(getattr(head, part).weight) for head in model.heads])
+
+
+def factor(model: AttentionClassifier) -> float:
+    """Return what scores are multiplied by, which is one number for all heads."""
+    found: float = model.heads[0].factor  # type: ignore[assignment]
+    return found
 
 
 def like_model(scores: Tensor, model: AttentionClassifier) -> Tensor:

@@ -19,6 +19,7 @@ from .moments import summed_moments
 
 __all__ = [
     "at_positions",
+    "full_and_blank",
     "kernel",
     "lime_approximation",
     "lime_limit",
@@ -47,7 +48,7 @@ def lime_limit(
         ArgumentError: If the kernel is so narrow that the fit is not determined.
     """
     _check_positive("kernel_width", kernel_width)
-    full, blank, columns, d = _full_and_blank(model, ids)
+    full, blank, columns, d = full_and_blank(model, ids)
     if d == 1:
         # All samples but the original are the blank document: a line through two.
         slopes = (full.logits - blank.logits).mean()[None]
@@ -84,7 +85,7 @@ def lime_approximation(
         word's coefficient, other positions 0.
     """
     _check_positive("factor", factor)
-    full, blank, columns, d = _full_and_blank(model, ids)
+    full, blank, columns, d = full_and_blank(model, ids)
     shares = full.attention * full.outputs - blank.attention * blank.outputs
     words = shares.mean(0) @ one_hot(columns, d + 1).double()
     return like_model(at_positions(factor * words[:d], columns), model)
@@ -143,10 +144,18 @@ def kernel(kept: Tensor, width: float) -> Tensor:
     return (exponents - exponents.max()).exp()
 
 
-def _full_and_blank(
+def full_and_blank(
     model: AttentionClassifier, ids: Tensor
 ) -> tuple[Reading, Reading, Tensor, int]:
-    """Read a document with all of its words and with none, and find them."""
+    """Read a document with all of its words and with none, and find them.
+
+    Args:
+        model: The classifier.
+        ids: One document ``[T]``.
+
+    Returns:
+        Both readings, the index of the word at each position, and their number.
+    """
     full = read(model, ids)
     columns, d = word_columns(ids)
     blank = ids.masked_fill(columns.to(ids.device) < d, UNKNOWN_TOKEN)

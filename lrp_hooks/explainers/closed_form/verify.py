@@ -17,9 +17,10 @@ from .heads import read, stacked
 from .lime import lime_approximation, lime_limit, word_columns
 from .references import differentiated, enumerated, sampled
 
-__all__ = ["Check", "Verification", "verify_closed_forms"]
+__all__ = ["MOST_WORDS", "Check", "Verification", "verify_closed_forms"]
 
-_MOST_WORDS = 12  # of which all subsets are shown to the model
+MOST_WORDS = 12
+"""Distinct words of which all subsets are shown to the model."""
 _EXACT = 1e-6
 _SAMPLED = 7.0  # over sqrt(samples): 5,000 are off by 1 %, a wrong perturbation by 30
 
@@ -129,9 +130,9 @@ def verify_closed_forms(
     read(model, ids)  # refuses what is no classifier or no document of it
     model, ids = _double(model), ids.cpu().long().clone()
     _, d = word_columns(ids)
-    if d > _MOST_WORDS:
+    if d > MOST_WORDS:
         raise ArgumentError(
-            f"ids hold {d} distinct words; at most {_MOST_WORDS} are allowed, since "
+            f"ids hold {d} distinct words; at most {MOST_WORDS} are allowed, since "
             "all their subsets are tried. Replace some by the unknown token, "
             f"{UNKNOWN_TOKEN}."
         )
@@ -217,11 +218,13 @@ def _example(generator: torch.Generator) -> tuple[AttentionClassifier, Tensor]:
 def _double(model: AttentionClassifier) -> AttentionClassifier:
     """Return the classifier in float64 on the CPU, apart from the caller's."""
     size, width = model.embedding.weight.shape
-    inner = stacked(model, "query").shape[1]
+    inner, values = (stacked(model, part).shape[1] for part in ("query", "value"))
     with torch.random.fork_rng(devices=[]):
         twin = AttentionClassifier(
-            size, len(model.heads), width, inner, model.max_length
+            size, len(model.heads), width, inner, model.max_length, value_dim=values
         ).double()
+    for head, own in zip(twin.heads, model.heads, strict=True):
+        head.factor = own.factor
     twin.load_state_dict(model.state_dict())
     twin.positions.copy_(model.positions)
     return twin

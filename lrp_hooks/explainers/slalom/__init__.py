@@ -7,11 +7,13 @@ https://arxiv.org/abs/2405.13536
 
 from .explainer import Slalom
 from .explanation import SlalomExplanation, SlalomWarning
+from .linear import LinearSurrogate
 from .recovery import Recovery, recover
 from .surrogate import Surrogate
 from .vocabulary import fit_vocabulary
 
 __all__ = [
+    "LinearSurrogate",
     "Recovery",
     "Slalom",
     "SlalomExplanation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,11 @@ from ...attribution.readout import Contrast, Selected, select
 from ...errors import ArgumentError, NonFiniteError
 from ...support.numbers import is_whole
 from ..base import Explainer, check_option
+from .black_box import BlackBox, called
 from .explanation import SlalomExplanation, SlalomWarning
 from .learning import FITS, Learned, learn
 from .probe import Probe, last_logits, log_odds
+from .recipe import Recipe
 from .sampling import SAMPLINGS, sample
 from .scores import SCORES
 from .texts import Batch, read_batch
@@ -33,7 +35,9 @@ class Slalom(Explainer):
 
     It explains the log-odds of the target: of two classes the difference of the
     logits, of more the logit minus the log-sum-exp of the others, of a single output
-    that output itself. The model is only called, never looked into.
+    that output itself. The model is only called, never looked into; ``predict`` may
+    stand for one behind an interface. Linear regressions on the same perturbations are
+    fitted as well, and the verdict says where one of them predicts better.
 
     Leemann et al. 2025, https://arxiv.org/abs/2405.13536. SLALOM-eff is
     ``sampling="short", fit="sgd"``, SLALOM-fidel ``sampling="deletion", fit="als"``.
@@ -41,7 +45,7 @@ class Slalom(Explainer):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | None = None,
         tokenizer: Any = None,
         *,
         sampling: str = "mixed",
@@ -49,16 +53,22 @@ class Slalom(Explainer):
         n_samples: int | None = None,
         score: str = "product",
         seed: int = 0,
+        predict: Callable[[list[str]], Any] | None = None,
+        fix_importances: bool = False,
+        learning_rate: float | None = None,
+        epochs: int | None = None,
     ) -> None:
         """Remember the model and how to fit its surrogate.
 
         Args:
-            model: A classifier or language model that takes token ids.
+            model: A classifier or language model that takes token ids. Defaults to
+                ``None``: there is ``predict``.
             tokenizer: Tells special tokens and padding. Defaults to ``None``: nothing
                 is special.
             sampling: ``"mixed"``: short sequences and deletions; ``"short"``: random
                 triples alone; ``"deletion"``: deletions alone, which leave values and
-                importances unidentified. Defaults to ``"mixed"``.
+                importances unidentified; 1 to 10 tokens go, or, with a published
+                ``fit``, 0 to 5 as published. Defaults to ``"mixed"``.
             fit: ``"gauss-newton"``, ``"sgd"`` or ``"als"``. Defaults to
                 ``"gauss-newton"``.
             n_samples: The most perturbed texts to show to the model, held-out ones
@@ -69,11 +79,21 @@ class Slalom(Explainer):
                 ``"removal"``: what leaving a token out would take away. Defaults to
                 ``"product"``.
             seed: One seed, one answer. Defaults to ``0``.
+            predict: In place of a model: a function from ``N`` texts to log-odds
+                ``[N]``, or logits or log-probabilities ``[N, C]``. The explainer then
+                takes texts, and words are what blanks part.
+            fix_importances: Whether importances stay equal, and values alone are
+                fitted. Defaults to ``False``.
+            learning_rate: Of ``fit="sgd"``. Defaults to ``None``: the authors' 5e-3,
+                3e-2 for deletions.
+            epochs: Of ``fit="sgd"``. Defaults to ``None``: the authors' 60, 100 for
+                deletions.
 
         Raises:
-            ArgumentError: If an option has a value that is not allowed.
+            ArgumentError: If an option has a value that is not allowed, or there is not
+                just one of model and ``predict``.
         """
-        super().__init__(model)
+        super().__init__(called(model, tokenizer, predict))
         check_option(self, "sampling", sampling, SAMPLINGS)
         check_option(self, "fit", fit, FITS)
         check_option(self, "score", score, SCORES)
@@ -92,6 +112,7 @@ class Slalom(Explainer):
         self.tokenizer = tokenizer
         self.sampling, self.fit, self.score = sampling, fit, score
         self.n_samples, self.seed = n_samples, seed
+        self.recipe = Recipe(fit, fix_importances, learning_rate, epochs)
 
     def __call__(self, inputs: Any, target: Any = None) -> SlalomExplanation:
         """Explain the log-odds of one output of each example.
@@ -99,6 +120,7 @@ class Slalom(Explainer):
         Args:
             inputs: Token ids as a tensor, a tuple of tensors or a mapping of keyword
                 arguments. Whatever else has a place for each token goes along with it.
+                With ``predict``: a text, or a list of texts.
             target: A class or token id, one for each example, a label, a ``Contrast``,
                 or a function of the model's output, which is explained as it is.
                 Defaults to ``None``: the arg-max.
@@ -106,6 +128,8 @@ class Slalom(Explainer):
         Returns:
             Values, importances, scores, the surrogate and its held-out fidelity.
         """
+        if isinstance(self.model, BlackBox):
+            inputs = self.model.read(inputs)
         batch = read_batch(self.model, self.tokenizer, inputs)
         numbers = [
             self._number(len(t.vocabulary), b) for b, t in enumerate(batch.texts)
@@ -163,12 +187,14 @@ class Slalom(Explainer):
     def _learn(self, batch: Batch, probe: Probe, selected: Selected, n: int) -> Learned:
         """Fit one example's surrogate, and warn if it is not to be relied on."""
         generator = torch.Generator().manual_seed(self.seed)
-        samples = sample(batch.texts[probe.row], self.sampling, n, generator)
+        published = self.fit != "gauss-newton"
+        text = batch.texts[probe.row]
+        samples = sample(text, self.sampling, n, generator, published)
         outputs = probe.log_odds(
             samples.sequences[1:], _row(selected.target, probe.row)
         )
         whole = selected.scalar[probe.row : probe.row + 1].detach().cpu().double()
-        learned = learn(samples, torch.cat([whole, outputs]), self.fit)
+        learned = learn(samples, torch.cat([whole, outputs]), self.recipe)
         if not learned.informative or learned.fit["r2"] <= 0:
             warnings.warn(
                 f"example {probe.row}: {learned.verdict}", SlalomWarning, stacklevel=4
@@ -208,6 +234,8 @@ class Slalom(Explainer):
             surrogates=[one.surrogate for one in learned],
             fit=_fit(probes, learned),
             verdicts=[one.verdict for one in learned],
+            linear=[one.linear for one in learned],
+            tokens=_words(self.model, batch),
         )
 
 
@@ -221,6 +249,15 @@ def _fit(probes: Sequence[Probe], learned: Sequence[Learned]) -> dict[str, Any]:
         return rows[0]
     names = list(dict.fromkeys(name for row in rows for name in row))
     return {n: torch.tensor([row.get(n, torch.nan) for row in rows]) for n in names}
+
+
+def _words(model: nn.Module, batch: Batch) -> list[list[str]] | None:
+    """Return the words of texts, where a function reads texts."""
+    if not isinstance(model, BlackBox):
+        return None
+    return [
+        [model.words[text.ids[p]] for p in text.documents[0]] for text in batch.texts
+    ]
 
 
 def _row(target: Any, b: int) -> Any:

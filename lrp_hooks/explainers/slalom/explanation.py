@@ -11,6 +11,7 @@ from torch import Tensor
 from ...errors import ArgumentError
 from ...results.explanation import Explanation
 from ...results.words import Grouping
+from .linear import LinearSurrogate
 from .surrogate import Surrogate
 
 if TYPE_CHECKING:
@@ -42,7 +43,12 @@ class SlalomExplanation(Explanation):
             sequences that the model was shown; ``"informative"``, whether the
             surrogate beats the constant by more than chance; ``"ridge"``. Plain
             numbers for one example, tensors ``[B]`` for more.
-        verdicts: The same in plain words, one sentence for each example.
+        verdicts: The same in plain words for each example, and which kinds of
+            perturbations a linear regression predicts better.
+        linear: For each example a linear regression on its ``"deletion"`` and one on
+            its ``"short"`` samples, as far as these were fitted.
+            ``fit["linear_deletion_error"]`` and ``fit["linear_short_error"]`` are
+            their held-out errors.
     """
 
     values: Tensor
@@ -50,6 +56,7 @@ class SlalomExplanation(Explanation):
     surrogates: list[Surrogate]
     fit: dict[str, Any] = field(default_factory=dict)
     verdicts: list[str] = field(default_factory=list)
+    linear: list[dict[str, LinearSurrogate]] = field(default_factory=list)
 
     def surrogate(self, ids: Tensor, example: int | None = None) -> Tensor:
         """Predict the log-odds of sequences.

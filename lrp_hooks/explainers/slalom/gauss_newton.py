@@ -48,6 +48,7 @@ class Problem:
         weights: ``[M]``, of mean 1.
         prior: What values are drawn to.
         variance: Of the outputs, which makes the ridge free of their unit.
+        fixed: Whether importances stay equal, and values alone are fitted.
     """
 
     counts: Tensor
@@ -55,15 +56,19 @@ class Problem:
     weights: Tensor
     prior: float
     variance: float
+    fixed: bool = False
 
     @classmethod
-    def of(cls, counts: Tensor, outputs: Tensor, weights: Tensor) -> Problem:
+    def of(
+        cls, counts: Tensor, outputs: Tensor, weights: Tensor, fixed: bool = False
+    ) -> Problem:
         """Weigh samples and centre the prior.
 
         Args:
             counts: ``[M, D]``.
             outputs: ``[M]``.
             weights: ``[M]``, of any scale.
+            fixed: See the class. Defaults to ``False``.
 
         Returns:
             The problem.
@@ -71,7 +76,7 @@ class Problem:
         scaled = weights / weights.mean()
         prior = (scaled * outputs).mean()
         variance = (scaled * (outputs - prior) ** 2).mean()
-        return cls(counts, outputs, scaled, float(prior), float(variance))
+        return cls(counts, outputs, scaled, float(prior), float(variance), fixed)
 
     def rows(self, kept: Tensor) -> Problem:
         """Return the problem of some samples, boolean ``[M]``, under the same ridge."""
@@ -170,7 +175,7 @@ def _descend(
     zeros = torch.zeros_like(problem.counts[0])
     state = _State(problem, ridge, zeros if start is None else start.importances)
     damping = 1e-3
-    for _ in range(STEPS):
+    for _ in range(0 if problem.fixed else STEPS):
         for _ in range(TRIES):
             after = state.moved(ridge, damping)
             if after.loss < state.loss:  # false for NaN, too
@@ -205,9 +210,11 @@ def _left_out(state: _State) -> Tensor:
     """Return the errors of ``leave_one_out``."""
     root = state.problem.weights.sqrt()
     first = _solve_lower(state.factor, state.share.T * root)
-    rest = state.slopes.T * root - state.mixed.T @ first
-    second = _solve_lower(_factor(state.schur.clone()), rest)
-    leverage = (first**2).sum(0) + (second**2).sum(0)
+    leverage = (first**2).sum(0)
+    if not state.problem.fixed:
+        rest = state.slopes.T * root - state.mixed.T @ first
+        second = _solve_lower(_factor(state.schur.clone()), rest)
+        leverage += (second**2).sum(0)
     errors: Tensor = state.residual / (1 - leverage).clamp(min=1e-8)
     return errors
 

@@ -15,7 +15,7 @@ from ...attribution.inputs import Call
 from ...attribution.readout import Contrast, find_logits
 from ...attribution.rows import most_rows
 from ...errors import ArgumentError, NonFiniteError, TargetError
-from .sampling import Positions
+from .document import Positions
 
 __all__ = ["Probe", "last_logits", "log_odds"]
 

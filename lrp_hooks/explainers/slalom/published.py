@@ -36,7 +36,8 @@ def fit_sgd(problem: Problem, rate: float, epochs: int) -> Solution:
             found = share @ values
             slope = 2 * (found - problem.outputs[start : start + BATCH])
             values.grad = slope @ share
-            importances.grad = slope @ (share * (values - found[:, None]))
+            if not problem.fixed:
+                importances.grad = slope @ (share * (values - found[:, None]))
             optimizer.step()
     return Solution(values, importances)
 
@@ -54,6 +55,8 @@ def fit_als(problem: Problem, full: float) -> Solution:
     counts, outputs = problem.counts, problem.outputs
     zeros = torch.zeros_like(counts[0])
     first = Solution(_values(counts, outputs, zeros, full), zeros)
+    if problem.fixed:
+        return first
     weights = _weights(counts * (first.values - outputs[:, None]))
     importances = weights.clamp(min=1e-12).log()
     second = Solution(_values(counts, outputs, importances, full), importances)

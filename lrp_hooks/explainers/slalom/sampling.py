@@ -6,13 +6,15 @@ position (token types) goes with it. Special tokens stay in every sequence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
-from itertools import chain, cycle, groupby, islice
+from functools import partial
+from itertools import cycle, islice
 
 import torch
 from torch import Tensor
+
+from .document import Positions, Text
 
 __all__ = ["SAMPLINGS", "Samples", "Text", "sample"]
 
@@ -29,92 +31,6 @@ HELD_OUT = 16
 """Of the published samplings, one in so many of each kind is never fitted."""
 PATIENCE = 50
 """Draws in a row that bring nothing new before a text counts as exhausted."""
-
-Positions = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Text:
-    """One document, or several that share a vocabulary.
-
-    Args:
-        ids: The token id of each position.
-        special: Whether a position holds a special token.
-        documents: The positions of each document.
-    """
-
-    ids: list[int]
-    special: list[bool]
-    documents: list[list[int]]
-
-    @cached_property
-    def first_place(self) -> dict[int, int]:
-        """The first position of each ordinary token id, by ascending id."""
-        places: dict[int, int] = {}
-        for p in self._positions(special=False):
-            places.setdefault(self.ids[p], p)
-        return dict(sorted(places.items()))
-
-    @cached_property
-    def vocabulary(self) -> list[int]:
-        """The distinct ids of ordinary tokens, ascending: ``D`` of them."""
-        return list(self.first_place)
-
-    @cached_property
-    def special_ids(self) -> list[int]:
-        """The distinct ids of special tokens, ascending."""
-        return sorted({self.ids[p] for p in self._positions(special=True)})
-
-    def _positions(self, special: bool) -> list[int]:
-        return [p for d in self.documents for p in d if self.special[p] == special]
-
-    def ordinary(self, document: Sequence[int]) -> list[int]:
-        """Return the positions of a document that may be left out."""
-        return [p for p in document if not self.special[p]]
-
-    def wrap(self, types: Sequence[int]) -> Positions:
-        """Put tokens where the first document's ordinary tokens stand.
-
-        Of a pair of texts, each token stays on its side of the separator.
-
-        Args:
-            types: Indices into ``vocabulary``.
-
-        Returns:
-            The sequence, with that document's special tokens around them.
-        """
-        special = self.special.__getitem__
-        runs = [list(run) for _, run in groupby(self.documents[0], key=special)]
-        first = next(i for i, run in enumerate(runs) if not special(run[0]))
-        home = {p: i for i, run in enumerate(runs) for p in run}
-        placed = [run if special(run[0]) else [] for run in runs]
-        for p in (self.first_place[self.vocabulary[t]] for t in types):
-            placed[home.get(p, first)].append(p)
-        return tuple(chain.from_iterable(placed))
-
-    def counts(self, sequences: Sequence[Positions]) -> Tensor:
-        """Count token types.
-
-        Args:
-            sequences: ``M`` tuples of positions.
-
-        Returns:
-            ``[M, D + 1]`` in float64; the last column counts special tokens.
-        """
-        index = {i: j for j, i in enumerate(self.vocabulary)}
-        width = len(index)
-        column = {
-            p: width if self.special[p] else index[self.ids[p]]
-            for document in self.documents
-            for p in document
-        }
-        counts = torch.zeros(len(sequences), width + 1, dtype=torch.float64)
-        rows = [row for row, seq in enumerate(sequences) for _ in seq]
-        columns = [column[p] for seq in sequences for p in seq]
-        ones = torch.ones(len(rows), dtype=torch.float64)
-        return counts.index_put_(
-            (torch.tensor(rows), torch.tensor(columns)), ones, accumulate=True
-        )
 
 
 @dataclass
@@ -178,7 +94,13 @@ class Samples:
         return taken
 
 
-def sample(text: Text, sampling: str, n: int, generator: torch.Generator) -> Samples:
+def sample(
+    text: Text,
+    sampling: str,
+    n: int,
+    generator: torch.Generator,
+    published: bool = True,
+) -> Samples:
     """Draw distinct perturbations.
 
     Args:
@@ -186,6 +108,10 @@ def sample(text: Text, sampling: str, n: int, generator: torch.Generator) -> Sam
         sampling: One of ``SAMPLINGS``.
         n: The most sequences to draw.
         generator: The source of randomness.
+        published: Of ``"short"`` and ``"deletion"``: whether they are drawn as
+            published, none to five tokens left out, and held out apart. Else
+            deletions are those that are predicted, and what is fitted is held out by
+            cross-validation. Defaults to ``True``.
 
     Returns:
         The samples; besides at most ``n`` drawn ones, the whole documents.
@@ -193,7 +119,10 @@ def sample(text: Text, sampling: str, n: int, generator: torch.Generator) -> Sam
     samples = Samples(text)
     whole = (tuple(document) for document in text.documents)
     samples.draw(whole, len(text.documents), "whole")
-    SAMPLINGS[sampling](samples, n, generator)
+    if published:
+        SAMPLINGS[sampling](samples, n, generator)
+    else:
+        _CROSS_VALIDATED[sampling](samples, n, generator)
     return samples
 
 
@@ -234,6 +163,26 @@ SAMPLINGS: dict[str, Callable[[Samples, int, torch.Generator], None]] = {
     "mixed": _mixed,
     "short": _only_short,
     "deletion": _only_deletions,
+}
+
+
+def _one_kind(kind: str, samples: Samples, n: int, generator: torch.Generator) -> None:
+    """Draw one kind to be fitted, and a few of the other to see what that is worth."""
+    text = samples.text
+    sources = {
+        "short": _short(text, _uniform(len(text.vocabulary), generator)),
+        "deletion": _deletions(text, 1, MOST_DELETIONS, generator),
+    }
+    other = "deletion" if kind == "short" else "short"
+    few = min(max(1, n // HELD_OUT), n - 1)
+    n -= samples.draw(sources[other], few, other, fitted=False, heldout=True)
+    samples.draw(sources[kind], n, kind, heldout=True)
+
+
+_CROSS_VALIDATED: dict[str, Callable[[Samples, int, torch.Generator], None]] = {
+    "mixed": _mixed,
+    "short": partial(_one_kind, "short"),
+    "deletion": partial(_one_kind, "deletion"),
 }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...errors import ArgumentError
 from ...results import storage
 
-__all__ = ["Surrogate", "predict", "shares"]
+__all__ = ["Surrogate", "predict", "shares", "tally"]
 
 
 def shares(counts: Tensor, importances: Tensor) -> Tensor:
@@ -31,6 +31,32 @@ def shares(counts: Tensor, importances: Tensor) -> Tensor:
 def predict(counts: Tensor, values: Tensor, importances: Tensor) -> Tensor:
     """Return the log-odds of bags of tokens, ``[M]``; see ``shares``."""
     return shares(counts, importances) @ values
+
+
+def tally(known: Tensor, ids: Tensor, like: Tensor) -> Tensor:
+    """Count the known tokens of sequences.
+
+    Args:
+        known: Token ids, ascending, ``[D]``.
+        ids: ``[N, L]``.
+        like: Has the dtype of the result.
+
+    Returns:
+        ``[N, D]``.
+
+    Raises:
+        ArgumentError: If ``ids`` have another shape.
+    """
+    if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
+        came = tuple(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
+        raise ArgumentError(
+            f"ids must be whole numbers of the shape [N, L], got {came}. Write "
+            "ids[None] for a single sequence."
+        )
+    ids = ids.to(known).contiguous()
+    places = torch.searchsorted(known, ids).clamp(max=len(known) - 1)
+    counts = like.new_zeros(len(ids), len(known))
+    return counts.scatter_add_(1, places, (known[places] == ids).to(like))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,17 +125,7 @@ class Surrogate:
             ArgumentError: If ``ids`` have another shape, or a sequence has no token
                 that is known.
         """
-        if not isinstance(ids, Tensor) or ids.dim() != 2 or ids.is_floating_point():
-            came = tuple(ids.shape) if isinstance(ids, Tensor) else type(ids).__name__
-            raise ArgumentError(
-                f"ids must be whole numbers of the shape [N, L], got {came}. Write "
-                "ids[None] for a single sequence."
-            )
-        ids = ids.to(self.ids).contiguous()
-        places = torch.searchsorted(self.ids, ids).clamp(max=len(self.ids) - 1)
-        known = (self.ids[places] == ids).to(self.values)
-        counts = self.values.new_zeros(len(ids), len(self.ids))
-        counts.scatter_add_(1, places, known)
+        counts = tally(self.ids, ids, self.values)
         empty = counts.sum(1) == 0
         if bool(empty.any()):
             row = int(empty.int().argmax())

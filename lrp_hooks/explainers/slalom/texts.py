@@ -13,7 +13,7 @@ from ...attribution.inputs import Call, bind
 from ...engine.subject import Subject
 from ...errors import ArgumentError, TextError
 from ..calls import check_one_text
-from .sampling import Text
+from .document import Text
 
 __all__ = ["Batch", "read_batch", "special_ids"]
 

@@ -14,6 +14,8 @@ from .surrogate import predict
 __all__ = ["Fidelity", "Heldout", "cross_validate"]
 
 FOLDS = 8
+FITTED_ANEW = 1024
+"""Samples over all folds, at least: of few, a fold must not take many away."""
 CHANCE = 1.0
 """Standard errors by which a surrogate must beat the constant predictor..."""
 PLAIN = 0.5
@@ -125,12 +127,12 @@ def cross_validate(
         A prediction for each index.
     """
     found = torch.empty(len(heldout), dtype=problem.outputs.dtype)
-    folds = min(FOLDS, len(heldout))
+    folds = min(max(FOLDS, FITTED_ANEW // max(len(heldout), 1)), len(heldout))
     for fold in range(folds):
         out = heldout[fold::folds]
         kept = torch.ones_like(problem.outputs, dtype=torch.bool)
         kept[out] = False
-        found[fold::folds] = predict(
-            problem.counts[out], *refit(problem.rows(kept), solution)
-        )
+        # Where nothing else was fitted, nothing is known but what is expected anyway.
+        others = refit(problem.rows(kept), solution) if bool(kept.any()) else solution
+        found[fold::folds] = predict(problem.counts[out], *others)
     return found

@@ -15,10 +15,12 @@ from ...attribution.passes import eval_mode
 from ...attribution.readout import select
 from ...errors import ArgumentError, TextError
 from ...texts.devices import device_of
+from .document import Text
 from .explanation import SlalomWarning
 from .learning import learn
 from .probe import Probe, last_logits, log_odds
-from .sampling import Text, sample
+from .recipe import Recipe
+from .sampling import sample
 from .surrogate import Surrogate
 from .texts import special_ids
 
@@ -91,7 +93,7 @@ def fit_vocabulary(
         chosen = _only(select(logits, target, model, 1, None).target)
         others = probe.log_odds(samples.sequences[1:], chosen)
     outputs = torch.cat([log_odds(logits, chosen).cpu(), others])
-    learned = learn(samples, outputs, "gauss-newton")
+    learned = learn(samples, outputs, Recipe())
     if not learned.informative:
         warnings.warn(learned.verdict, SlalomWarning, stacklevel=2)
     found = learned.surrogate

@@ -1,0 +1,168 @@
+"""Write this folder's tables: ``python -m benchmarks.papers.attention.report``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...cost.report import put
+from ...faithfulness.orderings import AT_ITS_PROTOCOL, compare, verdict
+from ..published import spread
+
+__all__ = ["README", "RESULTS", "main", "table"]
+
+HERE = Path(__file__).parent
+README = HERE / "README.md"
+RESULTS = HERE / "results"
+WEIGHTS = HERE / "weights" / "classifier.json"
+PUBLISHED_ACCURACY = 0.8019
+CLAIMS = (
+    ("sign", "Gradient x Input", "attention, mean", "attention cannot show the sign"),
+    ("sign", "Gradient x Input", "attention, max", "attention cannot show the sign"),
+    ("sign", "Gradient x Input", "gradient, L1", "norms cannot show the sign"),
+    ("sign", "Gradient x Input", "gradient, L2", "norms cannot show the sign"),
+    ("rank", "Gradient x Input", "attention, mean", "LIME sees more than attention"),
+    ("rank", "Equation 19", "attention, mean", "LIME is affine in attention"),
+    ("negative", "LIME", "attention, mean", "attention is never negative"),
+)
+"""Metric, the better of two, the other, and what the paper says."""
+NAMES = {
+    "sign": "same sign as LIME",
+    "rank": "rank correlation with LIME",
+    "negative": "share of words below 0",
+}
+CONTEXT = {
+    "data": "IMDB",
+    "model": "one layer, 6 heads",
+    "read-out": "embeddings with positions",
+    "target": "logit of class 1",
+    "replacement": "[UNK] in place",
+}
+"""The protocol, in each row."""
+Results = Mapping[str, Any]
+
+
+def main() -> None:
+    """Rewrite the tables."""
+    README.write_text(
+        put(README.read_text(encoding="utf-8"), "papers-attention", table()),
+        encoding="utf-8",
+    )
+
+
+def table() -> str:
+    """Write everything as Markdown.
+
+    Returns:
+        Errors of the formulas, explanations beside LIME, claims, and what was run.
+    """
+    found = {
+        name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("gradient", "lime", "relations")
+    }
+    trained = json.loads(WEIGHTS.read_text(encoding="utf-8"))
+    about = found["relations"]["environment"]
+    return "\n\n".join([
+        errors(found["gradient"], found["lime"]),
+        beside_lime(found["relations"]),
+        claims(found["relations"], trained["accuracy"]),
+        f"Accuracy of the classifier: {trained['accuracy']:.4f} on {trained['test']} "
+        f"test reviews (published {PUBLISHED_ACCURACY}). "
+        + ", ".join(f"{name} {number}" for name, number in about.items())
+        + ".",
+    ])
+
+
+def errors(gradient: Results, lime: Results) -> str:
+    """Write how far each formula is from what it is a formula of."""
+    g, m = columns(gradient), columns(lime)
+    rows = [
+        ("gradient, corrected", "autograd", g["error"] / g["scale"]),
+        (
+            "gradient, as published, at [cls]",
+            "autograd",
+            g["published_error"] / g["scale"],
+        ),
+        ("Equation 19", "LIME", m["approximation_error"] / m["norm"]),
+        ("exact limit", "LIME", m["limit_error"] / m["norm"]),
+        ("LIME once", "mean of its runs", m["noise"] / m["norm"]),
+    ]
+    lines = [["formula", "compared with", "reviews", "relative error", "largest"]]
+    lines.append(["---", "---", "---:", "---:", "---:"])
+    for name, reference, values in rows:
+        mean, low, high = _exact_spread(values)
+        shown = f"{mean:.2g} [{low:.2g}, {high:.2g}]"
+        count = str(len(values))
+        lines.append([name, reference, count, shown, f"{float(values.max()):.2g}"])
+    return _markdown(lines)
+
+
+def beside_lime(relations: Results) -> str:
+    """Write how each explanation relates to the exact limit of LIME."""
+    scores = by_method(relations)
+    methods = list(dict.fromkeys(method for method, _ in scores))
+    lines = [["explanation", "reviews", *NAMES.values()], ["---", *["---:"] * 4]]
+    for method in methods:
+        cells = []
+        for metric in NAMES:
+            mean, low, high = spread(scores[method, metric])
+            cells.append(f"{mean:.3f} [{low:.3f}, {high:.3f}]")
+        lines.append([method, str(len(scores[method, "rank"])), *cells])
+    return _markdown(lines)
+
+
+def claims(relations: Results, accuracy: float) -> str:
+    """Write what the paper says, and whether it is so here."""
+    scores = by_method(relations)
+    head = ["the paper says", "metric", "more", "than", *CONTEXT, "accuracy", "n"]
+    lines = [[*head, "here, 95 % interval", ""], ["---"] * (len(head) + 2)]
+    for metric, more, less, words in CLAIMS:
+        (entry,) = compare(scores, [(more, less)], [metric], {metric: "higher"})
+        lines.append([
+            *[words, NAMES[metric], more, less, *CONTEXT.values()],
+            *[f"{accuracy:.3f}", str(len(scores[more, metric]))],
+            f"{entry['advantage']:+.3f} [{entry['low']:.3f}, {entry['high']:.3f}]",
+            verdict(entry, AT_ITS_PROTOCOL),
+        ])
+    return _markdown(lines)
+
+
+def columns(results: Results) -> dict[str, Tensor]:
+    """Return each entry's numbers by name, ``[N]``."""
+    entries = list(results["entries"].values())
+    return {
+        name: torch.tensor([e[name] for e in entries], dtype=torch.float64)
+        for name in entries[0]
+    }
+
+
+def by_method(relations: Results) -> dict[tuple[str, str], Tensor]:
+    """Return ``{(explanation, metric): [N]}``."""
+    entries = list(relations["entries"].values())
+    return {
+        (method, metric): torch.tensor(
+            [e[method][metric] for e in entries], dtype=torch.float64
+        )
+        for method, metrics in entries[0].items()
+        for metric in metrics
+    }
+
+
+def _exact_spread(values: Tensor) -> tuple[float, float, float]:
+    """Return a mean and its 95 % interval, unrounded: errors may be 1e-7."""
+    scale = float(values.max()) or 1.0
+    mean, low, high = spread(values / scale)
+    return float(values.mean()), low * scale, high * scale if mean else 0.0
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

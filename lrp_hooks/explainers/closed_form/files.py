@@ -1,0 +1,179 @@
+"""Trained classifiers with their words, in one file; texts as their documents."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ...errors import ArgumentError, TextError
+from .classifier import CLASS_TOKEN, UNKNOWN_TOKEN, AttentionClassifier
+from .heads import factor
+
+__all__ = ["document", "from_state_dict", "load_classifier", "save_classifier", "split"]
+
+FIRST_WORD = 2
+"""Ids 0 and 1 are the class token and the unknown one."""
+
+
+def from_state_dict(
+    state: Mapping[str, Tensor],
+    *,
+    max_length: int = 256,
+    scale: bool = True,
+    positions: bool = True,
+) -> AttentionClassifier:
+    """Build the classifier that trained weights belong to.
+
+    Args:
+        state: ``embedding.weight`` ``[V, D]`` and, for each head i,
+            ``heads.i.{query,key,value,classifier}.weight``.
+        max_length: ``T``. Defaults to ``256``.
+        scale: As ``AttentionClassifier`` takes it. Defaults to ``True``.
+        positions: Likewise. Defaults to ``True``.
+
+    Returns:
+        The classifier in the weights' dtype, at least float32.
+
+    Raises:
+        ArgumentError: If weights are missing or do not fit.
+    """
+    try:
+        model = _shaped(state, max_length, scale, positions)
+        model.load_state_dict({
+            n: part.to(model.positions) for n, part in state.items()
+        })
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ArgumentError(
+            f"the weights are none of an AttentionClassifier: {str(error)[:200]}. They "
+            "must be embedding.weight and heads.i.{query,key,value,classifier}.weight."
+        ) from error
+    return model.eval()
+
+
+def _shaped(
+    state: Mapping[str, Tensor], max_length: int, scale: bool, positions: bool
+) -> AttentionClassifier:
+    """Build a classifier of the weights' sizes and dtype."""
+    table = state["embedding.weight"]
+    inner, values = (
+        state[f"heads.0.{part}.weight"].shape[0] for part in ("query", "value")
+    )
+    model = AttentionClassifier(
+        table.shape[0],
+        len({name.split(".")[1] for name in state if name.startswith("heads.")}),
+        table.shape[1],
+        inner,
+        max_length,
+        value_dim=values,
+        scale=scale,
+        positions=positions,
+    )
+    return model.to(torch.promote_types(table.dtype, torch.float32))
+
+
+def save_classifier(
+    model: AttentionClassifier, words: Sequence[str], path: str | PathLike[str]
+) -> None:
+    """Write a classifier and its vocabulary into one ``.safetensors`` file.
+
+    Args:
+        model: The classifier.
+        words: The word of each id from 2 on, all of them.
+        path: The file.
+    """
+    _check_words(model, words)
+    metadata = {
+        "words": json.dumps(list(words)),
+        "max_length": str(model.max_length),
+        "scale": json.dumps(factor(model) != 1.0),
+        "positions": json.dumps(bool(model.positions.any())),
+    }
+    state = {name: part.contiguous() for name, part in model.state_dict().items()}
+    safetensors.torch.save_file(state, Path(path), metadata)
+
+
+def load_classifier(
+    path: str | PathLike[str],
+) -> tuple[AttentionClassifier, list[str]]:
+    """Read what ``save_classifier`` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The classifier, and the word of each id from 2 on.
+
+    Raises:
+        ArgumentError: If the file cannot be read, or holds something else.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        words, options = _described(metadata)
+    except (OSError, safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ArgumentError(
+            f"{str(path)!r} holds no classifier with its words "
+            f"({type(error).__name__}: {str(error)[:120]}). Write one with "
+            "closed_form.save_classifier(model, words, path)."
+        ) from error
+    model = from_state_dict(state, **options)
+    _check_words(model, words)
+    return model, words
+
+
+def split(text: str) -> list[str]:
+    """Return a text's words: letters and digits, in lower case."""
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def document(text: str, words: Sequence[str], max_length: int = 256) -> Tensor:
+    """Turn a text into a document of the classifier.
+
+    Args:
+        text: The text. What goes beyond ``max_length`` is cut, as in the paper.
+        words: The word of each id from 2 on; others are the unknown token.
+        max_length: ``T``. Defaults to ``256``.
+
+    Returns:
+        Ids ``[T]``: the class token, words and padding with the unknown token.
+
+    Raises:
+        TextError: If the text has no word that is known.
+    """
+    index = {word: i for i, word in enumerate(words, FIRST_WORD)}
+    found = [index.get(w, UNKNOWN_TOKEN) for w in split(text)][: max_length - 1]
+    if set(found) <= {UNKNOWN_TOKEN}:
+        raise TextError(
+            f"the text {text[:60]!r} has no word of the classifier's vocabulary of "
+            f"{len(words)}."
+        )
+    padding = [UNKNOWN_TOKEN] * (max_length - 1 - len(found))
+    return torch.tensor([CLASS_TOKEN, *found, *padding])
+
+
+def _described(metadata: Mapping[str, str]) -> tuple[list[str], dict[str, Any]]:
+    """Read what stands beside the weights."""
+    options = {name: json.loads(metadata[name]) for name in ("scale", "positions")}
+    return json.loads(metadata["words"]), {
+        "max_length": int(metadata["max_length"]),
+        **options,
+    }
+
+
+def _check_words(model: AttentionClassifier, words: Sequence[str]) -> None:
+    wanted = model.embedding.num_embeddings - FIRST_WORD
+    if len(words) != wanted:
+        raise ArgumentError(
+            f"words has {len(words)} entries, and the classifier {wanted} ids of words "
+            "beside the class token and the unknown one. Give each id its word."
+        )

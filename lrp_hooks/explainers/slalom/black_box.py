@@ -1,0 +1,132 @@
+"""A model behind an interface: a function of texts, called with words left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import ArgumentError, TextError
+
+__all__ = ["BlackBox", "called"]
+
+_PADDING = 0
+
+
+class BlackBox(nn.Module):
+    """A function of texts as a module that takes ids of words.
+
+    Words are what blanks part; a text is its words with single blanks between them.
+    """
+
+    def __init__(self, predict: Callable[[list[str]], Any]) -> None:
+        """Remember the function.
+
+        Args:
+            predict: From ``N`` texts to log-odds ``[N]``, or logits or
+                log-probabilities ``[N, C]``: a tensor, an array or lists.
+
+        Raises:
+            ArgumentError: If it cannot be called.
+        """
+        super().__init__()
+        if not callable(predict) or isinstance(predict, nn.Module):
+            raise ArgumentError(
+                f"predict is a {type(predict).__name__}; it must be a function from a "
+                "list of texts to log-odds [N] or logits [N, C]. Pass a module that "
+                "takes token ids as the first argument, model."
+            )
+        self.predict = predict
+        self.words: list[str] = [""]
+        self._ids: dict[str, int] = {}
+
+    def read(self, texts: str | Sequence[str]) -> dict[str, Tensor]:
+        """Give each word an id.
+
+        Args:
+            texts: A text, or ``B`` of them.
+
+        Returns:
+            ``input_ids`` and ``attention_mask``, ``[B, T]``.
+
+        Raises:
+            TextError: If one is no text or has no word.
+        """
+        rows = [texts] if isinstance(texts, str) else list(texts)
+        if not rows or not all(isinstance(row, str) and row.split() for row in rows):
+            raise TextError(
+                "inputs must be a text, or a list of texts, each with a word in it; "
+                f"got {str(texts)[:80]!r}."
+            )
+        ids = [torch.tensor([self._id(w) for w in row.split()]) for row in rows]
+        padded = nn.utils.rnn.pad_sequence(ids, True, _PADDING)
+        return {
+            "input_ids": padded,
+            "attention_mask": (padded != _PADDING).long(),
+        }
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None
+    ) -> Tensor:
+        """Ask the function.
+
+        Args:
+            input_ids: Ids of words, ``[N, L]``.
+            attention_mask: Unused: no sequence that is asked for is padded.
+
+        Returns:
+            What it says, ``[N]`` or ``[N, C]`` in float64.
+
+        Raises:
+            ArgumentError: If it says something else.
+        """
+        texts = [" ".join(self.words[i] for i in row) for row in input_ids.tolist()]
+        said = torch.as_tensor(self.predict(texts)).detach().cpu().double()
+        if said.dim() not in {1, 2} or len(said) != len(texts):
+            raise ArgumentError(
+                f"predict returned the shape {list(said.shape)} for {len(texts)} "
+                f"texts; it must return log-odds [{len(texts)}] or logits "
+                f"[{len(texts)}, C]."
+            )
+        return said
+
+    def _id(self, word: str) -> int:
+        if word not in self._ids:
+            self._ids[word] = len(self.words)
+            self.words.append(word)
+        return self._ids[word]
+
+
+def called(
+    model: nn.Module | None,
+    tokenizer: Any,
+    predict: Callable[[list[str]], Any] | None,
+) -> Any:
+    """Return what is called.
+
+    Args:
+        model: A module that takes token ids, or ``None``.
+        tokenizer: Its tokenizer, or ``None``.
+        predict: A function of texts, or ``None``.
+
+    Returns:
+        The model, or the function as one.
+
+    Raises:
+        ArgumentError: If that is not just one thing.
+    """
+    if (model is None) == (predict is None):
+        came = "neither" if model is None else "both"
+        raise ArgumentError(
+            f"{came} of model and predict came; give one: a module that takes token "
+            "ids, or a function from a list of texts to log-odds."
+        )
+    if predict is None:
+        return model
+    if tokenizer is not None:
+        raise ArgumentError(
+            "predict takes texts, of which words are left out; leave tokenizer out."
+        )
+    return BlackBox(predict)

@@ -1,0 +1,146 @@
+"""A function of texts in place of a model, and options of the published fits."""
+
+import warnings
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lrp_hooks import ArgumentError, TextError, explain
+from lrp_hooks.explainers import Slalom
+from slalom_models import Exact
+
+WORDS = "a gripping , funny film with a weak ending and a weak plot".split()
+TEXT = " ".join(WORDS)
+KNOWN = sorted(set(WORDS))
+VALUES = dict(
+    zip(KNOWN, (0.5, 2.0, -1.0, 3.0, 0.1, -2.0, 1.0, 0.3, -0.4), strict=False)
+)
+WEIGHTS = {word: 1.0 + i for i, word in enumerate(KNOWN)}
+VALUES = {word: VALUES.get(word, 0.7) for word in KNOWN}
+
+
+class Service:
+    """A SLALOM of words that is asked by text."""
+
+    def __init__(self, form="list"):
+        self.seen, self.form = [], form
+
+    def __call__(self, texts):
+        assert isinstance(texts, list)
+        self.seen += texts
+        odds = []
+        for text in texts:
+            words = text.split()
+            total = sum(WEIGHTS[w] for w in words)
+            odds.append(sum(WEIGHTS[w] / total * VALUES[w] for w in words))
+        if self.form == "list":
+            return odds
+        logits = torch.tensor([[0.0, one] for one in odds])
+        return logits.numpy() if self.form == "array" else logits
+
+
+@pytest.mark.parametrize("form", ["list", "array", "tensor"])
+def test_a_function_is_explained_by_its_words(form):
+    service = Service(form)
+    target = None if form == "list" else 1
+    found = Slalom(predict=service, n_samples=200)(TEXT, target)
+    assert found.tokens == [WORDS]
+    wanted = torch.tensor([[VALUES[w] for w in WORDS]])
+    assert_close(found.values.float(), wanted, rtol=0, atol=1e-3)
+    logs = torch.tensor([WEIGHTS[w] for w in KNOWN]).log()
+    centred = {w: float(s - logs.mean()) for w, s in zip(KNOWN, logs, strict=True)}
+    wanted = torch.tensor([[centred[w] for w in WORDS]])
+    assert_close(found.importances.float(), wanted, rtol=0, atol=1e-2)
+    assert service.seen[0] == TEXT
+    assert len(service.seen) == found.fit["model_calls"]
+    assert set(" ".join(service.seen).split()) == set(WORDS)
+
+
+def test_several_texts_are_as_each_alone():
+    texts = [TEXT, "a weak , weak film"]
+    both = Slalom(predict=Service(), n_samples=60)(texts)
+    for b, text in enumerate(texts):
+        alone = Slalom(predict=Service(), n_samples=60)(text)
+        length = len(text.split())
+        assert both.tokens[b] == text.split()
+        assert_close(both.scores[b, :length], alone.scores[0])
+        assert (both.scores[b, length:] == 0).all()
+
+
+def test_what_is_called_is_one_thing():
+    with pytest.raises(ArgumentError, match="neither of model and predict"):
+        Slalom()
+    with pytest.raises(ArgumentError, match="both of model and predict"):
+        Slalom(Exact(), predict=Service())
+    with pytest.raises(ArgumentError, match="leave tokenizer out"):
+        Slalom(tokenizer=object(), predict=Service())
+    with pytest.raises(ArgumentError, match="Pass a module"):
+        Slalom(predict=Exact())
+
+
+@pytest.mark.parametrize("texts", ["", "  ", [], [TEXT, ""], [3]])
+def test_texts_without_words_are_refused(texts):
+    with pytest.raises(TextError, match="each with a word"):
+        Slalom(predict=Service())(texts)
+
+
+def test_what_a_function_must_return_is_said():
+    with pytest.raises(ArgumentError, match=r"must return log-odds \[1\]"):
+        Slalom(predict=lambda texts: [[[0.0]]])(TEXT)
+
+
+def test_fixed_importances_are_equal_and_values_the_ridge_regression():
+    ids = torch.arange(1, 13)[None]
+    for fit, sampling in (
+        ("gauss-newton", "mixed"),
+        ("sgd", "short"),
+        ("als", "short"),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = Slalom(
+                Exact(), sampling=sampling, fit=fit, fix_importances=True, n_samples=200
+            )(ids)
+        assert (found.importances == 0).all()
+        assert found.values.unique().numel() == 12
+    model = Exact(spread=0.0)
+    found = Slalom(model, fix_importances=True, n_samples=200)(ids, target=1)
+    assert_close(found.values[0], model.v.detach()[1:13], rtol=0, atol=1e-5)
+
+
+def test_rate_and_epochs_reach_the_descent():
+    ids = torch.arange(1, 9)[None]
+
+    def values(**options):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Slalom(Exact(), sampling="short", fit="sgd", **options)(ids).values
+
+    default = values()
+    assert torch.equal(values(learning_rate=5e-3, epochs=60), default)
+    assert not torch.equal(values(epochs=200), default)
+    assert not torch.equal(values(learning_rate=5e-2), default)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"epochs": 3}, "epochs=3 is an option of fit='sgd'"),
+        ({"learning_rate": 0.1}, "learning_rate=0.1 is an option of fit='sgd'"),
+        ({"fit": "sgd", "epochs": 0}, "epochs=0 must be a whole number above 0"),
+        ({"fit": "sgd", "epochs": 1.5}, "epochs=1.5 must be a whole number"),
+        ({"fit": "sgd", "learning_rate": -1.0}, "learning_rate=-1.0 must be a number"),
+    ],
+)
+def test_options_of_no_use_are_refused(options, said):
+    with pytest.raises(ArgumentError, match=said):
+        Slalom(Exact(), **options)
+
+
+def test_explain_takes_the_new_options(sentiment):
+    model, tokenizer = sentiment
+    found = explain(
+        model, TEXT, method="slalom", tokenizer=tokenizer, fix_importances=True
+    )
+    assert found.fit["model_calls"] == 129
