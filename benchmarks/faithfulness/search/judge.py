@@ -1,0 +1,96 @@
+"""Sum up what both stages measured: ``python -m benchmarks.faithfulness.search.judge``.
+
+Writes ``results.json``, of which ``python -m benchmarks.faithfulness.report`` makes the
+tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import numpy as np
+import torch
+
+from lrp_hooks.faithfulness import bootstrap
+
+from ..text.run import rounded
+from . import report
+from .candidates import candidates
+from .chosen import Lines, finalists, mean_ranks, ranks_by_column, read
+from .run import CONFIG, HERE
+from .verdicts import against, counted
+
+NEUTRAL = "random"
+
+
+def main() -> None:
+    """Sum up, save, print the tables."""
+    config = json.loads(CONFIG.read_text(encoding="utf-8"))
+    searched, told = (read(HERE / f"{stage}.jsonl") for stage in ("search", "told"))
+    results = rounded(summed_up(searched, told, config))
+    text = json.dumps(results, indent=1) + "\n"
+    report.RESULTS.write_text(text, encoding="utf-8")
+    print(report.table(results))
+
+
+def summed_up(
+    searched: Lines, told: Lines, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Sum up both stages.
+
+    Args:
+        searched: What the search measured.
+        told: What was measured of the best and of other methods.
+        config: The configuration.
+
+    Returns:
+        What the tables are made of.
+    """
+    best = finalists(searched, config)
+    once = [*best, *(name for name in config["rivals"] if name != NEUTRAL)]
+    cells = told.cells()
+    return {
+        "config": {k: v for k, v in config.items() if k != "variants"},
+        "environment": {"threads": config["threads"], **told.about[-1]},
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "candidates": len(candidates(config)),
+        "searched": {
+            "n": {column: len(items) for column, items in searched.found.items()},
+            "ranks": mean_ranks(searched),
+            "by_column": ranks_by_column(searched),
+        },
+        "best": best,
+        "told": [
+            {
+                "column": column,
+                "metric": metric,
+                "methods": {name: _spread(own) for name, own in values.items()},
+            }
+            for (column, metric), values in cells.items()
+        ],
+        "refused": told.refused(),
+        "counted": counted(cells, once),
+        "against": {
+            other: against(cells, best[0], other) for other in _others(best, config)
+        },
+    }
+
+
+def _others(best: Iterable[str], config: Mapping[str, Any]) -> list[str]:
+    """List what the best candidate is compared with, but for itself."""
+    everything = [*best, *config["rivals"], *config["references"]]
+    return [name for name in everything if name != everything[0]]
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    """Return a mean, its 95 % bootstrap interval, and of how many items."""
+    known = values[~np.isnan(values)]
+    low, high = bootstrap(torch.from_numpy(known))
+    return {"mean": float(known.mean()), "low": low, "high": high, "n": len(known)}
+
+
+if __name__ == "__main__":
+    main()
