@@ -46,7 +46,7 @@ class Lines:
         return set(self.found.get(column, {}).get(number, {}))
 
     def cells(self) -> dict[Cell, dict[str, np.ndarray]]:
-        """Return the numbers of each column and metric, one an item, by label.
+        """Return the numbers of each column and metric, one a row, by label.
 
         A label that any item of the column lacks is left out.
         """
@@ -57,7 +57,7 @@ class Lines:
                 own = [row.get(name) for row in rows]
                 if all(isinstance(entry, dict) for entry in own):
                     for metric in own[0]:
-                        values = np.array([entry[metric] for entry in own])
+                        values = np.concatenate([_list(e[metric]) for e in own])
                         found.setdefault((column, metric), {})[name] = values
         return found
 
@@ -72,6 +72,10 @@ class Lines:
             }
             for column, items in self.found.items()
         }
+
+
+def _list(value: float | list[float]) -> list[float]:
+    return value if isinstance(value, list) else [value]
 
 
 def read(path: Path) -> Lines:

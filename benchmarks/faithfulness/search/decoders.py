@@ -19,7 +19,7 @@ from ...answers.case import Case
 from ...answers.data import written
 from ..text.run import choose
 from .encoders import Made, judge_by_curves
-from .scoring import Item, Places, rivals
+from .scoring import Item, Judged, Places, rivals
 
 __all__ = ["NextToken", "answers", "left_out", "stories"]
 
@@ -65,7 +65,7 @@ def stories(settings: dict[str, Any], stage: str, places: Places) -> Made:
         made = _next(model, tokenizer, ids)
         special = [tokenizer.bos_token_id]
         shown = Occlusion(made.model, ids, tokenizer.unk_token_id, special_ids=special)
-        judge = judge_by_curves(shown, made.target[0], settings["metrics"])
+        judge = judge_by_curves(shown, made.target, settings["metrics"])
         return replace(made, judge=judge)
 
     return own["limit"], item
@@ -123,10 +123,10 @@ def answers(settings: dict[str, Any], stage: str, places: Places) -> Made:
         one_less = ~np.eye(len(case.passages), dtype=bool)
         lost = case.whole - alone.outputs(one_less)[:, 0]
 
-        def judge(scores: Tensor) -> dict[str, float]:
+        def judge(scores: Tensor) -> Judged:
             first = float(int(scores.argmax()) in case.item.gold)
             halves = torch.from_numpy(kept)
-            return {"first": first, **agreement(scores, halves, truth, lost)}
+            return {"first": [first], **agreement(scores, halves, truth, lost)}
 
         return Item(
             model=model,
@@ -178,13 +178,13 @@ def _next(model: Any, tokenizer: Any, ids: Tensor) -> Item:
     """Make an item of a text whose next token is explained; its judge is to come."""
     seen = NextToken(model).eval()
     with torch.no_grad():
-        logits = seen(ids)[0]
-    target = int(logits.argmax())
+        logits = seen(ids)
+    target = logits.argmax(1).tolist()
     return Item(
         model=seen,
         tokenizer=tokenizer,
         batch={"input_ids": ids},
-        target=[target],
+        target=target,
         fold=torch.clone,
         judge=lambda scores: {},
         targets=rivals(logits, target),
@@ -193,7 +193,7 @@ def _next(model: Any, tokenizer: Any, ids: Tensor) -> Item:
 
 def _judge_by_halves(
     shown: Occlusion, target: int, seed: int
-) -> Callable[[Tensor], dict[str, float]]:
+) -> Callable[[Tensor], Judged]:
     """Judge by log-probabilities without random halves, and without each token.
 
     Args:
@@ -216,9 +216,7 @@ def _judge_by_halves(
     return lambda scores: agreement(scores[0], kept[:HALVES], truth, lost)
 
 
-def agreement(
-    scores: Tensor, kept: Tensor, truth: Tensor, lost: Tensor
-) -> dict[str, float]:
+def agreement(scores: Tensor, kept: Tensor, truth: Tensor, lost: Tensor) -> Judged:
     """Compare scores with what a model says of parts.
 
     Args:
@@ -234,6 +232,6 @@ def agreement(
     """
     summed = kept.double() @ scores.double()
     return {
-        "datamodel": float(spearmanr(summed, truth).statistic),
-        "leaving_out": float(spearmanr(scores, lost).statistic),
+        "datamodel": [float(spearmanr(summed, truth).statistic)],
+        "leaving_out": [float(spearmanr(scores, lost).statistic)],
     }

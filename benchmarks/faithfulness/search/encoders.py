@@ -17,9 +17,10 @@ from ..chemistry import run as chemistry
 from ..chemistry.reactions import load as load_reactions
 from ..plausibility import texts as hat
 from ..plausibility.agreement import METRICS
+from ..plausibility.methods import pad
 from ..text.run import choose
 from ..training import mamba
-from .scoring import Item, Places, rivals
+from .scoring import Item, Judged, Places, rivals
 
 __all__ = ["judge_by_curves", "people", "reactions", "texts"]
 
@@ -32,7 +33,8 @@ def texts(settings: dict[str, Any], stage: str, places: Places) -> Made:
     """Texts and the class that a model finds.
 
     Args:
-        settings: The model, the data of each stage, the metrics.
+        settings: The model, the metrics, the data of each stage, and how many
+            ``"rows"`` make an item.
         stage: Whose texts.
         places: Where they are.
 
@@ -41,12 +43,14 @@ def texts(settings: dict[str, Any], stage: str, places: Places) -> Made:
     """
     model, tokenizer = _loaded(settings["model"], places)
     chosen, _, _ = choose(settings[stage], {"seed": SEED}, places.shared, tokenizer)
+    size = settings[stage].get("rows", 1)
 
     def item(number: int) -> Item:
-        ids = tokenizer(chosen[number], truncation=True)["input_ids"]
+        own = chosen[number * size : (number + 1) * size]
+        ids = tokenizer(own, truncation=True)["input_ids"]
         return _text(model, tokenizer, ids, settings["metrics"])
 
-    return len(chosen), item
+    return -(-len(chosen) // size), item
 
 
 def people(settings: dict[str, Any], stage: str, places: Places) -> Made:
@@ -70,13 +74,13 @@ def people(settings: dict[str, Any], stage: str, places: Places) -> Made:
         text = found[number]
         marked = text.rationales[hat.MAJORITY][None]
 
-        def judge(scores: Tensor) -> dict[str, float]:
+        def judge(scores: Tensor) -> Judged:
             (words,) = hat.by_word([scores[0]], [text])
             return {
-                m: float(METRICS[m](words[None], marked)) for m in settings["metrics"]
+                m: METRICS[m](words[None], marked).tolist() for m in settings["metrics"]
             }
 
-        return _text(model, tokenizer, text.ids, [], judge)
+        return _text(model, tokenizer, [text.ids], [], judge)
 
     return len(found), item
 
@@ -97,26 +101,25 @@ def reactions(settings: dict[str, Any], stage: str, places: Places) -> Made:
     config = json.loads(path.read_text(encoding="utf-8"))
     known = chemistry.classes(model, tokenizer, config)
     kept, _ = chemistry.choose(model, tokenizer, load_reactions(), known, config)
-    own = kept[int(stage == "told") :: 2][: settings[stage]["limit"]]
+    examples = kept[int(stage == "told") :: 2][: settings[stage]["limit"]]
     filler = tokenizer.convert_tokens_to_ids(config["replace_with"])
 
     def item(number: int) -> Item:
-        example = own[number]
+        example = examples[number]
         marked, counted = (
             part["reactants"][None] for part in (example.rationales, example.masks)
         )
         followed = [metric for metric in settings["metrics"] if metric not in METRICS]
-        made = _text(
-            model, tokenizer, example.ids, followed, None, filler, example.target
-        )
+        own = ([example.ids], followed, None, filler, [example.target])
+        made = _text(model, tokenizer, *own)
 
-        def judge(scores: Tensor) -> dict[str, float]:
-            found = float(METRICS["auprc"](scores, marked, counted))
+        def judge(scores: Tensor) -> Judged:
+            found = METRICS["auprc"](scores, marked, counted).tolist()
             return {**made.judge(scores), "auprc": found}
 
         return replace(made, judge=judge)
 
-    return len(own), item
+    return len(examples), item
 
 
 def _loaded(name: str, places: Places) -> tuple[nn.Module, Any]:
@@ -130,18 +133,17 @@ def _loaded(name: str, places: Places) -> tuple[nn.Module, Any]:
 def _text(
     model: nn.Module,
     tokenizer: Any,
-    ids: list[int],
+    ids: list[list[int]],
     metrics: list[str],
-    judge: Callable[[Tensor], dict[str, float]] | None = None,
+    judge: Callable[[Tensor], Judged] | None = None,
     filler: int | None = None,
-    target: int | None = None,
+    target: list[int] | None = None,
 ) -> Item:
     """Make an item of token ids."""
-    tokens = torch.tensor([ids])
-    batch = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+    batch = pad(tokenizer, ids)
     with torch.no_grad():
-        logits = model(**batch).logits[0]
-    target = int(logits.argmax()) if target is None else target
+        logits = model(**batch).logits
+    target = logits.argmax(1).tolist() if target is None else target
     filler = tokenizer.unk_token_id if filler is None else filler
     if judge is None:
         special = tokenizer.all_special_ids
@@ -151,7 +153,7 @@ def _text(
         model=model,
         tokenizer=tokenizer,
         batch=batch,
-        target=[target],
+        target=target,
         fold=torch.clone,
         judge=judge,
         targets=rivals(logits, target),
@@ -160,21 +162,21 @@ def _text(
 
 
 def judge_by_curves(
-    shown: Occlusion, target: int, metrics: list[str]
-) -> Callable[[Tensor], dict[str, float]]:
+    shown: Occlusion, target: list[int], metrics: list[str]
+) -> Callable[[Tensor], Judged]:
     """Judge by what the model says of parts of the input.
 
     Args:
-        shown: One input.
-        target: Its class.
+        shown: The inputs.
+        target: Their classes.
         metrics: Names of metrics.
 
     Returns:
-        From scores to each metric's number.
+        From scores to each metric's numbers.
     """
 
-    def judge(scores: Tensor) -> dict[str, float]:
-        found = curves(shown, scores, torch.tensor([target]), metrics)
-        return {name: float(curve.score) for name, curve in found.items()}
+    def judge(scores: Tensor) -> Judged:
+        found = curves(shown, scores, torch.tensor(target), metrics)
+        return {name: curve.score.tolist() for name, curve in found.items()}
 
     return judge

@@ -42,15 +42,15 @@ def digits(settings: dict[str, Any], stage: str, places: Places) -> Made:
     def item(number: int) -> Item:
         shown = own.images[number : number + 1] - vit.BACKGROUND
         with torch.no_grad():
-            logits = seen(shown).logits[0]
-        target = int(logits.argmax())
+            logits = seen(shown).logits
+        target = logits.argmax(1).tolist()
         grid = [length // side for length in shown.shape[2:]]
         occlusion = Occlusion(seen, shown, 0.0, grid=grid)
         return Item(
             model=seen,
             tokenizer=None,
             batch={"pixel_values": shown},
-            target=[target],
+            target=target,
             fold=lambda scores: resolutions(scores, side, False)["patches"],
             judge=judge_by_curves(occlusion, target, settings["metrics"]),
             targets=rivals(logits, target),
@@ -84,14 +84,14 @@ def molecules(settings: dict[str, Any], stage: str, places: Places) -> Made:
         ((batch, _),) = examples.batches([torch.tensor([number])])
         with torch.no_grad():
             found = model(**batch)
-        logits = getattr(found, "logits", found)[0]
-        target = int(logits.argmax())
+        logits = getattr(found, "logits", found)
+        target = logits.argmax(1).tolist()
         shown = Occlusion(model, batch, UNKNOWN, special_ids=(VIRTUAL,))
         return Item(
             model=model,
             tokenizer=TOKENIZER,
             batch=batch,
-            target=[target],
+            target=target,
             fold=torch.clone,
             judge=judge_by_curves(shown, target, settings["metrics"]),
             targets=rivals(logits, target),

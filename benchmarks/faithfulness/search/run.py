@@ -113,7 +113,8 @@ def measured(item: Item, wanted: Mapping[str, Numbers]) -> dict[str, Any]:
         wanted: ``{label: numbers}``.
 
     Returns:
-        The numbers of each metric by label; the reason, of a method that refuses.
+        The numbers of each metric by label, one a row; the reason, of a method that
+        refuses.
     """
     found: dict[str, Any] = {}
     for name, numbers in wanted.items():
@@ -122,8 +123,12 @@ def measured(item: Item, wanted: Mapping[str, Numbers]) -> dict[str, Any]:
         except LrpHooksError as error:
             found[name] = str(error)
             continue
-        found[name] = {m: float(f"{v:.{DIGITS}g}") for m, v in judged.items()}
+        found[name] = {m: list(map(_short, values)) for m, values in judged.items()}
     return found
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from lrp_hooks.errors import LrpHooksWarning
 
 from .candidates import ATTENTION, Numbers, overrides, rules
 
+Judged = dict[str, list[float]]
+
 __all__ = ["Item", "Places", "less_expectation", "rivals", "scores"]
 
 
@@ -38,17 +40,17 @@ class Places(NamedTuple):
 
 @dataclass(frozen=True)
 class Item:
-    """One example of a column.
+    """One example of a column, or several that are explained together.
 
     Attributes:
         model: What is explained.
         tokenizer: Its tokenizer, for methods that ask for one.
-        batch: Its inputs, one row.
-        target: The class that is explained, or a function of the model's output.
+        batch: Its inputs, B rows.
+        target: The class that is explained of each, or a function of the output.
         targets: Other things to explain, by name: the logit's rivals.
         reads: Where else relevance is read, by name.
-        fold: From the scores of what is read, ``[1, ...]``, to those that are judged.
-        judge: Says how good these are, by metric.
+        fold: From the scores of what is read, ``[B, ...]``, to those that are judged.
+        judge: Says how good these are, by metric, of each row.
         options: Options of other methods, by the method's name.
     """
 
@@ -57,7 +59,7 @@ class Item:
     batch: Any
     target: Any
     fold: Callable[[Tensor], Tensor]
-    judge: Callable[[Tensor], dict[str, float]]
+    judge: Callable[[Tensor], Judged]
     targets: Mapping[str, Any] = field(default_factory=dict)
     reads: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -152,31 +154,31 @@ def _relevance(item: Item, numbers: Numbers) -> Relevance:
     return item.known[key]
 
 
-def rivals(logits: Tensor, target: int) -> dict[str, Any]:
+def rivals(logits: Tensor, target: list[int]) -> dict[str, Any]:
     """Return what may be explained in place of a logit.
 
     Args:
-        logits: ``[C]``.
-        target: The class.
+        logits: ``[B, C]``.
+        target: The class of each.
 
     Returns:
         ``"contrast"``, with the strongest other class; and of more than two classes
         ``"expectation"``, the logit less its expectation with frozen probabilities. Of
         two, the latter is a multiple of the former.
     """
-    others = logits.clone()
-    others[target] = -torch.inf
-    found: dict[str, Any] = {"contrast": Contrast(target, int(others.argmax()))}
-    if len(logits) > 2:
+    own = torch.tensor(target)[:, None]
+    others = logits.scatter(1, own, -torch.inf).argmax(1)
+    found: dict[str, Any] = {"contrast": Contrast(target, others.tolist())}
+    if logits.shape[1] > 2:
         found["expectation"] = less_expectation(target)
     return found
 
 
-def less_expectation(target: int) -> Callable[[Any], Tensor]:
+def less_expectation(target: list[int]) -> Callable[[Any], Tensor]:
     """Return the target z_y - sum_v p_v z_v with p frozen.
 
     Args:
-        target: y.
+        target: y of each row.
 
     Returns:
         A function of the model's output.
@@ -185,7 +187,7 @@ def less_expectation(target: int) -> Callable[[Any], Tensor]:
     def explained(output: Any) -> Tensor:
         logits = getattr(output, "logits", output)
         chances = logits.detach().softmax(-1)
-        own: Tensor = logits[:, target] - (chances * logits).sum(-1)
-        return own
+        said: Tensor = logits.gather(1, torch.tensor(target)[:, None])[:, 0]
+        return said - (chances * logits).sum(-1)
 
     return explained

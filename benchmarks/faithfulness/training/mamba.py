@@ -20,7 +20,7 @@ from .batches import split
 from .loop import Settings, assess, fit, rounded, save
 from .tweets import Texts, Tweets
 
-SEEN, CHOOSE = 24000, 1000
+SEEN, CHOOSE = 8000, 500
 SETTINGS = Settings(epochs=2, size=64, lr=3e-3, checks=2)
 ARCHITECTURE = {
     "hidden_size": 64,
