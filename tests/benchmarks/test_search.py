@@ -244,7 +244,7 @@ def test_differences_point_to_the_better_one():
 
 def line(number, **by_label):
     found = {k: {"aopc": v, "pruning": 1 - v} for k, v in by_label.items()}
-    return {"column": "x", "number": number, "scores": found, "torch": "2"}
+    return {"column": "BACE", "number": number, "scores": found, "torch": "2"}
 
 
 def test_ranks_are_relative_and_shared_by_equals():
@@ -254,9 +254,9 @@ def test_ranks_are_relative_and_shared_by_equals():
 
 def test_what_an_item_lacks_is_no_cell():
     lines = Lines([line(0, a=0.9, b=0.5), line(1, a=0.7)])
-    assert list(lines.cells()[("x", "aopc")]) == ["a"]
+    assert list(lines.cells()[("BACE", "aopc")]) == ["a"]
     lines = Lines([line(0, a=0.9, b=0.5), line(1, a=0.7), line(1, b=0.4)])
-    assert list(lines.cells()[("x", "aopc")]) == ["a", "b"]
+    assert list(lines.cells()[("BACE", "aopc")]) == ["a", "b"]
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
@@ -314,13 +314,35 @@ def test_tables_say_what_was_found():
         line(n, **{m: float(draw.random()) for m in names if m != "GAE"})
         for n in range(8)
     ])
-    told.found["x"][0]["GAE"] = "No attention. Use another."
+    told.found["BACE"][0]["GAE"] = "No attention. Use another."
     found = judge.summed_up(searched, told, CONFIG)
     shown = report.table(json.loads(json.dumps(found)))
-    assert "GAE on x: No attention" in shown
-    assert "| x | AOPC ↑ | 8 |" in shown and "| x | AU-MSE ↓ | 8 |" in shown
-    rows = [row for row in shown.splitlines() if row.startswith("| conservative |")]
-    assert rows and "GAE" not in found["told"][0]["methods"]
+    assert "GAE on BACE: No attention" in shown
+    assert "| BACE | AOPC ↑ | 8 |" in shown and "| BACE | AU-MSE ↓ | 8 |" in shown
+    assert "GAE" not in found["told"][0]["methods"]
+    advice = {entry["explains"]: entry["ranks"] for entry in found["advice"]}
+    assert set(advice) == {"molecules and reactions", "anything"}
+    assert "GAE" not in advice["anything"] and "random" not in advice["anything"]
+    assert all(name in shown for name in list(advice["anything"])[:2])
+
+
+def test_advice_ranks_each_cell_alike():
+    config = {"columns": {c: {"explains": c} for c in ("u", "v")}}
+    ones = np.ones(3)
+    own = {
+        ("u", "aopc"): {"a": 3 * ones, "b": 2 * ones, "c": ones},
+        ("u", "pruning"): {"a": 3 * ones, "b": 2 * ones, "c": 2 * ones},
+        ("v", "aopc"): {"a": ones, "b": 2 * ones, "c": 3 * ones},
+    }
+    found = judge.advice(own, ["a", "b", "c"], config)
+    assert [entry["explains"] for entry in found] == ["u", "v", "anything"]
+    assert found[0]["ranks"] == {"b": 0.375, "a": 0.5, "c": 0.625}
+    assert found[2]["cells"] == 3
+    assert found[2]["ranks"] == pytest.approx({
+        "c": 1.25 / 3,
+        "b": 1.25 / 3,
+        "a": 2 / 3,
+    })
 
 
 def test_results_belong_to_the_configuration():

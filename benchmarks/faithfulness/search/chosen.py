@@ -136,6 +136,7 @@ def finalists(lines: Lines, config: Mapping[str, Any]) -> list[str]:
         config: Says how many.
 
     Returns:
-        Labels.
+        Labels of the best by mean rank, and those that are told in any case.
     """
-    return list(mean_ranks(lines))[: config["finalists"]]
+    best = list(mean_ranks(lines))[: config["finalists"]]
+    return list(dict.fromkeys([*best, *config["always"]]))

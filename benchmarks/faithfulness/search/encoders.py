@@ -57,18 +57,17 @@ def people(settings: dict[str, Any], stage: str, places: Places) -> Made:
     """Reviews in which people marked what tells the class.
 
     Args:
-        settings: The model, and the part of the data of each stage.
-        stage: Whose reviews.
+        settings: The model, the part of the data, and how many reviews of it.
+        stage: Every other review is its.
         places: Where they are.
 
     Returns:
         How many, and what makes an item.
     """
     model, tokenizer = _loaded(settings["model"], places)
-    own = settings[stage]
-    found, _ = hat.read(
-        places.shared / "data", own["part"], tokenizer, own["longest"], own["limit"]
-    )
+    data = places.shared / "data"
+    own = (settings["part"], tokenizer, settings["longest"], settings["texts"])
+    found = hat.read(data, *own)[0][int(stage == "told") :: 2]
 
     def item(number: int) -> Item:
         text = found[number]

@@ -13,15 +13,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 
 from lrp_hooks.faithfulness import bootstrap
 
 from ..text.run import rounded
 from . import report
 from .candidates import candidates
-from .chosen import Lines, finalists, mean_ranks, ranks_by_column, read
+from .chosen import (
+    Cell,
+    Lines,
+    finalists,
+    mean_ranks,
+    ranks_by_column,
+    read,
+    sign,
+)
 from .run import CONFIG, HERE
-from .verdicts import against, counted
+from .verdicts import Values, against, counted
 
 NEUTRAL = "random"
 
@@ -73,10 +82,42 @@ def summed_up(
         ],
         "refused": told.refused(),
         "counted": counted(cells, once),
+        "advice": advice(cells, once, config),
         "against": {
             other: against(cells, best[0], other) for other in _others(best, config)
         },
     }
+
+
+def advice(
+    cells: Mapping[Cell, Values], once: Iterable[str], config: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Say what to use for what, by relative ranks with one backward pass.
+
+    Args:
+        cells: One number an item, by method, of each column and metric.
+        once: The methods that take one backward pass.
+        config: Says what each column explains.
+
+    Returns:
+        For each thing that is explained, and ``"anything"``, its cells and the
+        methods by mean relative rank, the best first.
+    """
+    by_kind: dict[str, list[dict[str, float]]] = {}
+    for (column, metric), values in cells.items():
+        own = [method for method in once if method in values]
+        means = [sign(metric) * float(np.nanmean(values[m])) for m in own]
+        places = (rankdata(-np.round(means, 9)) - 1) / max(1, len(own) - 1)
+        ranks = dict(zip(own, map(float, places), strict=True))
+        for kind in (config["columns"][column]["explains"], "anything"):
+            by_kind.setdefault(kind, []).append(ranks)
+    found = []
+    for kind, cells_of in by_kind.items():
+        everywhere = set.intersection(*map(set, cells_of))
+        ranks = {m: float(np.mean([r[m] for r in cells_of])) for m in everywhere}
+        ordered = dict(sorted(ranks.items(), key=lambda pair: (pair[1], pair[0])))
+        found.append({"explains": kind, "cells": len(cells_of), "ranks": ordered})
+    return sorted(found, key=lambda entry: entry["explains"] == "anything")
 
 
 def _others(best: Iterable[str], config: Mapping[str, Any]) -> list[str]:

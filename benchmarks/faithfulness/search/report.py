@@ -52,6 +52,10 @@ def table(results: Results) -> str:
         "Each method against the best other one with one backward pass, cell by cell: "
         "*tied* if the 95 % interval of the paired difference has a 0 in it. The best "
         "other is picked by the same numbers, which favours it.",
+        "### You explain ... use ...",
+        advice(results),
+        "By the mean relative rank among methods with one backward pass, 0 the best in "
+        "every cell and 1 the last.",
         f"### {best}, against others",
         claims(results),
         f"Cells in which **{best}** is better or worse, by the 95 % interval of the "
@@ -104,6 +108,18 @@ def standings(results: Results) -> str:
         share = f"{(best + tied) / cells:.0%}" if cells else "-"
         counts = [cells, best, tied, share, behind, len(own["worst"])]
         lines.append([name, *map(str, counts)])
+    return _markdown(head, lines)
+
+
+def advice(results: Results) -> str:
+    """Write what to use for what."""
+    head = ["you explain", "cells", "use", "rank", "next", "rank", "conservative"]
+    lines = []
+    for entry in results["advice"]:
+        (first, one), (second, other), *_ = entry["ranks"].items()
+        known = entry["ranks"]["conservative"]
+        own = [entry["explains"], str(entry["cells"]), first, f"{one:.2f}"]
+        lines.append([*own, second, f"{other:.2f}", f"{known:.2f}"])
     return _markdown(head, lines)
 
 
