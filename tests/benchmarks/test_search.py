@@ -351,3 +351,23 @@ def test_results_belong_to_the_configuration():
     results = json.loads(Path(report.RESULTS).read_text(encoding="utf-8"))
     assert set(results["searched"]["n"]) <= set(CONFIG["columns"])
     assert set(results["searched"]["ranks"]) == set(SPACE)
+
+
+def standing(best, tied, behind, worst=0):
+    counts = {"best": best, "tied": tied, "behind": behind, "worst": worst}
+    return {kind: [["x", "aopc"]] * number for kind, number in counts.items()}
+
+
+@pytest.mark.parametrize(
+    ("own", "leads"),
+    [
+        (standing(3, 1, 1), True),
+        (standing(0, 8, 2), True),
+        (standing(3, 0, 1), False),
+        (standing(4, 1, 0, worst=1), False),
+    ],
+)
+def test_who_leads_is_good_in_four_fifths_and_never_last(own, leads):
+    said = report.verdict({"counted": {"a": own, "b": standing(0, 0, 1)}})
+    assert said.startswith("**a**:" if leads else "None is")
+    assert "**b**" not in said

@@ -51,7 +51,7 @@ def table(results: Results) -> str:
         standings(results),
         "Each method against the best other one with one backward pass, cell by cell: "
         "*tied* if the 95 % interval of the paired difference has a 0 in it. The best "
-        "other is picked by the same numbers, which favours it.",
+        "other is picked by the same numbers, which favours it. " + verdict(results),
         "### You explain ... use ...",
         advice(results),
         "By the mean relative rank among methods with one backward pass, 0 the best in "
@@ -63,6 +63,52 @@ def table(results: Results) -> str:
         f"number of cells (level {LEVEL}).",
         f"{about}; {results['date']}.",
     ])
+
+
+def summary(results: Results) -> str:
+    """Write what the documentation says of rule sets.
+
+    Args:
+        results: What `judge` saved.
+
+    Returns:
+        What to use for what, and how often each method is as good as the best.
+    """
+    items = sum(max(m["n"] for m in c["methods"].values()) for c in results["told"])
+    about = (
+        f"{len(results['told'])} cells (a data set and a metric each) with "
+        f"{items} numbers a method, on items that none of "
+        f"{results['candidates']} candidates was chosen on"
+    )
+    return "\n\n".join([
+        advice(results),
+        f"{about}. Ranks are relative, 0 the best of the methods with one backward pass "
+        "in every cell and 1 the last.",
+        standings(results),
+        verdict(results),
+    ])
+
+
+def verdict(results: Results) -> str:
+    """Write whether any method is the one to use."""
+    leaders = [
+        name
+        for name, own in results["counted"].items()
+        if _share(own) >= ENOUGH and not own["worst"]
+    ]
+    rule = (
+        f"best or tied with the best (the 95 % interval of the paired difference has a "
+        f"0 in it) in {ENOUGH:.0%} of the cells, and never last"
+    )
+    if not leaders:
+        return f"None is {rule}."
+    return f"{' and '.join(f'**{name}**' for name in leaders)}: {rule}."
+
+
+def _share(own: Mapping[str, Sequence[Any]]) -> float:
+    """Return in which part of its cells a method is the best or tied with it."""
+    good = len(own["best"]) + len(own["tied"])
+    return good / max(1, good + len(own["behind"]))
 
 
 def ranked(results: Results) -> str:
@@ -105,7 +151,7 @@ def standings(results: Results) -> str:
     for name, own in results["counted"].items():
         best, tied, behind = (len(own[kind]) for kind in ("best", "tied", "behind"))
         cells = best + tied + behind
-        share = f"{(best + tied) / cells:.0%}" if cells else "-"
+        share = f"{_share(own):.0%}"
         counts = [cells, best, tied, share, behind, len(own["worst"])]
         lines.append([name, *map(str, counts)])
     return _markdown(head, lines)
