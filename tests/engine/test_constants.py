@@ -22,7 +22,7 @@ from lrp_hooks import (
 )
 from lrp_hooks.engine.nested import replace_floats
 
-COMPLETE = ("conservative", "cp-lrp", "attnlrp")
+COMPLETE = ("conservative", "cp-lrp", "attnlrp", "faithful")
 
 
 class Made(nn.Module):

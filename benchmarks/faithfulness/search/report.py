@@ -43,8 +43,8 @@ def table(results: Results) -> str:
         ranked(results),
         "### Told on other items",
         told(results),
-        "± is half of the 95 % bootstrap interval over items; **bold** is the best mean "
-        "of the methods with one backward pass, which stand before *random*. Word "
+        "± is half of the 95 % bootstrap interval over items; **bold** is the best "
+        "mean of the methods with one backward pass, which stand before *random*. Word "
         "embeddings are read, pixels of images, unless a name says otherwise."
         + refused(results),
         "### As good as the best?",
@@ -82,8 +82,8 @@ def summary(results: Results) -> str:
     )
     return "\n\n".join([
         advice(results),
-        f"{about}. Ranks are relative, 0 the best of the methods with one backward pass "
-        "in every cell and 1 the last.",
+        f"{about}. Ranks are relative, 0 the best of the methods with one backward "
+        "pass in every cell and 1 the last.",
         standings(results),
         verdict(results),
     ])

@@ -1,0 +1,54 @@
+"""The set that the search chose: between frozen attention and AttnLRP, and complete."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+from transformers import BertForSequenceClassification
+
+from lrp_hooks import RuleSet, explain, instrument
+from lrp_hooks.engine.ruleset import FAMILIES
+from shared_models import sentiment
+from tiny_bert import tiny_bert
+
+
+def attributed(model, ids, rules):
+    with instrument(model, rules) as lrp:
+        return lrp.attribute(ids, target=1)
+
+
+def test_it_is_conservative_but_for_attention():
+    own, other = map(RuleSet.named, ("faithful", "conservative"))
+    same = [f for f in FAMILIES if getattr(own, f) is getattr(other, f)]
+    assert same == [f for f in FAMILIES if f != "attention"]
+    assert own.complete and own.registered and not own.plain
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@given(seed=st.integers(0, 30), length=st.integers(1, 7))
+def test_with_one_attention_it_lies_between(attention, seed, length):
+    """Every path goes through one attention, whose parts the share weighs."""
+    model = tiny_bert(
+        BertForSequenceClassification, seed, attn_implementation=attention
+    )
+    ids = torch.randint(
+        6000, (2, length), generator=torch.Generator().manual_seed(seed)
+    )
+    found = {
+        rules: attributed(model, ids, rules)
+        for rules in ("conservative", "attnlrp", "faithful")
+    }
+    # What goes by attention in the residual stream is the same in all three.
+    frozen, even = found["conservative"].values, found["attnlrp"].values
+    assert_close(found["faithful"].values, 0.2 * frozen + 0.8 * even)
+
+
+@pytest.mark.parametrize("bias", ["site", "equal", "first", "abs"])
+def test_completed_scores_sum_to_the_output(bias):
+    model, tokenizer = sentiment()
+    texts = ["a gripping, funny film with a weak ending", "not bad", "dull"]
+    found = explain(model, texts, tokenizer=tokenizer, rules="faithful")
+    assert (found.ledger.error < 1e-6).all()
+    assert_close(found.complete(bias).sum(1), found.output, rtol=1e-5, atol=1e-5)
+    assert any("softmax" in name for name in found.ledger.sources)
