@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from benchmarks.faithfulness.search import columns, judge, report, run
+from benchmarks.faithfulness.search import columns, judge, price, report, run
 from benchmarks.faithfulness.search.candidates import by_depth, candidates, rules
 from benchmarks.faithfulness.search.chosen import Lines, mean_ranks, read
 from benchmarks.faithfulness.search.decoders import agreement
@@ -371,3 +371,14 @@ def test_who_leads_is_good_in_four_fifths_and_never_last(own, leads):
     said = report.verdict({"counted": {"a": own, "b": standing(0, 0, 1)}})
     assert said.startswith("**a**:" if leads else "None is")
     assert "**b**" not in said
+
+
+def test_the_price_is_relative_and_counts_warnings():
+    model, tokenizer = sentiment()
+    texts = ["a marvel like none you 've seen .", "a gorgeous , witty movie ."]
+    found = price.measured(model, tokenizer, texts)
+    assert found["texts"] == 2 and set(found["sets"]) == set(price.SETS)
+    assert found["sets"]["conservative"] == {"time": 1.0, "warned": 0.5}
+    assert all(own["time"] > 0 for own in found["sets"].values())
+    shown = report.priced({"models": {"m": found}})
+    assert "| m | 2 | conservative | 1.00 | 50% |" in shown

@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 from lrp_hooks.faithfulness import bootstrap
 
 from ..text.run import rounded
-from . import report
+from . import price, report
 from .candidates import candidates
 from .chosen import (
     Cell,
@@ -40,6 +40,7 @@ def main() -> None:
     config = json.loads(CONFIG.read_text(encoding="utf-8"))
     searched, told = (read(HERE / f"{stage}.jsonl") for stage in ("search", "told"))
     results = rounded(summed_up(searched, told, config))
+    results["price"] = json.loads(price.RESULTS.read_text(encoding="utf-8"))
     text = json.dumps(results, indent=1) + "\n"
     report.RESULTS.write_text(text, encoding="utf-8")
     print(report.table(results))

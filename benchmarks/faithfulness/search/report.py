@@ -86,7 +86,30 @@ def summary(results: Results) -> str:
         "pass in every cell and 1 the last.",
         standings(results),
         verdict(results),
+        priced(results["price"]),
     ])
+
+
+def priced(price: Results) -> str:
+    """Write what a share costs.
+
+    Args:
+        price: What `price` saved.
+
+    Returns:
+        Time relative to the first set, and how often `explain` warns.
+    """
+    head = ["model", "texts", "rule set", "CPU time", "`explain` warns"]
+    lines = [
+        [model, str(own["texts"]), name, f"{e['time']:.2f}", f"{e['warned']:.0%}"]
+        for model, own in price["models"].items()
+        for name, e in own["sets"].items()
+    ]
+    return (
+        f"{_markdown(head, lines)}\n\nThe price, on SST-2 dev: median CPU time beside "
+        "`conservative`, and the share of texts of which `explain` warns that constants "
+        "made most of the output."
+    )
 
 
 def verdict(results: Results) -> str:
