@@ -308,7 +308,12 @@ def test_agreement_of_additive_scores_is_perfect():
 
 def test_tables_say_what_was_found():
     searched = Lines([line(n, **dict.fromkeys(SPACE, 0.5)) for n in range(2)])
-    names = [*list(SPACE)[:4], *CONFIG["rivals"], *CONFIG["references"]]
+    names = [
+        *list(SPACE)[:4],
+        CONFIG["named"],
+        *CONFIG["rivals"],
+        *CONFIG["references"],
+    ]
     draw = np.random.default_rng(0)
     told = Lines([
         line(n, **{m: float(draw.random()) for m in names if m != "GAE"})

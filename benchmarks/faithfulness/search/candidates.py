@@ -21,7 +21,7 @@ READS = {"norm": "LN", "block": "block 1"}
 COMPLETED = {
     "site": "completed",
     "equal": "completed evenly",
-    "abs": "completed by |R|",
+    "abs": "completed by size",
 }
 
 

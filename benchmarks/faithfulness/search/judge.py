@@ -73,6 +73,7 @@ def summed_up(
             "by_column": ranks_by_column(searched),
         },
         "best": best,
+        "named": config["named"],
         "told": [
             {
                 "column": column,
@@ -83,11 +84,19 @@ def summed_up(
         ],
         "refused": told.refused(),
         "counted": counted(cells, once),
-        "advice": advice(cells, once, config),
+        "advice": advice(cells, [m for m in once if offered(m, config)], config),
         "against": {
-            other: against(cells, best[0], other) for other in _others(best, config)
+            other: against(cells, config["named"], other)
+            for other in [*best, *config["rivals"], *config["references"]]
+            if other != config["named"]
         },
     }
+
+
+def offered(method: str, config: Mapping[str, Any]) -> bool:
+    """Tell whether `explain` can be asked for a method by its options alone."""
+    known = {**candidates(config), **config["rivals"]}[method]
+    return not {"activated", "mean", "plus"} & set(known)
 
 
 def advice(
@@ -119,12 +128,6 @@ def advice(
         ordered = dict(sorted(ranks.items(), key=lambda pair: (pair[1], pair[0])))
         found.append({"explains": kind, "cells": len(cells_of), "ranks": ordered})
     return sorted(found, key=lambda entry: entry["explains"] == "anything")
-
-
-def _others(best: Iterable[str], config: Mapping[str, Any]) -> list[str]:
-    """List what the best candidate is compared with, but for itself."""
-    everything = [*best, *config["rivals"], *config["references"]]
-    return [name for name in everything if name != everything[0]]
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:

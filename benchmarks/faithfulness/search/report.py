@@ -35,7 +35,7 @@ def table(results: Results) -> str:
         The best candidates, what was told of them and of others, and verdicts.
     """
     about = ", ".join(f"{k} {v}" for k, v in results["environment"].items())
-    best = results["best"][0]
+    named = results["named"]
     return "\n\n".join([
         "### Chosen",
         f"Relative ranks (0 is the best of {results['candidates']} candidates in a "
@@ -54,11 +54,11 @@ def table(results: Results) -> str:
         "other is picked by the same numbers, which favours it. " + verdict(results),
         "### You explain ... use ...",
         advice(results),
-        "By the mean relative rank among methods with one backward pass, 0 the best in "
-        "every cell and 1 the last.",
-        f"### {best}, against others",
+        "By the mean relative rank among methods with one backward pass that `explain` "
+        "can be asked for, 0 the best in every cell and 1 the last.",
+        f"### {named}, against others",
         claims(results),
-        f"Cells in which **{best}** is better or worse, by the 95 % interval of the "
+        f"Cells in which **{named}** is better or worse, by the 95 % interval of the "
         "paired difference, and after Holm's correction of sign-flip tests for the "
         f"number of cells (level {LEVEL}).",
         f"{about}; {results['date']}.",
@@ -82,8 +82,8 @@ def summary(results: Results) -> str:
     )
     return "\n\n".join([
         advice(results),
-        f"{about}. Ranks are relative, 0 the best of the methods with one backward "
-        "pass in every cell and 1 the last.",
+        f"{about}. Ranks are relative, 0 the best in every cell of the methods "
+        "with one backward pass that `explain` can be asked for, and 1 the last.",
         standings(results),
         verdict(results),
         priced(results["price"]),
@@ -107,8 +107,8 @@ def priced(price: Results) -> str:
     ]
     return (
         f"{_markdown(head, lines)}\n\nThe price, on SST-2 dev: median CPU time beside "
-        "`conservative`, and the share of texts of which `explain` warns that constants "
-        "made most of the output."
+        "`conservative`, and the share of texts of which `explain` warns that "
+        "constants made most of the output."
     )
 
 
@@ -193,7 +193,7 @@ def advice(results: Results) -> str:
 
 
 def claims(results: Results) -> str:
-    """Write against whom the best candidate is better."""
+    """Write against whom the named candidate is better."""
     head = ["against", "cells", "better", "worse", "better (Holm)", "worse (Holm)"]
     lines = []
     for other, entries in results["against"].items():
