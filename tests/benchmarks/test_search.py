@@ -323,6 +323,7 @@ def test_tables_say_what_was_found():
     found = judge.summed_up(searched, told, CONFIG)
     shown = report.table(json.loads(json.dumps(found)))
     assert "GAE on BACE: No attention" in shown
+    assert "Not measured at the stage *told* yet: SST-2, 4 layers; " in shown
     assert "| BACE | AOPC ↑ | 8 |" in shown and "| BACE | AU-MSE ↓ | 8 |" in shown
     assert "GAE" not in found["told"][0]["methods"]
     advice = {entry["explains"]: entry["ranks"] for entry in found["advice"]}

@@ -83,6 +83,10 @@ def summed_up(
             for (column, metric), values in cells.items()
         ],
         "refused": told.refused(),
+        "missing": {
+            stage: [name for name in config["columns"] if name not in lines.found]
+            for stage, lines in (("search", searched), ("told", told))
+        },
         "counted": counted(cells, once),
         "advice": advice(cells, [m for m in once if offered(m, config)], config),
         "against": {

@@ -61,7 +61,7 @@ def table(results: Results) -> str:
         f"Cells in which **{named}** is better or worse, by the 95 % interval of the "
         "paired difference, and after Holm's correction of sign-flip tests for the "
         f"number of cells (level {LEVEL}).",
-        f"{about}; {results['date']}.",
+        f"{about}; {results['date']}.{missing(results)}",
     ])
 
 
@@ -217,6 +217,15 @@ def refused(results: Results) -> str:
         for name, reason in reasons.items()
     ]
     return f" Refused: {'; '.join(found)}." if found else ""
+
+
+def missing(results: Results) -> str:
+    """Write which columns a stage has not measured."""
+    return "".join(
+        f" Not measured at the stage *{stage}* yet: {'; '.join(columns)}."
+        for stage, columns in results["missing"].items()
+        if columns
+    )
 
 
 def _rest(results: Results, once: Sequence[str]) -> list[str]:
