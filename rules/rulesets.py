@@ -29,8 +29,6 @@ CONSERVATIVE = RuleSet(
 ).save_as("conservative")
 CONSERVATIVE.override(product=Product(freeze_activated=True)).save_as("cp-lrp")
 CONSERVATIVE.override(attention=Attention(0.5)).save_as("attnlrp")
-# Chosen by benchmarks/faithfulness/search among shares, places and conventions.
-CONSERVATIVE.override(attention=Attention(0.4)).save_as("faithful")
 
 GRADIENT = CONSERVATIVE.override(
     attention=Attention(None),

@@ -64,7 +64,7 @@ def instrument(
             are those without wrappers. Where parameters are spread over ranks (tensor
             parallel, ``fully_shard``), all ranks call alike, with as many examples.
         rules: A rule set or its name: ``"conservative"``, ``"ah+ln"``, ``"cp-lrp"``,
-            ``"attnlrp"``, ``"faithful"``, ``"ah"``, ``"ln"`` or ``"gradient"``.
+            ``"attnlrp"``, ``"ah"``, ``"ln"`` or ``"gradient"``.
         overrides: ``{key: rule}`` laid over the rule set for this model only; a key is
             a module instance, a glob over qualified names, or a module type.
         strict: Raise where something bends relevance and has no rule, or the ledger of

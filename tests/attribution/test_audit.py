@@ -12,7 +12,7 @@ from small_models import MODELS, make
 from strategies import WIDTH, Spec, build, noise, seeds, specs, tokens
 
 TOLERANCE = 1e-9
-COMPLETE = ("conservative", "cp-lrp", "attnlrp", "faithful")
+COMPLETE = ("conservative", "cp-lrp", "attnlrp")
 plain = specs(bias=st.just(False), class_token=st.just(False)).map(lambda spec: spec)
 # In-place additions to a part's output have a test of their own below.
 covered = specs().map(lambda spec: spec)

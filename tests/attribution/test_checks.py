@@ -26,7 +26,7 @@ LINEAR = {
     "a mean": lambda out: out.mean(1),
     "in place": lambda out: out.mul_(2)[:, 1],
 }
-CONTRACTS = ("conservative", "cp-lrp", "attnlrp", "faithful")
+CONTRACTS = ("conservative", "cp-lrp", "attnlrp")
 
 
 @pytest.mark.parametrize("name", BENT)

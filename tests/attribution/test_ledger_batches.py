@@ -10,7 +10,7 @@ from lrp_hooks import LeafRule, instrument
 from small_models import hugging_face
 from strategies import LAYOUTS, PARTS, POOLS, Spec, build, noise, tokens
 
-SETS = ("conservative", "cp-lrp", "attnlrp", "faithful")
+SETS = ("conservative", "cp-lrp", "attnlrp")
 SIZES = [(1, 1), (1, 4), (4, 1), (2, 5), (3, 3), (2, 2), (2, 4), (4, 2)]
 
 

@@ -13,7 +13,12 @@ from torch import nn
 from torch.testing import assert_close
 
 from benchmarks.faithfulness.search import columns, judge, price, report, run
-from benchmarks.faithfulness.search.candidates import by_depth, candidates, rules
+from benchmarks.faithfulness.search.candidates import (
+    by_depth,
+    candidates,
+    rules,
+    spelled,
+)
 from benchmarks.faithfulness.search.chosen import Lines, mean_ranks, read
 from benchmarks.faithfulness.search.decoders import agreement
 from benchmarks.faithfulness.search.scoring import Item, Places, rivals, scores
@@ -25,6 +30,7 @@ from benchmarks.faithfulness.search.verdicts import (
     sign_flips,
 )
 from lrp_hooks import RuleSet, instrument
+from lrp_hooks.explainers.recommended import RECOMMENDED
 from shared_models import sentiment
 
 CONFIG = json.loads(run.CONFIG.read_text(encoding="utf-8"))
@@ -357,6 +363,9 @@ def test_results_belong_to_the_configuration():
     results = json.loads(Path(report.RESULTS).read_text(encoding="utf-8"))
     assert set(results["searched"]["n"]) <= set(CONFIG["columns"])
     assert set(results["searched"]["ranks"]) == set(SPACE)
+    asked = {**SPACE, **CONFIG["rivals"]}
+    first = {e["explains"]: next(iter(e["ranks"])) for e in results["advice"]}
+    assert RECOMMENDED == {kind: spelled(asked[name]) for kind, name in first.items()}
 
 
 def standing(best, tied, behind, worst=0):

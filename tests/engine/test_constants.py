@@ -22,7 +22,7 @@ from lrp_hooks import (
 )
 from lrp_hooks.engine.nested import replace_floats
 
-COMPLETE = ("conservative", "cp-lrp", "attnlrp", "faithful")
+COMPLETE = ("conservative", "cp-lrp", "attnlrp")
 
 
 class Made(nn.Module):

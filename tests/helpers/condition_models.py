@@ -6,7 +6,7 @@ from lrp_hooks import instrument
 from small_models import logits
 
 FAMILIES = ("bert", "gpt2", "llama")
-COMPLETE = ("conservative", "cp-lrp", "attnlrp", "faithful")
+COMPLETE = ("conservative", "cp-lrp", "attnlrp")
 families = pytest.mark.parametrize("family", FAMILIES)
 
 

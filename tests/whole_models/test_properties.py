@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from lrp_hooks import RuleSet, instrument
 from strategies import EPSILON, POOLS, Spec, build, dtypes, noise, seeds, specs, tokens
 
-COMPLETE = ("conservative", "cp-lrp", "attnlrp", "faithful")
+COMPLETE = ("conservative", "cp-lrp", "attnlrp")
 plain = specs(bias=st.just(False), class_token=st.just(False))
 sizes = st.integers(1, 4)
 lengths = st.integers(1, 5)

@@ -13,7 +13,7 @@ from lrp_hooks import Rule, RuleSet
 
 from .variants import FrozenMean, UnevenGate
 
-__all__ = ["by_depth", "candidates", "label", "overrides", "rules"]
+__all__ = ["by_depth", "candidates", "label", "overrides", "rules", "spelled"]
 
 Numbers = Mapping[str, Any]
 ATTENTION = (".attention.self", ".self_attn", ".attention")
@@ -89,6 +89,26 @@ def rules(numbers: Numbers) -> RuleSet:
     if "activated" in numbers:
         found = found.override(product=UnevenGate(numbers["activated"]))
     return found
+
+
+def spelled(numbers: Numbers) -> str:
+    """Write how `explain` is asked for a candidate or a method.
+
+    Args:
+        numbers: One that needs no more than a share and a convention, or names.
+
+    Returns:
+        Code.
+    """
+    complete = f'.complete("{numbers["complete"]}")' if numbers.get("complete") else ""
+    if "method" in numbers:
+        asked = f'method="{numbers["method"]}"'
+    elif "share" in numbers:
+        own = f"attention=Attention({numbers['share']:g})"
+        asked = f'rules=RuleSet.named("conservative").override({own})'
+    else:
+        asked = f'rules="{numbers["rules"]}"'
+    return f"explain(..., {asked}){complete}"
 
 
 def overrides(numbers: Numbers, model: nn.Module) -> dict[str, Rule]:

@@ -33,6 +33,8 @@ from .run import CONFIG, HERE
 from .verdicts import Values, against, counted
 
 NEUTRAL = "random"
+FEWEST = 8
+"""Items that a cell needs for a verdict; with fewer, an interval says nothing."""
 
 
 def main() -> None:
@@ -62,6 +64,7 @@ def summed_up(
     best = finalists(searched, config)
     once = [*best, *(name for name in config["rivals"] if name != NEUTRAL)]
     cells = told.cells()
+    judged = {c: v for c, v in cells.items() if len(next(iter(v.values()))) >= FEWEST}
     return {
         "config": {k: v for k, v in config.items() if k != "variants"},
         "environment": {"threads": config["threads"], **told.about[-1]},
@@ -87,10 +90,11 @@ def summed_up(
             stage: [name for name in config["columns"] if name not in lines.found]
             for stage, lines in (("search", searched), ("told", told))
         },
-        "counted": counted(cells, once),
-        "advice": advice(cells, [m for m in once if offered(m, config)], config),
+        "fewest": FEWEST,
+        "counted": counted(judged, once),
+        "advice": advice(judged, [m for m in once if offered(m, config)], config),
         "against": {
-            other: against(cells, config["named"], other)
+            other: against(judged, config["named"], other)
             for other in [*best, *config["rivals"], *config["references"]]
             if other != config["named"]
         },

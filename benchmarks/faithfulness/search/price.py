@@ -15,15 +15,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from lrp_hooks.rules import Attention
 
-from lrp_hooks import ConstantsWarning, explain
+from lrp_hooks import ConstantsWarning, RuleSet, explain
 from lrp_hooks.texts.loading import load_folder
 
 from ...by_prompt import environment
 from ..text.run import choose
 
 RESULTS = Path(__file__).with_name("price.json")
-SETS = ("conservative", "faithful", "attnlrp")
+SETS = {
+    "conservative": RuleSet.named("conservative"),
+    "share 0.4": RuleSet.named("conservative").override(attention=Attention(0.4)),
+    "attnlrp": RuleSet.named("attnlrp"),
+}
 MODELS = ("sst2-bert-4l128", "sst2-minilm-l6")
 DATA = {"data": "sst2/dev.parquet", "text": "sentence", "limit": 60}
 
@@ -57,17 +62,17 @@ def measured(model: Any, tokenizer: Any, texts: list[str]) -> dict[str, Any]:
     """
     seconds: dict[str, list[float]] = {name: [] for name in SETS}
     warned = dict.fromkeys(SETS, 0)
-    for name in SETS:
-        explain(model, texts[0], tokenizer=tokenizer, rules=name)
+    for rules in SETS.values():
+        explain(model, texts[0], tokenizer=tokenizer, rules=rules)
     for text in texts:
-        for name in SETS:
+        for name, rules in SETS.items():
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 start = time.process_time()
-                explain(model, text, tokenizer=tokenizer, rules=name)
+                explain(model, text, tokenizer=tokenizer, rules=rules)
                 seconds[name].append(time.process_time() - start)
             warned[name] += any(w.category is ConstantsWarning for w in caught)
-    base = np.array(seconds[SETS[0]])
+    base = np.array(seconds[next(iter(SETS))])
     return {
         "texts": len(texts),
         "sets": {

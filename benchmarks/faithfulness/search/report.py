@@ -51,7 +51,8 @@ def table(results: Results) -> str:
         standings(results),
         "Each method against the best other one with one backward pass, cell by cell: "
         "*tied* if the 95 % interval of the paired difference has a 0 in it. The best "
-        "other is picked by the same numbers, which favours it. " + verdict(results),
+        "other is picked by the same numbers, which favours it. Cells of less than "
+        f"{results['fewest']} items are left out. {verdict(results)}",
         "### You explain ... use ...",
         advice(results),
         "By the mean relative rank among methods with one backward pass that `explain` "
@@ -74,11 +75,11 @@ def summary(results: Results) -> str:
     Returns:
         What to use for what, and how often each method is as good as the best.
     """
-    items = sum(max(m["n"] for m in c["methods"].values()) for c in results["told"])
+    counts = [max(m["n"] for m in c["methods"].values()) for c in results["told"]]
+    counts = [n for n in counts if n >= results["fewest"]]
     about = (
-        f"{len(results['told'])} cells (a data set and a metric each) with "
-        f"{items} numbers a method, on items that none of "
-        f"{results['candidates']} candidates was chosen on"
+        f"{len(counts)} cells, a data set and a metric each, of {min(counts)} to "
+        f"{max(counts)} items that no candidate was chosen on"
     )
     return "\n\n".join([
         advice(results),

@@ -1,4 +1,4 @@
-"""The set that the search chose: between frozen attention and AttnLRP, and complete."""
+"""A share of query and key lies between frozen attention and AttnLRP, and is complete."""
 
 import pytest
 import torch
@@ -8,21 +8,17 @@ from torch.testing import assert_close
 from transformers import BertForSequenceClassification
 
 from lrp_hooks import RuleSet, explain, instrument
-from lrp_hooks.engine.ruleset import FAMILIES
+from lrp_hooks.rules import Attention
 from shared_models import sentiment
 from tiny_bert import tiny_bert
+
+
+SHARED = RuleSet.named("conservative").override(attention=Attention(0.4))
 
 
 def attributed(model, ids, rules):
     with instrument(model, rules) as lrp:
         return lrp.attribute(ids, target=1)
-
-
-def test_it_is_conservative_but_for_attention():
-    own, other = map(RuleSet.named, ("faithful", "conservative"))
-    same = [f for f in FAMILIES if getattr(own, f) is getattr(other, f)]
-    assert same == [f for f in FAMILIES if f != "attention"]
-    assert own.complete and own.registered and not own.plain
 
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
@@ -35,20 +31,19 @@ def test_with_one_attention_it_lies_between(attention, seed, length):
     ids = torch.randint(
         6000, (2, length), generator=torch.Generator().manual_seed(seed)
     )
-    found = {
-        rules: attributed(model, ids, rules)
-        for rules in ("conservative", "attnlrp", "faithful")
-    }
+    frozen, even, between = (
+        attributed(model, ids, rules).values
+        for rules in ("conservative", "attnlrp", SHARED)
+    )
     # What goes by attention in the residual stream is the same in all three.
-    frozen, even = found["conservative"].values, found["attnlrp"].values
-    assert_close(found["faithful"].values, 0.2 * frozen + 0.8 * even)
+    assert_close(between, 0.2 * frozen + 0.8 * even)
 
 
 @pytest.mark.parametrize("bias", ["site", "equal", "first", "abs"])
 def test_completed_scores_sum_to_the_output(bias):
     model, tokenizer = sentiment()
     texts = ["a gripping, funny film with a weak ending", "not bad", "dull"]
-    found = explain(model, texts, tokenizer=tokenizer, rules="faithful")
+    found = explain(model, texts, tokenizer=tokenizer, rules=SHARED)
     assert (found.ledger.error < 1e-6).all()
     assert_close(found.complete(bias).sum(1), found.output, rtol=1e-5, atol=1e-5)
     assert any("softmax" in name for name in found.ledger.sources)
