@@ -1,7 +1,7 @@
 """What to ask `explain` for, by what is explained, as measured.
 
-No rule set is nearly the best for everything; ``benchmarks/faithfulness/search`` has the
-numbers, and a test that this table is what they say.
+No rule set is nearly the best for everything; ``benchmarks/faithfulness/search`` has
+the numbers, and a test holds this table to them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A share of query and key lies between frozen attention and AttnLRP, and is complete."""
+"""A share for query and key lies between the AH-rule and AttnLRP, and completes."""
 
 import pytest
 import torch
