@@ -4,11 +4,11 @@ import json
 
 import pandas as pd
 import torch
+from lrp_hooks.rules import Frozen
 from torch.testing import assert_close
 
 from benchmarks.faithfulness.training import mamba
 from lrp_hooks import instrument
-from lrp_hooks.rules import Frozen
 from lrp_hooks.sentiment import sentiment_model
 
 SMALL = {"hidden_size": 8, "state_size": 4}

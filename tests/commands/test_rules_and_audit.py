@@ -11,8 +11,8 @@ import torch
 from command_line import EMBEDDED, SENTENCE, assert_refused
 from lrp_hooks import RuleSet, cli, instrument
 from lrp_hooks.commands import chosen
-from lrp_hooks.sentiment import sentiment_model
 from lrp_hooks.explainers.recommended import recommendation
+from lrp_hooks.sentiment import sentiment_model
 from lrp_hooks.texts.encoding import encode
 from shared_models import sentiment
 

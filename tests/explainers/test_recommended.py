@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lrp_hooks.rules import Attention
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, ViTConfig
 from transformers import ViTForImageClassification as Classifier
@@ -9,7 +10,6 @@ from transformers import ViTForImageClassification as Classifier
 import lrp_hooks
 from lrp_hooks.explainers.recommended import RECOMMENDED, recommendation
 from lrp_hooks.results.relevance import Relevance
-from lrp_hooks.rules import Attention
 from shared_models import sentiment
 
 SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -4,14 +4,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lrp_hooks.rules import Attention
 from torch.testing import assert_close
 from transformers import BertForSequenceClassification
 
 from lrp_hooks import RuleSet, explain, instrument
-from lrp_hooks.rules import Attention
 from shared_models import sentiment
 from tiny_bert import tiny_bert
-
 
 SHARED = RuleSet.named("conservative").override(attention=Attention(0.4))
 

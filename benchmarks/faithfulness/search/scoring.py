@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lrp_hooks.explainers import LRP
-from lrp_hooks.results.relevance import Relevance
 from torch import Tensor, nn
 
 from lrp_hooks import Contrast, explainers
 from lrp_hooks.errors import LrpHooksWarning
+from lrp_hooks.explainers import LRP
+from lrp_hooks.results.relevance import Relevance
 
 from .candidates import ATTENTION, Numbers, overrides, rules
 

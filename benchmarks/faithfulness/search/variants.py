@@ -7,6 +7,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from lrp_hooks.rules import Normalization, Product
+from torch import Tensor, nn
+from torch.nn import functional as F
+
 from lrp_hooks.engine import (
     FunctionTable,
     carries,
@@ -17,9 +21,6 @@ from lrp_hooks.engine import (
     split,
     watch_source,
 )
-from lrp_hooks.rules import Normalization, Product
-from torch import Tensor, nn
-from torch.nn import functional as F
 
 __all__ = ["FrozenMean", "UnevenGate"]
 
