@@ -16,7 +16,9 @@ from .text import report as text
 from .vision import report as vision
 
 HERE = Path(__file__).resolve().parent
-TUTORIAL = HERE.parents[1] / "docs" / "tutorials" / "evaluation.md"
+DOCS = HERE.parents[1] / "docs"
+TUTORIAL = DOCS / "tutorials" / "evaluation.md"
+SETS = DOCS / "systems" / "lrp.md"
 Table = tuple[Path, Path, Callable[[Any], str]]
 
 
@@ -27,6 +29,7 @@ def _page(report: Any) -> Table:
 
 TABLES: dict[str, Table] = {
     "faithfulness": (TUTORIAL, text.RESULTS, text.summary),
+    "faithfulness-which": (SETS, search.RESULTS, search.summary),
     "faithfulness-text": _page(text),
     "faithfulness-search": _page(search),
     "faithfulness-vision": _page(vision),

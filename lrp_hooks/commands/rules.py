@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from ..attribution.instrument import instrument
 from ..engine.ruleset import FAMILIES, RuleSet
+from ..explainers.recommended import recommendation
 from ..texts.loading import load_model
 from .chosen import chosen_model
 from .outputs import check_outputs, deliver, json_file
@@ -34,11 +35,14 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
             model = load_model(folder)
     with instrument(model, rules) as lrp:
         coverage = lrp.coverage
+    advice = recommendation(model)
     record: dict[str, Any] = {
         "rules": rules.name,
         "families": {family: repr(getattr(rules, family)) for family in FAMILIES},
         "model": type(model).__name__,
+        "recommended": advice,
         "modules": [asdict(row) for row in coverage.rows],
     }
-    text = f"{rules}\n\n{coverage}\n\nrule sets  {', '.join(RuleSet.names())}"
+    names = f"rule sets  {', '.join(RuleSet.names())}"
+    text = f"{rules}\n\n{coverage}\n\n{names}\n{advice}"
     deliver(json_file(arguments, record), text)

@@ -1,17 +1,12 @@
 """The text benchmark: paired orderings, ranks of the search, and its tables."""
 
 import json
-import math
-from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.faithfulness import orderings
 from benchmarks.faithfulness.report import TABLES
-from benchmarks.faithfulness.search import report as search_report
-from benchmarks.faithfulness.search.run import mean_ranks
-from benchmarks.faithfulness.search.space import by_depth, candidates, options
 from benchmarks.faithfulness.text.run import choose, rounded
 from shared_models import sentiment
 
@@ -72,46 +67,6 @@ def test_rows_are_arranged_by_method_and_metric():
     ]
     found = {key: own.tolist() for key, own in orderings.of_rows(rows).items()}
     assert found == {("a", "aopc"): [0.0, 10.0], ("b", "aopc"): [2.0, 12.0]}
-
-
-def test_mean_ranks():
-    searched = {
-        "x": {
-            "a": {"activation": 0.9, "pruning": 2.0},
-            "b": {"activation": 0.8, "pruning": 1.0},
-            "c": {"activation": 0.7, "pruning": 3.0},
-        },
-        "y": {
-            "a": {"activation": 0.9, "pruning": 1.0},
-            "b": {"activation": 0.8, "pruning": 2.0},
-            "c": {"activation": 0.7, "pruning": 3.0},
-        },
-    }
-    assert mean_ranks(searched) == {"a": 5 / 4, "b": 7 / 4, "c": 3.0}
-
-
-def test_a_share_changes_evenly_from_block_to_block():
-    model, _ = sentiment()
-    found = by_depth(model, 0.5, 0.2)
-    assert list(found) == [f"bert.encoder.layer.{i}.attention.self" for i in range(4)]
-    shares = [rule.query_key_share for rule in found.values()]
-    assert shares == pytest.approx([0.5, 0.4, 0.3, 0.2])
-
-
-def test_every_candidate_has_options_that_explain_takes():
-    model, _ = sentiment()
-    config = json.loads(
-        Path(search_report.__file__).with_name("config.json").read_text()
-    )
-    space = candidates(config)
-    grid = math.prod(len(values) for values in config["space"].values())
-    assert len(space) == grid + len(config["variants"])
-    for numbers in space.values():
-        found = options(numbers, model)
-        assert found["method"] == "lrp"
-        assert ("overrides" in found) == isinstance(numbers["share"], list)
-        if not isinstance(numbers["share"], list):
-            assert found["rules"].attention.query_key_share == numbers["share"]
 
 
 def test_texts_are_chosen_by_seed_and_length(tmp_path):

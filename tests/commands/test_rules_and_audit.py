@@ -11,6 +11,7 @@ import torch
 from command_line import EMBEDDED, SENTENCE, assert_refused
 from lrp_hooks import RuleSet, cli, instrument
 from lrp_hooks.commands import chosen
+from lrp_hooks.explainers.recommended import recommendation
 from lrp_hooks.sentiment import sentiment_model
 from lrp_hooks.texts.encoding import encode
 from shared_models import sentiment
@@ -31,11 +32,13 @@ def test_rules(run, tmp_path, rules):
     model, _ = sentiment()
     with instrument(model, rules) as lrp:
         names = f"rule sets  {', '.join(RuleSet.names())}"
-        assert out == f"{RuleSet.named(rules)}\n\n{lrp.coverage}\n\n{names}\n"
+        shown = f"{RuleSet.named(rules)}\n\n{lrp.coverage}\n\n{names}\n"
+        assert out == f"{shown}{recommendation(model)}\n"
         rows = lrp.coverage.rows
     record = json.loads((tmp_path / "r.json").read_text())
     assert (record["rules"], record["model"]) == (rules, type(model).__name__)
     assert record["families"]["attention"] == repr(RuleSet.named(rules).attention)
+    assert record["recommended"] == recommendation(model)
     assert record["modules"] == [vars(row) for row in rows]
     assert os.listdir(tmp_path) == ["r.json"]
 

@@ -1,136 +1,134 @@
-"""Search rule sets: ``python -m benchmarks.faithfulness.search.run --shared DIR``."""
+"""Search rule sets: ``python -m benchmarks.faithfulness.search.run STAGE``.
+
+STAGE is ``search``, which scores candidates on items that are for choosing, or
+``told``, which scores the best of them and other methods on other items. Each item is
+a line of ``search.jsonl`` or ``told.jsonl``; a run that was stopped goes on behind the
+last. ``python -m benchmarks.faithfulness.search.judge`` sums up, and
+``python -m benchmarks.faithfulness.report`` writes the tables.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lrp_hooks.faithfulness import BETTER, Evaluation, evaluate
-from lrp_hooks.texts.loading import load_folder
+from lrp_hooks import LrpHooksError
 
-from .. import orderings
-from ..text.run import TRAINED, WORK, choose, environment, rounded
-from . import report
-from .space import candidates, options
+from ...by_prompt import environment
+from ..text.run import TRAINED
+from .candidates import Numbers, candidates
+from .chosen import Lines, finalists, read
+from .columns import load
+from .scoring import Item, Places, scores
 
 HERE = Path(__file__).parent
-RESULTS = HERE / "results.json"
+CONFIG = HERE / "config.json"
+STAGES = ("search", "told")
+DIGITS = 5
 
 
 def main() -> None:
-    """Choose on one half of each data set, compare on the other, save, print."""
+    """Measure what the lines of a stage lack."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("columns", nargs="*", help="all by default")
     parser.add_argument("--shared", type=Path, required=True, help="models and data")
-    shared = parser.parse_args().shared
-    config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
+    parser.add_argument("--decoder", type=Path, help="folder of SmolLM2-135M")
+    parser.add_argument("--most", type=int, help="items of a column in this run")
+    chosen = parser.parse_args()
+    config = json.loads(CONFIG.read_text(encoding="utf-8"))
     torch.set_num_threads(config["threads"])
-    space = candidates(config)
-    searched = {
-        name: summary_of(evaluated(name, "search", config, shared, space))
-        for name in config["data"]
-    }
-    ranks = mean_ranks(searched)
-    best = min(ranks, key=ranks.__getitem__)
-    final = {best: space[best], **config["references"], **config["rivals"]}
-    told = {
-        name: evaluated(name, "report", config, shared, final)
-        for name in config["data"]
-    }
-    results = {
-        "config": config,
-        "searched": rounded(searched),
-        "ranks": rounded(dict(sorted(ranks.items(), key=lambda item: item[1]))),
-        "best": best,
-        "told": rounded({name: found.summary() for name, found in told.items()}),
-        "orderings": rounded({
-            name: orderings.compare(
-                orderings.of_rows(found.rows),
-                [(best, other) for other in final if other != best],
-                config["metrics"],
-            )
-            for name, found in told.items()
-        }),
-        **environment(config),
-    }
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(report.table(results))
+    places = Places(chosen.shared, TRAINED, chosen.decoder)
+    for column in chosen.columns or config["columns"]:
+        fill(column, chosen.stage, config, places, chosen.most)
 
 
-def evaluated(
-    name: str,
-    half: str,
-    config: dict[str, Any],
-    shared: Path,
-    methods: Mapping[str, Mapping[str, Any]],
-) -> Evaluation:
-    """Evaluate methods on one half of a data set.
+def asked(stage: str, config: Mapping[str, Any]) -> dict[str, Numbers]:
+    """List what is scored at a stage.
 
     Args:
-        name: Of the data set.
-        half: ``"search"`` or ``"report"``: which half.
+        stage: ``"search"`` or ``"told"``.
         config: The configuration.
-        shared: The folder of models and data.
-        methods: ``{label: numbers}`` as `options` takes them.
 
     Returns:
-        The evaluation.
+        ``{label: numbers}``: all candidates, or the best of the search beside the
+        other methods.
     """
-    own = config["data"][name]
-    kind, _, folder = own["model"].partition(":")
-    model, tokenizer = load_folder(
-        shared / "models" / folder if kind == "shared" else TRAINED / folder
+    space = candidates(config)
+    if stage == "search":
+        return space
+    best = finalists(read(HERE / "search.jsonl"), config)
+    return (
+        {name: space[name] for name in best} | config["rivals"] | config["references"]
     )
-    texts, _, _ = choose(own, config, shared, tokenizer)
-    start = 0 if half == "search" else 1
-    found = evaluate(
-        model,
-        tokenizer,
-        texts[start::2],
-        methods={label: options(own, model) for label, own in methods.items()},
-        metrics=config["metrics"],
-        chunk=config["chunk"],
-        seed=config["seed"],
-        out=WORK / f"search-{half}-{folder}",
-        progress=True,
-    )
+
+
+def fill(
+    column: str,
+    stage: str,
+    config: Mapping[str, Any],
+    places: Places,
+    most: int | None = None,
+    folder: Path = HERE,
+) -> None:
+    """Measure what a column lacks.
+
+    Args:
+        column: Its name.
+        stage: Whose items.
+        config: The configuration.
+        places: Where models and data are.
+        most: At most so many of the column's items.
+        folder: Where the lines are.
+    """
+    path = folder / f"{stage}.jsonl"
+    done = read(path) if path.exists() else Lines()
+    wanted = asked(stage, config)
+    loaded = load(config["columns"][column], stage, places)
+    start = time.perf_counter()
+    for number in range(min(loaded.count, most or loaded.count)):
+        known = done.labels(column, number)
+        missing = {k: v for k, v in wanted.items() if k not in known}
+        if not missing:
+            continue
+        found = measured(loaded.item(number), missing)
+        line = {"column": column, "number": number, "scores": found, **environment()}
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        passed = time.perf_counter() - start
+        print(f"{stage}, {column}: {number + 1}, {passed:.0f} s", flush=True)
+
+
+def measured(item: Item, wanted: Mapping[str, Numbers]) -> dict[str, Any]:
+    """Judge candidates and methods on one item.
+
+    Args:
+        item: The item.
+        wanted: ``{label: numbers}``.
+
+    Returns:
+        The numbers of each metric by label, one a row; the reason, of a method that
+        refuses.
+    """
+    found: dict[str, Any] = {}
+    for name, numbers in wanted.items():
+        try:
+            judged = item.judge(scores(item, numbers))
+        except LrpHooksError as error:
+            found[name] = str(error)
+            continue
+        found[name] = {m: list(map(_short, values)) for m, values in judged.items()}
     return found
 
 
-def summary_of(found: Evaluation) -> dict[str, dict[str, float]]:
-    """Return the mean score of each method and metric."""
-    return {
-        method: {metric: entry["score"] for metric, entry in by["signed"].items()}
-        for method, by in found.summary().items()
-    }
-
-
-def mean_ranks(
-    searched: Mapping[str, Mapping[str, Mapping[str, float]]],
-) -> dict[str, float]:
-    """Rank candidates on every metric of every data set.
-
-    Args:
-        searched: ``{data: {candidate: {metric: mean score}}}``.
-
-    Returns:
-        The mean rank of each candidate, 1 if it is best everywhere.
-    """
-    ranks: dict[str, list[int]] = {}
-    for by_candidate in searched.values():
-        for metric in next(iter(by_candidate.values())):
-            ordered = sorted(
-                by_candidate,
-                key=lambda name: by_candidate[name][metric],
-                reverse=BETTER[metric] == "higher",
-            )
-            for rank, name in enumerate(ordered, start=1):
-                ranks.setdefault(name, []).append(rank)
-    return {name: sum(own) / len(own) for name, own in ranks.items()}
+def _short(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
 if __name__ == "__main__":
