@@ -192,4 +192,5 @@ def _lime(
     root = kernel(masks.mean(1), KERNEL_WIDTH).sqrt()[:, None]
     design = root * pad(masks, (0, 1), value=1.0)
     outputs = root * masked_logits(model, ids, masks)[:, None]
-    return torch.linalg.lstsq(design, outputs).solution[:-1, 0]
+    slopes: Tensor = torch.linalg.lstsq(design, outputs).solution[:-1, 0]
+    return slopes
