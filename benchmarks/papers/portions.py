@@ -59,33 +59,32 @@ def gathered(
     Returns:
         ``{name: [n]}`` of the n examples that are measured, in the order of ``rows``.
     """
-    portions = [rows[start : start + size] for start in range(0, len(rows), size)]
-    done = _read(path, asked)
-    end = time.monotonic() + (float("inf") if minutes is None else 60 * minutes)
-    for number in range(len(done), len(portions)):
-        if time.monotonic() >= end:
-            break
-        found = measure(portions[number])
-        done.append({
-            k: [float(f"{v:.{DIGITS}g}") for v in vs] for k, vs in found.items()
-        })
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(done[-1]) + "\n")
-        print(path.stem, number + 1, "of", len(portions), flush=True)
-    names = done[0] if done else {}
-    return {
-        name: torch.tensor([v for part in done for v in part[name]]).double()
-        for name in names
-    }
-
-
-def _read(path: Path, asked: Mapping[str, Any]) -> list[dict[str, list[float]]]:
-    """Return the portions that a file has, if they answer what is asked."""
     first = json.dumps({"asked": asked}, sort_keys=True)
+    found = _read(path, first)
+    end = time.monotonic() + (float("inf") if minutes is None else 60 * minutes)
+    while (count := _count(found)) < len(rows) and time.monotonic() < end:
+        made = measure(rows[count : count + size])
+        part = {k: [float(f"{v:.{DIGITS}g}") for v in vs] for k, vs in made.items()}
+        if not found:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(first + "\n", encoding="utf-8")
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(part) + "\n")
+        found = {k: [*found.get(k, []), *vs] for k, vs in part.items()}
+        print(path.stem, _count(found), "of", len(rows), flush=True)
+    return {k: torch.tensor(vs[: len(rows)]).double() for k, vs in found.items()}
+
+
+def _count(found: Found) -> int:
+    """Return how many examples are measured."""
+    return len(next(iter(found.values()), ()))
+
+
+def _read(path: Path, first: str) -> dict[str, list[float]]:
+    """Return the numbers that a file has, if they answer what its first line asks."""
+    found: dict[str, list[float]] = {}
     if path.exists():
         head, *lines = path.read_text(encoding="utf-8").splitlines()
-        if head == first:
-            return [json.loads(line) for line in lines]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(first + "\n", encoding="utf-8")
-    return []
+        for part in map(json.loads, lines if head == first else []):
+            found = {k: [*found.get(k, []), *vs] for k, vs in part.items()}
+    return found

@@ -81,7 +81,7 @@ def orderings(
         gap = sign * (published[entry["better"]] - published[entry["worse"]])
         entry["published"] = gap
         for name in ("advantage", "low", "high", "published"):
-            entry[name] = round(entry[name], DIGITS)
+            entry[name] = float(f"{entry[name]:.{DIGITS}g}")
     return found
 
 

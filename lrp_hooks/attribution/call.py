@@ -29,6 +29,7 @@ class Call:
         output_mask: The attention mask that belongs to the logits, or None.
         batch_dim: Which axis of the main input counts the examples.
         doubt: What may be wrong with the inputs should the model fail.
+        doubtful: A word of the failures that it may explain; all without one.
     """
 
     args: tuple[Any, ...]
@@ -39,6 +40,7 @@ class Call:
     output_mask: Tensor | None = None
     batch_dim: int = 0
     doubt: str = ""
+    doubtful: str = ""
     tensors: dict[str, Tensor] = field(default_factory=dict)
     content: tuple[str, ...] = ()
     owner: Tensor | None = None

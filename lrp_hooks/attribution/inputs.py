@@ -60,12 +60,14 @@ def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
         )
     call = _along(call, batch_dim)
     _check_ids(subject, call)
+    # What may be wrong, and a word of the failures that it may be the reason of.
     doubts = (
-        advice(subject, call.main),
-        _undecided(subject, call),
-        _unmarked(subject, call),
+        (advice(subject, call.main), ""),
+        (_undecided(subject, call), "input_ids"),
+        (_unmarked(subject, call), "token"),
     )
-    return replace(call, doubt=next(filter(None, doubts), ""))
+    doubt, word = next((each for each in doubts if each[0]), ("", ""))
+    return replace(call, doubt=doubt, doubtful=word)
 
 
 def _from_mapping(model: nn.Module, inputs: Mapping[str, Any]) -> Call:
@@ -148,7 +150,7 @@ def advising(call: Call) -> Generator[None]:
     except Exception as error:
         ours = isinstance(error, LrpHooksError | Warning)
         check_loaded(error)
-        doubt = "" if ours else call.doubt
+        doubt = "" if ours or call.doubtful not in str(error) else call.doubt
         if call.main.ndim == 1 and (not ours or isinstance(error, TargetError)):
             doubt = (
                 f"inputs of shape {tuple(call.main.shape)}, which count as "
@@ -159,7 +161,8 @@ def advising(call: Call) -> Generator[None]:
             raise
         kind = TargetError if ours else ArgumentError
         raise kind(
-            f"{type(error).__name__}: {error} This may come from {doubt}"
+            f"{type(error).__name__}: {str(error).rstrip(' .')}. This may come from "
+            f"{doubt}"
         ) from error
 
 
@@ -242,7 +245,7 @@ def is_encoder_decoder(model: nn.Module) -> bool:
 def _undecided(subject: Subject, call: Call) -> str:
     """Name what an encoder-decoder lacks that is not told what it has written."""
     told = any(name.startswith("decoder_") for name in call.kwargs)
-    if call.args or told or not is_encoder_decoder(subject.model):
+    if len(call.args) > 1 or told or not is_encoder_decoder(subject.model):
         return ""
     return (
         "an encoder-decoder without decoder_input_ids: pass the tokens that it has "

@@ -175,6 +175,9 @@ def prompted(arguments: Namespace, text: str | None, stderr: TextIO) -> Prompt:
 
     Returns:
         What `explain_generation` and `explain_answer` take.
+
+    Raises:
+        ArgumentError: If the model reads no text.
     """
     file, folder = _file(arguments), arguments.model
     kind = file.kind if text is None else "processor"
@@ -185,7 +188,13 @@ def prompted(arguments: Namespace, text: str | None, stderr: TextIO) -> Prompt:
     else:
         prompt = _spoken(file, text, processor, arguments.chat)
     with waiting(stderr, "loading the model"):
-        return Prompt(load_model(folder), load_tokenizer(folder), prompt, processor)
+        model, tokenizer = load_model(folder), load_tokenizer(folder)
+    if text is not None and is_encoder_decoder(model):
+        raise ArgumentError(
+            f"a {type(model).__name__} reads --{file.option} and no prompt beside it. "
+            "Leave the text out."
+        )
+    return Prompt(model, tokenizer, prompt, processor)
 
 
 def _file(arguments: Namespace) -> _File:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any, TextIO
@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import ArgumentError
 from ..explainers import closed_form
 from ..explainers.closed_form import AttentionClassifier, Verification
+from ..explainers.closed_form.files import split
 from ..support.table import aligned
 from .outputs import check_outputs, deliver, json_file
 
@@ -50,7 +51,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     places = [t for t, i in enumerate(ids.tolist()) if i in names]
     tokens = [names[int(ids[t])] for t in places]
     scores = {name: form(model, ids)[places] for name, form in FORMS.items()}
-    shown = [_scores(tokens, scores)]
+    shown = [*_unread(arguments.text, words, len(tokens)), _scores(tokens, scores)]
     record: dict[str, Any] = {
         "tokens": tokens,
         "scores": {name: column.tolist() for name, column in scores.items()},
@@ -62,6 +63,18 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     else:
         shown.append(_gradient_error(model, ids))
     deliver(json_file(arguments, record), "\n\n".join(shown))
+
+
+def _unread(text: str, words: Sequence[str], read: int) -> list[str]:
+    """Count the words that the classifier does not know, and those that it cuts."""
+    given = split(text)
+    unknown = len([word for word in given if word not in set(words)])
+    cut = len(given) - unknown - read
+    said = {"unknown to the classifier": unknown, "beyond its length": max(cut, 0)}
+    left = [f"{count} {what}" for what, count in said.items() if count]
+    if not left:
+        return []
+    return [f"of {len(given)} words {' and '.join(left)} are left out"]
 
 
 def _check_both(arguments: Namespace) -> None:

@@ -103,10 +103,10 @@ def check_option(
     Raises:
         ArgumentError: If ``value`` is none of them; the message lists them.
     """
-    allowed = tuple(allowed)
+    allowed, named = tuple(allowed), type(explainer).__name__.lstrip("_")
     if value not in allowed:
         raise ArgumentError(
-            f"{option}={_short(value)} is no choice of {type(explainer).__name__}; it "
+            f"{option}={_short(value)} is no choice of {named}; it "
             f"must be one of {', '.join(map(repr, allowed))}."
             f"{did_you_mean(value, allowed)}"
         )

@@ -12,6 +12,7 @@ from ..attribution.inputs import Call
 from ..engine.subject import Subject
 from ..errors import ArgumentError, TextError
 from ..support.numbers import is_whole
+from ..texts.encoding import added_ids
 from .calls import attended, changed, real_tokens
 
 __all__ = ["DELETE", "Features", "filler_of", "find_features", "keep_rows"]
@@ -226,11 +227,8 @@ def _patches(images: Tensor, patch: int | None) -> Tensor:
 
 
 def _special_ids(tokenizer: Any) -> Tensor:
-    """Return the ids that are never perturbed; the unknown token stands for a word."""
-    if tokenizer is None:
-        return torch.tensor([], dtype=torch.long)
-    words = {getattr(tokenizer, "unk_token_id", None)}
-    return torch.tensor(sorted(set(tokenizer.all_special_ids) - words)).long()
+    """Return the ids that are never perturbed."""
+    return torch.tensor(sorted(added_ids(tokenizer)), dtype=torch.long)
 
 
 def _token_id(subject: Subject, tokenizer: Any, option: str, given: Any) -> int:

@@ -47,7 +47,7 @@ class GradientXInput(Explainer):
         """
         super().__init__(model)
         self.wrt = wrt
-        self._sized = _Sized(model, wrt, norm, signed)
+        self._sized = _GradientXInput(model, wrt, norm, signed)
         self._accounts = norm == "sum" and signed is not False
 
     def __call__(self, inputs: Any, target: Any = None) -> Explanation:
@@ -69,7 +69,7 @@ class GradientXInput(Explainer):
         return relevance
 
 
-class _Sized(GradientMethod):
+class _GradientXInput(GradientMethod):
     """Gradient x Input whose scores are a size."""
 
     method = "gradient_x_input"

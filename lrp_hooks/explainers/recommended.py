@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from ..errors import ArgumentError
 from ..tasks.kinds import Task, task_of
 
 __all__ = ["RECOMMENDED", "recommendation"]
@@ -32,7 +33,14 @@ def recommendation(model: nn.Module) -> str:
 
     Returns:
         A line for what the model is likely used for, and one for where to read more.
+
+    Raises:
+        ArgumentError: If it is no model.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is {model!r:.60}, no torch.nn.Module. Pass the model itself."
+        )
     kind = _kind(model)
     return (
         f"recommended for {kind}  {RECOMMENDED[kind]}\n"

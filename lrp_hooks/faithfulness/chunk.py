@@ -15,7 +15,7 @@ from ..errors import ArgumentError, LrpHooksError
 from ..explainers.explain import answer, asked
 from ..results.explanation import Explanation
 from ..results.relevance import Relevance
-from ..texts.encoding import encode
+from ..texts.encoding import added_ids, encode
 from .fidelity import correlate, mispredict
 from .infidelity import disagree
 from .metrics import METRICS, curves
@@ -71,7 +71,7 @@ class _Bench:
         encoded = encode(model, tokenizer, [plan.texts[row] for row in rows])
         self.batch = encoded.batch
         self.width = max(map(len, encoded.tokens))
-        special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        special = added_ids(tokenizer)
         self.occlusions = {
             given: Occlusion(
                 model, self.batch, _token(tokenizer, given), special_ids=special

@@ -26,11 +26,13 @@ class Moments:
         index: The number of the shown column of each, ``[N]``.
         first: The sound's first.
         count: How many shown ones are the sound's.
+        size: How many columns are a moment.
     """
 
     index: Tensor
     first: int
     count: int
+    size: int
 
     @classmethod
     def of(cls, scores: Tensor, first: int, count: int) -> Moments:
@@ -52,7 +54,7 @@ class Moments:
         shown = int(own[-1]) + 1
         after = torch.arange(scores.shape[1] - first - count) + first + shown
         index = torch.cat([torch.arange(first), own + first, after])
-        return cls(index, first, shown)
+        return cls(index, first, shown, size)
 
     @property
     def starts(self) -> list[int]:
@@ -73,10 +75,9 @@ class Moments:
         starts = self.starts
         sound = slice(self.first, self.first + self.count)
         lengths = self.index.bincount()[sound].tolist()
-        usual = min(lengths[:-1], default=lengths[0])
         found = [columns[c] for c in starts]
         for place, length in enumerate(lengths, self.first):
-            if length > usual:
+            if length > self.size:
                 found[place] += f" to {columns[starts[place] + length - 1]}"
         return found
 
@@ -103,10 +104,12 @@ def _without_pauses(sums: Tensor) -> Tensor:
         ``[M]``, ascending.
     """
     strength = sums.abs().amax(0)
-    silent = strength <= SILENT * strength.max()
-    runs, lengths = torch.unique_consecutive(silent, return_counts=True)
-    new = []
+    loud = SILENT * strength.max()
+    runs, lengths = torch.unique_consecutive(strength <= loud, return_counts=True)
+    new, start = [], 0
     for is_silent, length in zip(runs.tolist(), lengths.tolist(), strict=True):
-        pause = is_silent and length >= PAUSE
+        whole = sums[:, start : start + length].sum(1).abs().max()
+        pause = is_silent and length >= PAUSE and bool(whole <= PAUSE * loud)
         new += [True, *[not pause] * (length - 1)]
+        start += length
     return torch.tensor(new).cumsum(0) - 1

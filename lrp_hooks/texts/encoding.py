@@ -18,6 +18,7 @@ from .tokenising import check_text, tokenised
 
 __all__ = [
     "Encoded",
+    "added_ids",
     "check_text",
     "encode",
     "is_language_model",
@@ -138,7 +139,7 @@ def read_tokens(tokenizer: Any, inputs: Any) -> Encoded | None:
     mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
     if not isinstance(mask, Tensor) or mask.shape != ids.shape:
         mask = torch.ones_like(ids)
-    added = _added(tokenizer)
+    added = added_ids(tokenizer)
     kept = [
         row[: last + 1]
         for row, last in zip(ids.tolist(), _last_attended(mask), strict=True)
@@ -150,12 +151,22 @@ def read_tokens(tokenizer: Any, inputs: Any) -> Encoded | None:
     )
 
 
-def _added(tokenizer: Any) -> set[int]:
-    """Return the ids that stand for no part of a text."""
+def added_ids(tokenizer: Any) -> set[int]:
+    """Find the tokens that stand for no part of a text.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer, or None, which has none.
+
+    Returns:
+        Its special ids, but for the unknown token, which stands for a word of the
+        text, unless it begins or ends texts as well.
+    """
+    if tokenizer is None:
+        return set()
     roles = ("bos", "eos", "pad", "cls", "sep", "mask")
     ends = {getattr(tokenizer, f"{role}_token_id", None) for role in roles}
-    # The unknown token stands for a word of the text, unless it ends texts as well.
-    return set(tokenizer.all_special_ids) - ({tokenizer.unk_token_id} - ends)
+    unknown = {getattr(tokenizer, "unk_token_id", None)}
+    return set(tokenizer.all_special_ids) - (unknown - ends)
 
 
 def position_limit(model: nn.Module) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -64,8 +65,17 @@ def encode_illustrated(
 
     Returns:
         The batch, with ``"pixel_values"``.
+
+    Raises:
+        TextError: If the model takes no images.
     """
     pixels, texts = inputs
+    takes = inspect.signature(model.forward).parameters
+    if "input_ids" in takes and "pixel_values" not in takes:
+        raise TextError(
+            f"the inputs are an image and a text, and a {type(model).__name__} takes "
+            "no pixel_values. Leave the image out."
+        )
     found = encode(model, tokenizer, texts)
     example = next(model.parameters(), torch.zeros(()))
     return replace(found, batch={"pixel_values": pixels.to(example), **found.batch})

@@ -52,7 +52,7 @@ def run(model: nn.Module, batch: Any) -> Any:
     except Exception as error:  # models check their inputs in every way, or not at all
         reason = one_line(f"{type(error).__name__}: {error}", 200)
         raise UnsupportedModelError(
-            f"the model, a {type(model).__name__}, cannot be run on these texts alone "
+            f"the model, a {type(model).__name__}, cannot be run on this input alone "
             f"({reason}). If it takes something else, pass that as tensors in Python: "
             "instrument(model).attribute(inputs)."
         ) from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from math import gcd
+from pathlib import Path
 from typing import IO, Any
 
 from torch import Tensor
@@ -47,7 +49,7 @@ def read_sound(source: str | IO[bytes], named: str, rate: int | None = None) -> 
     """
     files = require("soundfile", "audio", "reading sounds")
     try:
-        with files.SoundFile(source) as opened:
+        with files.SoundFile(_opened(source)) as opened:
             count, own = opened.frames, opened.samplerate
             if 0 < count <= MOST_SAMPLES:
                 samples = opened.read(dtype="float32", always_2d=True).mean(1)
@@ -57,10 +59,17 @@ def read_sound(source: str | IO[bytes], named: str, rate: int | None = None) -> 
         raise ArgumentError(
             f"{named} cannot be read: {reason}. Name a .wav, .flac or .ogg file."
         ) from error
+    if count <= 0:
+        raise ArgumentError(f"{named} has 0 samples. Name a file with a sound in it.")
     raise ArgumentError(
-        f"{named} has {count:,} samples; a sound has from 1 to {MOST_SAMPLES:,}. Cut "
-        "it: models read some seconds."
+        f"{named} has {count:,} samples; {MOST_SAMPLES:,} are read at most. Cut it: "
+        "models read some seconds."
     )
+
+
+def _opened(source: str | IO[bytes]) -> IO[bytes]:
+    """Read a file, whose absence the operating system tells better."""
+    return io.BytesIO(Path(source).read_bytes()) if isinstance(source, str) else source
 
 
 def features_of(extractor: Any, sound: Sound, named: str) -> dict[str, Tensor]:
@@ -76,8 +85,16 @@ def features_of(extractor: Any, sound: Sound, named: str) -> dict[str, Tensor]:
         ``[1, F, T]``.
 
     Raises:
-        ArgumentError: If the extractor refuses the sound, or reads no sounds.
+        ArgumentError: If the extractor refuses the sound, reads no sounds, or would
+            cut it.
     """
+    most, count = _heard(extractor), len(sound.samples)
+    if most is not None and count > most:
+        raise ArgumentError(
+            f"{named} lasts {count / sound.rate:.1f} s, and the model hears "
+            f"{most / sound.rate:.1f} s. Cut it into pieces: what is longer would be "
+            "left out."
+        )
     try:
         found = extractor(sound.samples, sampling_rate=sound.rate, return_tensors="pt")
     except (ValueError, TypeError, RuntimeError, AssertionError) as error:
@@ -85,6 +102,18 @@ def features_of(extractor: Any, sound: Sound, named: str) -> dict[str, Tensor]:
             f"{named} is not what the model's feature extractor takes: {error}"
         ) from error
     return {key: value for key, value in found.items() if isinstance(value, Tensor)}
+
+
+def _heard(extractor: Any) -> int | None:
+    """Return how many samples a feature extractor keeps; None for all."""
+    for name in ("n_samples", "nb_max_samples"):  # of Whisper and of CLAP
+        found = getattr(extractor, name, None)
+        if isinstance(found, int) and found > 0:
+            return found
+    frames = getattr(extractor, "max_length", None)  # of AST, ten milliseconds each
+    if isinstance(frames, int) and hasattr(extractor, "num_mel_bins"):
+        return frames * extractor.sampling_rate // 100 + extractor.sampling_rate // 50
+    return None
 
 
 def _at_rate(sound: Sound, rate: int | None) -> Sound:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,3 +62,23 @@ def test_no_time_measures_nothing_and_returns_what_there_is(tmp_path):
     gathered(path, {}, [0], 1, Doubles())
     found = gathered(path, {}, [0, 1], 1, Doubles([0, 1]), minutes=0)
     assert found["double"].tolist() == [0]
+
+
+@given(
+    size=st.integers(1, 6),
+    counts=st.lists(st.integers(0, 30), min_size=2, max_size=4),
+)
+def test_more_and_fewer_examples_are_the_first_ones(size, counts, tmp_path_factory):
+    path = tmp_path_factory.mktemp("portions") / "found.jsonl"
+    for count in counts:
+        rows = shuffled(40, count, 0)
+        found = gathered(path, {"a": 1}, rows, size, Doubles())
+        assert found.get("double", torch.zeros(0)).tolist() == [2.0 * r for r in rows]
+
+
+def test_no_time_leaves_another_questions_answers(tmp_path):
+    path = tmp_path / "found.jsonl"
+    gathered(path, {"a": 1}, [0, 1], 1, Doubles())
+    kept = path.read_bytes()
+    assert gathered(path, {"a": 2}, [0, 1], 1, Doubles(), minutes=0) == {}
+    assert path.read_bytes() == kept

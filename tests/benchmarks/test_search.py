@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from benchmarks.faithfulness.search import columns, judge, price, report, run
+from benchmarks.faithfulness.search import columns, decoders, judge, price, report, run
 from benchmarks.faithfulness.search.candidates import (
     by_depth,
     candidates,
@@ -397,3 +397,14 @@ def test_the_price_is_relative_and_counts_warnings():
     assert all(own["time"] > 0 for own in found["sets"].values())
     shown = report.priced({"models": {"m": found}})
     assert "| m | 2 | conservative | 1.00 | 50% |" in shown
+
+
+def test_stories_of_both_stages_are_each_of_its_own():
+    def write(draw):
+        return torch.randint(0, 6, (1, 2), generator=draw)
+
+    chosen, told = decoders.distinct(write, [12, 20])
+    keys = [tuple(ids[0].tolist()) for ids in (*chosen, *told)]
+    assert (len(chosen), len(told)) == (12, 20) and len(set(keys)) == 32
+    again = decoders.distinct(write, [12, 20])
+    assert [k.tolist() for k in again[1]] == [k.tolist() for k in told]

@@ -85,7 +85,6 @@ def test_bad_sounds_are_refused(run, tmp_path, listener):
 
     model = ("--model", listener)
     refused("no sound of a known format", "--audio", bad, *model)
-    refused("nosuch.wav' cannot be read", "--audio", tmp_path / "nosuch.wav", *model)
     refused("has 0 samples", "--audio", empty, *model)
     refused("model that reads sounds.*Pass --model DIR", "--audio", good)
     refused("--image and --audio", "--audio", good, "--image", good, *model)
@@ -189,3 +188,21 @@ def test_an_answer_about_a_picture(run, tmp_path, onlooker):
 
 def test_a_prompt_is_needed(run, onlooker):
     assert_refused(run("generate", "--model", onlooker), "there is no prompt")
+
+
+def test_a_sound_that_would_be_cut_is_refused(run, tmp_path, writer):
+    path = save_wave(tmp_path / "long.wav", np.tile(tone(RATE), (12, 1)), RATE)
+    refused = run("generate", "--audio", path, "--model", writer)
+    assert_refused(refused, r"lasts 1\.2 s, and the model hears 1\.0 s")
+
+
+def test_what_hears_alone_takes_no_prompt(run, tmp_path, writer, onlooker):
+    path = save_wave(tmp_path / "tone.wav", tone(RATE), RATE)
+    given = ("--audio", path, "--model", writer)
+    code, _, err = run("generate", "a prompt", *given)
+    assert code == 2 and ("Leave the text out" in err or "processor" in err)
+
+
+def test_a_file_that_is_not_there(run, tmp_path, listener):
+    asked = run("explain", "--audio", tmp_path / "no.wav", "--model", listener)
+    assert_refused(asked, "No such file")

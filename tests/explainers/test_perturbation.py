@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from closed_forms import drawn
+from generation_models import language_model, word_tokenizer
 from lrp_hooks import Contrast, explain
 from lrp_hooks.explainers import (
     KernelShap,
@@ -324,3 +326,17 @@ def test_batches_of_one_length_and_no_sequence_twice(method, replace_with):
     lengths = {length for _, length in model.seen}
     most = 1 if method is LeaveOneOut else 4
     assert lengths == ({5} if replace_with == MASK else set(range(5 - most, 6)))
+
+
+@pytest.mark.parametrize("method", ["leave_one_out", "lime", "kernel_shap"])
+def test_what_begins_texts_stays_though_it_stands_for_unknown_words(method):
+    """As of OPT: one token begins and ends texts, and stands for unknown words."""
+    model, tokenizer = language_model(shape="Llama"), word_tokenizer()
+    tokenizer.unk_token = tokenizer.eos_token = "<s>"
+    ids = torch.tensor([tokenizer.convert_tokens_to_ids(["<s>", "the", "capital"])])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = explain(
+            *(model, {"input_ids": ids}, method, tokenizer), target=3, replace_with=5
+        )
+    assert found.scores[0, 0] == 0 and (found.scores[0, 1:] != 0).any()

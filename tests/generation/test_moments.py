@@ -67,3 +67,40 @@ def test_a_page_shows_a_sound_as_small_cells():
     )
     assert_close(shown.scores.sum(1), found.scores.sum(1))
     assert found.to_terminal() and found.plot()
+
+
+def test_pauses_have_both_their_ends_wherever_they_are():
+    size = 2
+    scores = torch.zeros(1, size * MOST)
+    scores[0, -1] = 1.0
+    names = [f"{n} s" for n in range(size * MOST)]
+    assert Moments.of(scores, 0, size * MOST).names(names) == [
+        "0 s to 597 s",
+        "598 s",
+    ]
+    silent = Moments.of(torch.zeros(1, size * MOST), 0, size * MOST)
+    assert silent.names(names) == ["0 s to 599 s"]
+
+
+def test_what_counts_together_is_no_pause():
+    scores = torch.full((1, MOST), 0.0099)
+    scores[0, 0] = 1.0
+    assert Moments.of(scores, 0, MOST).count == MOST
+    cancels = scores * torch.tensor([1.0, -1.0]).repeat(MOST // 2)
+    assert Moments.of(cancels, 0, MOST).count == 2
+
+
+def test_what_counts_against_is_no_silence():
+    scores = torch.zeros(2, 2 * MOST)
+    scores[0, 0], scores[1, 100] = 1.0, -1.0
+    moments = Moments.of(scores, 0, 2 * MOST)
+    assert moments.sum(scores)[1].tolist() == [0.0, 0.0, -1.0, 0.0]
+
+
+def test_a_token_sees_all_moments_and_what_was_written_before():
+    model = sequence_model("Whisper", max_source_positions=1500)
+    sound = spectrogram(frames=3000)
+    found = explain_generation(model, sequence_tokenizer(), sound, continuation=[4, 5])
+    shown = found.view()
+    assert shown.seen == [shown.grid[2] + 1, shown.grid[2] + 2]
+    assert (shown.encoder, shown.prompt) == (shown.grid[2], shown.grid[2] + 1)

@@ -15,6 +15,7 @@ from lrp_hooks import (
 )
 from lrp_hooks.explainers import names
 from lrp_hooks.results.explanation_view import view
+from lrp_hooks.sentiment import sentiment_model
 from towers import TOKENIZER, BagOfWords, TinySentenceEncoder, two_towers
 
 PAIR = ("a good film", "it is a bad end")
@@ -475,3 +476,9 @@ def test_an_input_that_has_no_relevance_is_not_read():
 def test_a_text_without_an_image_asks_for_both():
     with pytest.raises(ArgumentError, match=r"such as \(pixel values, text\)"):
         explain(clip(), "a good film", tokenizer=TOKENIZER)
+
+
+def test_a_model_of_texts_reads_no_image():
+    model, tokenizer = sentiment_model()
+    with pytest.raises(TextError, match="takes no pixel_values"):
+        explain(model, (torch.rand(3, 8, 8), "a fine film"), tokenizer=tokenizer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count, islice
 from typing import Any
@@ -46,29 +46,55 @@ class NextToken(nn.Module):
 
 
 def stories(settings: dict[str, Any], stage: str, places: Places) -> Made:
-    """Stories that the model wrote, cut off somewhere.
+    """Stories that the model wrote, cut off somewhere, none of them twice.
 
     Args:
         settings: The model, how long texts are, the metrics, how many of each stage.
-        stage: Every other text is its.
+        stage: Whose texts.
         places: Where the model is.
 
     Returns:
         How many, and what makes an item.
     """
     model, tokenizer = _loaded(places.shared / "models" / settings["model"])
-    own = settings[stage]
+    first, tokens = tokenizer.bos_token_id, settings["tokens"]
+    counts = [settings[name]["limit"] for name in ("search", "told")]
+    written = distinct(lambda draw: _story(model, first, tokens, draw), counts)
 
     def item(number: int) -> Item:
-        draw = torch.Generator().manual_seed(2 * number + int(stage == "told"))
-        ids = _story(model, tokenizer.bos_token_id, settings["tokens"], draw)
+        ids = written[int(stage == "told")][number]
         made = _next(model, tokenizer, ids)
         special = [tokenizer.bos_token_id]
         shown = Occlusion(made.model, ids, tokenizer.unk_token_id, special_ids=special)
         judge = judge_by_curves(shown, made.target, settings["metrics"])
         return replace(made, judge=judge)
 
-    return own["limit"], item
+    return settings[stage]["limit"], item
+
+
+def distinct(
+    write: Callable[[torch.Generator], Tensor], counts: Sequence[int]
+) -> list[list[Tensor]]:
+    """Write texts of several stages, none of which is another's or comes twice.
+
+    Args:
+        write: Draws a text, and goes on drawing where it is called again.
+        counts: How many each of the two stages has.
+
+    Returns:
+        Texts of each stage.
+    """
+    known: set[tuple[int, ...]] = set()
+    found: list[list[Tensor]] = []
+    for stage, count_ in enumerate(counts):
+        found.append([])
+        for number in range(count_):
+            draw = torch.Generator().manual_seed(2 * number + stage)
+            while (key := tuple((ids := write(draw))[0].tolist())) in known:
+                continue
+            known.add(key)
+            found[-1].append(ids)
+    return found
 
 
 def left_out(settings: dict[str, Any], stage: str, places: Places) -> Made:

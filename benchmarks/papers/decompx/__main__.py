@@ -63,7 +63,9 @@ def measured(
 def rationales(name: str, config: dict[str, Any], case: Case) -> dict[str, Tensor]:
     """Train on rationales where a setting has them, or return what did."""
     own = config["settings"][name]
-    asked = {"methods": config["methods"], "rationale": config["rationale"]}
+    asked = {name: config[name] for name in ("methods", "rationale", "seed")} | {
+        name: own[name] for name in ("data", "model", "task")
+    }
     known = config["published"][own["paper"]][PREDICTION]
     config = {**config, "published_methods": [*known, "Random"]}
     share = config["rationale"]["share"][own["task"]]

@@ -102,6 +102,7 @@ def linear(results: Results) -> str:
     rows, correlations = [], []
     for layers, entries in by_first(results).items():
         setting = {
+            "at_protocol": False,
             "data": f"linear, {layers} layers",
             "model": "encoder of width 32",
             "accuracy": mean([e["quality"]["accuracy"] for e in entries]),
@@ -131,8 +132,7 @@ def linear(results: Results) -> str:
         flat.append([layers, *[f"{shown[k - 1]:.2f}" for k in (1, 2, 5, 10, 30)]])
     return "\n\n".join([
         published.scores(rows),
-        published.claims(rows, "SLALOM"),
-        published.counts(rows),
+        published.counts(rows, ELSEWHERE),
         published.scores(correlations),
         'Log-odds of "perfect" repeated, first seed (the law adds 1.5 a copy):',
         markdown(flat),
@@ -231,10 +231,16 @@ def column(entries: list[Any], law: str, name: str) -> Tensor:
     return torch.tensor([e[law][name] for e in entries], dtype=torch.float64)
 
 
+FEWEST = 6
+"""Texts below which no interval says who is better."""
+
+
 def compared(gaps: Tensor, ahead: str, behind: str) -> list[str]:
     """Write a paired difference with its interval, and who is better."""
     middle, low, high = published.spread(gaps)
     said = ahead if low > 0 else behind if high < 0 else "open"
+    if len(gaps) < FEWEST:
+        said = "too few"
     return [f"{middle:+.3f} [{low:.3f}, {high:.3f}]", said]
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
+from ...errors import ArgumentError, NonFiniteError
+from ...support.numbers import is_whole
 from .classifier import AttentionClassifier
 from .gradients import gradients
 from .heads import Reading, read
@@ -88,7 +90,18 @@ def quant_lime(
 
     Returns:
         One error a document.
+
+    Raises:
+        ArgumentError: If there are too few samples or repetitions.
     """
+    for name, value, least in (
+        ("samples", samples, 3),
+        ("repetitions", repetitions, 2),
+    ):
+        if not is_whole(value) or value < least:
+            raise ArgumentError(
+                f"{name}={value!r} must be a whole number from {least} on."
+            )
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for ids in documents:
@@ -162,6 +175,10 @@ def masked_logits(model: AttentionClassifier, ids: Tensor, masks: Tensor) -> Ten
 
     Returns:
         ``[N]`` in float64.
+
+    Raises:
+        NonFiniteError: If all that is left attends too weakly beside what is removed
+            for its weights to be told from 0.
     """
     full, blank, columns, d = full_and_blank(model, ids)
     members = one_hot(columns, d + 1).double()
@@ -171,6 +188,12 @@ def masked_logits(model: AttentionClassifier, ids: Tensor, masks: Tensor) -> Ten
     above, below = (
         shown @ k.T + (1 - shown) @ r.T for k, r in zip(kept, removed, strict=True)
     )
+    if bool((below == 0).any()):
+        raise NonFiniteError(
+            "with some words removed, all that is left has an attention weight of 0 "
+            "beside them: scores of query and key differ by more than float64 holds. "
+            "Scale the queries down (scale=True), or keep weights smaller."
+        )
     return (above / below).mean(1)
 
 

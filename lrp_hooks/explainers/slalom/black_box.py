@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ArgumentError, TextError
+from .explanation import SlalomWarning
 
 __all__ = ["BlackBox", "called"]
 
 _PADDING = 0
+FEW = 16
+"""Log-odds below which all may lie between 0 and 1 by chance."""
 
 
 class BlackBox(nn.Module):
@@ -41,6 +45,7 @@ class BlackBox(nn.Module):
         self.predict = predict
         self.words: list[str] = [""]
         self._ids: dict[str, int] = {}
+        self._warned = False
 
     def read(self, texts: str | Sequence[str]) -> dict[str, Tensor]:
         """Give each word an id.
@@ -54,11 +59,14 @@ class BlackBox(nn.Module):
         Raises:
             TextError: If one is no text or has no word.
         """
-        rows = [texts] if isinstance(texts, str) else list(texts)
+        rows = [texts] if isinstance(texts, str) else []
+        if isinstance(texts, Sequence) and not isinstance(texts, str | tuple):
+            rows = list(texts)
         if not rows or not all(isinstance(row, str) and row.split() for row in rows):
             raise TextError(
                 "inputs must be a text, or a list of texts, each with a word in it; "
-                f"got {str(texts)[:80]!r}."
+                f"got a {type(texts).__name__}, {str(texts)[:80]!r}. predict takes no "
+                "pairs and no token ids."
             )
         ids = [torch.tensor([self._id(w) for w in row.split()]) for row in rows]
         padded = nn.utils.rnn.pad_sequence(ids, True, _PADDING)
@@ -83,14 +91,40 @@ class BlackBox(nn.Module):
             ArgumentError: If it says something else.
         """
         texts = [" ".join(self.words[i] for i in row) for row in input_ids.tolist()]
-        said = torch.as_tensor(self.predict(texts)).detach().cpu().double()
+        given = self.predict(texts)
+        try:
+            said = torch.as_tensor(given).detach().cpu().double()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ArgumentError(
+                f"predict returned a {type(given).__name__}, which is no array of "
+                f"numbers ({error}). It must return log-odds [N] or logits [N, C]."
+            ) from error
         if said.dim() not in {1, 2} or len(said) != len(texts):
             raise ArgumentError(
                 f"predict returned the shape {list(said.shape)} for {len(texts)} "
                 f"texts; it must return log-odds [{len(texts)}] or logits "
                 f"[{len(texts)}, C]."
             )
+        self._warn_of_probabilities(said)
         return said
+
+    def _warn_of_probabilities(self, said: Tensor) -> None:
+        """Say so where what should be log-odds or logits looks like probabilities."""
+        inside = bool(((said >= 0) & (said <= 1)).all()) and len(said) > 1
+        sums = said.dim() == 2 and said.shape[1] > 1
+        if self._warned or not inside:
+            return
+        if bool((said.sum(1) - 1).abs().max() < 1e-3) if sums else len(said) >= FEW:
+            self._warned = True
+            warnings.warn(
+                "predict returned numbers from 0 to 1"
+                f"{' that sum to 1' * sums}, as probabilities do; it should return "
+                "log-odds [N], or logits or log-probabilities [N, C], of which the "
+                "surrogate is additive. Return torch.log(probabilities), or "
+                "torch.logit(probability).",
+                SlalomWarning,
+                stacklevel=2,
+            )
 
     def _id(self, word: str) -> int:
         if word not in self._ids:

@@ -33,6 +33,10 @@ class Recipe:
         Raises:
             ArgumentError: If one is such.
         """
+        if not isinstance(self.fix_importances, bool):
+            raise ArgumentError(
+                f"fix_importances={self.fix_importances!r} must be True or False."
+            )
         rate, epochs = self.learning_rate, self.epochs
         for name, value in (("learning_rate", rate), ("epochs", epochs)):
             if value is not None and self.method != "sgd":

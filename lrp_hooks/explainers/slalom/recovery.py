@@ -51,7 +51,8 @@ def recover(
         The surrogate, and how far the model is one.
 
     Raises:
-        ArgumentError: If the vocabulary is empty or has an id twice.
+        ArgumentError: If the vocabulary is empty or has an id twice, or what the
+            model returns is no finite number for each sequence.
     """
     ids = sorted(vocabulary)
     if not ids or len(set(ids)) < len(ids):
@@ -59,7 +60,7 @@ def recover(
             f"vocabulary has {len(ids)} ids, {len(set(ids))} of them distinct. Give "
             "at least one, each once."
         )
-    values = log_odds([[i] for i in ids]).detach().cpu().double()
+    values = _asked(log_odds, [[i] for i in ids])
     low, high = int(values.argmin()), int(values.argmax())
     importances = torch.zeros_like(values)
     valid = torch.ones(1)
@@ -68,9 +69,9 @@ def recover(
         near = values - values[low] < (values[high] - values[low]) / 2
         partners = torch.where(near, high, low)
         others = [i for i in range(len(ids)) if i != low]
-        outputs = log_odds([[ids[i], ids[int(partners[i])]] for i in others])
+        outputs = _asked(log_odds, [[ids[i], ids[int(partners[i])]] for i in others])
         theirs = values[partners[others]]
-        ratio = (outputs.detach().cpu().double() - theirs) / (values[others] - theirs)
+        ratio = (outputs - theirs) / (values[others] - theirs)
         valid = ((ratio > 0) & (ratio < 1)).double()
         importances[others] = torch.where(valid > 0, ratio.logit(), 0.0)
         importances += torch.where(partners == high, importances[high], 0.0)
@@ -78,3 +79,22 @@ def recover(
     importances -= importances.mean()
     surrogate = Surrogate(torch.tensor(ids), values, importances)
     return Recovery(surrogate, float(valid.mean()))
+
+
+def _asked(log_odds: Callable[[Sequences], Tensor], sequences: Sequences) -> Tensor:
+    """Ask the model.
+
+    Returns:
+        ``[N]`` in float64.
+
+    Raises:
+        ArgumentError: If it returns anything else.
+    """
+    said = torch.as_tensor(log_odds(sequences)).detach().cpu().double()
+    if said.shape != (len(sequences),) or not bool(said.isfinite().all()):
+        raise ArgumentError(
+            f"log_odds returned the shape {list(said.shape)} for {len(sequences)} "
+            f"sequences{', with numbers that are not finite' * (said.ndim == 1)}; it "
+            f"must return [{len(sequences)}] finite log-odds."
+        )
+    return said

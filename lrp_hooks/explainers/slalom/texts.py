@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from ...attribution.inputs import Call, bind
 from ...engine.subject import Subject
 from ...errors import ArgumentError, TextError
+from ...texts.encoding import added_ids
 from ..calls import check_one_text
 from .document import Text
 
-__all__ = ["Batch", "read_batch", "special_ids"]
+__all__ = ["Batch", "read_batch"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def read_batch(model: nn.Module, tokenizer: Any, inputs: Any) -> Batch:
         )
     call = replace(call, mask=_mask(model, call))
     kept = _kept(call, tokenizer)
-    special = special_ids(tokenizer)
+    special = added_ids(tokenizer)
     texts = []
     for b, row in enumerate(ids.tolist()):
         flags = [i in special for i in row]
@@ -80,20 +81,6 @@ def read_batch(model: nn.Module, tokenizer: Any, inputs: Any) -> Batch:
     if not dtype.is_floating_point:
         dtype = torch.float32
     return Batch(inputs, call, texts, kept if padded else None, dtype)
-
-
-def special_ids(tokenizer: Any) -> set[int]:
-    """Return the ids that stay in every sequence.
-
-    Args:
-        tokenizer: A Hugging Face tokenizer, or ``None``.
-
-    Returns:
-        Its special ids but for the unknown token, which stands for a word.
-    """
-    if tokenizer is None:
-        return set()
-    return set(tokenizer.all_special_ids) - {getattr(tokenizer, "unk_token_id", None)}
 
 
 def _mask(model: nn.Module, call: Call) -> Tensor | None:

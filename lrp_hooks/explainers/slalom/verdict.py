@@ -66,9 +66,10 @@ def _said(heldout: Heldout, informative: bool) -> str:
     total = heldout.fidelity
     if not informative:
         return (
-            "No surrogate predicts perturbations of this text better than a constant "
-            f"does (its mean squared error is {total.constant_error:.3g}), so there "
-            "are no scores to show."
+            "No SLALOM that was fitted predicts perturbations of this text better than "
+            f"a constant does (its mean squared error is {total.constant_error:.3g}), "
+            "so there are no scores to show. More n_samples, with fit='sgd' a larger "
+            "learning_rate or more epochs, may help."
         )
     if total.r2 <= 0:
         return (

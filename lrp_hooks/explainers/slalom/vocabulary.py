@@ -15,6 +15,7 @@ from ...attribution.passes import eval_mode
 from ...attribution.readout import select
 from ...errors import ArgumentError, TextError
 from ...texts.devices import device_of
+from ...texts.encoding import added_ids
 from .document import Text
 from .explanation import SlalomWarning
 from .learning import learn
@@ -22,7 +23,6 @@ from .probe import Probe, last_logits, log_odds
 from .recipe import Recipe
 from .sampling import sample
 from .surrogate import Surrogate
-from .texts import special_ids
 
 __all__ = ["VocabularySurrogate", "fit_vocabulary"]
 
@@ -120,7 +120,7 @@ def _concatenate(documents: Sequence[Any], tokenizer: Any) -> Text:
         tokenizer(d)["input_ids"] if isinstance(d, str) else list(map(int, d))
         for d in documents
     ]
-    special = special_ids(tokenizer)
+    special = added_ids(tokenizer)
     for number, row in enumerate(rows, start=1):
         if all(i in special for i in row):
             raise TextError(f"document {number} has no ordinary token: {row[:20]}.")

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from closed_forms import IDS, drawn, published, published_ids, stored
 from command_line import assert_refused
-from lrp_hooks import ArgumentError, TextError, cli
+from lrp_hooks import ArgumentError, NonFiniteError, TextError, cli
 from lrp_hooks.explainers import closed_form
 from lrp_hooks.explainers.closed_form import AttentionClassifier
 
@@ -135,3 +135,19 @@ def test_a_model_needs_a_text(saved, capsys, tmp_path):
     missing = str(tmp_path / "none.safetensors")
     assert_refused(run(capsys, "--model", missing, "--text", "word2"), "none.safe")
     assert_refused(run(capsys, "--model", saved, "--text", "zzz"), "zzz")
+
+
+@pytest.mark.parametrize(
+    "options", [{"samples": 0}, {"samples": -5}, {"repetitions": 1}, {"samples": 2.5}]
+)
+def test_too_few_runs_are_refused(options):
+    with pytest.raises(ArgumentError, match=f"{next(iter(options))}=.*whole number"):
+        closed_form.quant_lime(drawn(), [IDS], **options)
+
+
+def test_weights_that_vanish_beside_what_is_removed_are_told():
+    model = drawn()
+    for parameter in model.parameters():
+        parameter.data.mul_(300)
+    with pytest.raises(NonFiniteError, match="attention weight of 0"):
+        closed_form.quant_lime(model, [IDS], samples=50, repetitions=2)

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from lrp_hooks import ArgumentError, TextError, explain
 from lrp_hooks.explainers import Slalom
+from lrp_hooks.explainers.slalom import SlalomWarning
 from slalom_models import Exact
 
 WORDS = "a gripping , funny film with a weak ending and a weak plot".split()
@@ -144,3 +145,36 @@ def test_explain_takes_the_new_options(sentiment):
         model, TEXT, method="slalom", tokenizer=tokenizer, fix_importances=True
     )
     assert found.fit["model_calls"] == 129
+
+
+def chances(texts):
+    """What a classifier behind an interface is most often asked for, [N, 2]."""
+    return (
+        torch.tensor(Service()(texts))[:, None].mul(torch.tensor([0.0, 1.0])).softmax(1)
+    )
+
+
+@pytest.mark.parametrize("one", [False, True])
+def test_probabilities_are_told_from_logits(one):
+    predict = (lambda texts: chances(texts)[:, 1]) if one else chances
+    with pytest.warns(SlalomWarning, match=r"numbers from 0 to 1.*torch\.log"):
+        Slalom(predict=predict, n_samples=60)(TEXT, None if one else 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = Slalom(predict=lambda texts: chances(texts).log())(TEXT, 1)
+        wanted = Slalom(predict=Service())(TEXT)
+    assert_close(found.scores, wanted.scores, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "inputs", [{"input_ids": torch.ones(1, 3)}, (TEXT, TEXT), torch.ones(1, 3)]
+)
+def test_what_is_no_list_of_texts_is_refused(inputs):
+    with pytest.raises(TextError, match="no pairs and no token ids"):
+        Slalom(predict=Service())(inputs)
+
+
+@pytest.mark.parametrize("said", [None, ["a"] * 40, object()])
+def test_what_is_no_number_is_named(said):
+    with pytest.raises(ArgumentError, match="no array of numbers"):
+        Slalom(predict=lambda texts: said)(TEXT)

@@ -90,7 +90,7 @@ def test_it_beats_every_published_mode_at_a_quarter_of_the_calls(explained):
 @pytest.mark.parametrize("sampling", ["mixed", "short", "deletion"])
 def test_where_no_surrogate_helps_it_says_so(model, sampling):
     ids = torch.arange(1, 21)[None]
-    with pytest.warns(SlalomWarning, match="No surrogate predicts") as record:
+    with pytest.warns(SlalomWarning, match="No SLALOM that was fitted") as record:
         found = Slalom(model, sampling=sampling, n_samples=120, seed=1)(ids, target=1)
     assert len(record) == 1
     assert found.fit["informative"] is False

@@ -55,3 +55,21 @@ def test_the_valid_share_says_how_far_a_model_is_from_one():
 def test_a_vocabulary_has_each_id_once(vocabulary):
     with pytest.raises(ArgumentError, match="distinct"):
         recover(lambda sequences: torch.zeros(len(sequences)), vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("said", "match"),
+    [
+        (lambda n: torch.full((n,), float("nan")), "not finite"),
+        (lambda n: torch.zeros(n, 1), r"must return \[3\]"),
+        (lambda n: torch.zeros(n + 1), r"must return \[3\]"),
+    ],
+)
+def test_what_a_model_must_return_is_said(said, match):
+    with pytest.raises(ArgumentError, match=match):
+        recover(lambda sequences: said(len(sequences)), [1, 2, 3])
+
+
+def test_lists_are_numbers_too():
+    found = recover(lambda sequences: [float(sum(s)) for s in sequences], [1, 2, 3])
+    assert found.surrogate.values.tolist() == [1.0, 2.0, 3.0]

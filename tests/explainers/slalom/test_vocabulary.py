@@ -50,7 +50,7 @@ def test_texts_and_a_file(tmp_path):
 
 
 def test_a_model_that_says_nothing_is_said_to():
-    with pytest.warns(SlalomWarning, match="No surrogate"):
+    with pytest.warns(SlalomWarning, match="No SLALOM"):
         found = fit_vocabulary(Constant(), DOCUMENTS, target=1)
     assert found.fit["informative"] is False
 
