@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..engine.nested import first_tensor
-from ..errors import TargetError
+from ..errors import LrpHooksWarning, TargetError
 from ..support.suggest import did_you_mean, whatever_case
 from ..texts.encoding import is_language_model
 from .usual import usual
@@ -125,15 +126,22 @@ def select(
 
 
 def _check_apart(first: Tensor, second: Tensor) -> None:
-    """Refuse a contrast whose sides are one class: their difference is always 0."""
+    """Tell a contrast whose sides are one class: their difference is always 0.
+
+    Raises:
+        TargetError: If no example has two.
+    """
     alike = (first == second).nonzero().flatten().tolist()
-    if alike:
-        number = int(first[alike[0]])
-        where = f" in example {alike[0]}" if len(first) > 1 else ""
-        raise TargetError(
-            f"target=Contrast(a, b) has class {number} on both sides{where}; their "
-            "difference is 0 whatever the inputs say. Pass two classes."
-        )
+    if not alike:
+        return
+    where = f" in example {alike[0]}" if len(first) > 1 else ""
+    said = (
+        f"target=Contrast(a, b) has class {int(first[alike[0]])} on both sides{where}; "
+        "their difference is 0 whatever the inputs say. Pass two classes."
+    )
+    if len(alike) == len(first):
+        raise TargetError(said)
+    warnings.warn(said, LrpHooksWarning, stacklevel=2)
 
 
 def _pick(logits: Tensor, classes: Tensor) -> Tensor:

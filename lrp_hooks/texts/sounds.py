@@ -112,7 +112,8 @@ def _heard(extractor: Any) -> int | None:
             return found
     frames = getattr(extractor, "max_length", None)  # of AST, ten milliseconds each
     if isinstance(frames, int) and hasattr(extractor, "num_mel_bins"):
-        return frames * extractor.sampling_rate // 100 + extractor.sampling_rate // 50
+        rate = int(extractor.sampling_rate)
+        return frames * rate // 100 + rate // 50
     return None
 
 

@@ -329,6 +329,6 @@ def test_a_text_without_a_token_for_its_image():
     model = model_of(case)
     inputs = case.inputs(model)
     inputs["input_ids"] = torch.full_like(inputs["input_ids"], 7)
-    lacks = r"input_ids without a token that stands for pixel_values \(image_token_id="
+    lacks = r"input_ids without a token that stands for pixel_values \(image_token_"
     with pytest.raises(ArgumentError, match=lacks):
         explain(model, inputs)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from lrp_hooks import Contrast, TargetError, instrument
+from lrp_hooks import Contrast, LrpHooksWarning, TargetError, instrument
 from lrp_hooks.attribution.readout import find_logits, label_ids, select
 from small_models import hugging_face
 from strategies import build, noise, seeds, tokens
@@ -150,7 +150,7 @@ BAD = {
     "float.*\\(2,\\)": lambda out: 3.0,
     "target=7": Contrast(0, 7),
     "class 1 on both sides in example 0": Contrast("good", 1),
-    "class 2 on both sides in example 1": Contrast([0, 2], "mixed"),
+    "class 2 on both sides in example 0": Contrast([2, 2], "mixed"),
     "whole|dict": {"a": 1},
     "nan|float": float("nan"),
 }
@@ -189,3 +189,8 @@ def test_labels_of_a_configuration_that_names_classes_alone():
     assert label_ids(model) == {"joy": 0, "fear": 1}
     assert select(torch.eye(2), "fear", model, 2, None).target.tolist() == [1, 1]
     assert label_ids(nn.Linear(2, 2)) == {}
+
+
+def test_a_contrast_of_some_classes_with_themselves_is_told():
+    with pytest.warns(LrpHooksWarning, match="class 2 on both sides in example 1"):
+        assert pick(Contrast([0, 2], "mixed")).scalar.tolist() == [-1.0, 0.0]

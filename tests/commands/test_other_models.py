@@ -72,7 +72,7 @@ def asked(run, capfd):
 def test_a_model_that_cannot_be_run_on_a_text(asked, folder, command):
     path = folder("BertForMultipleChoice", **SIZES)
     outcome = asked(command, "good film", "--model", path)
-    assert_refused(outcome, "a BertForMultipleChoice, cannot be run on these texts")
+    assert_refused(outcome, "a BertForMultipleChoice, cannot be run on this input")
 
 
 OTHERS = {

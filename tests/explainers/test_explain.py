@@ -21,6 +21,7 @@ from lrp_hooks import (
     ArgumentError,
     Contrast,
     Explanation,
+    LrpHooksWarning,
     Relevance,
     TextError,
     explain,
@@ -162,7 +163,8 @@ def test_language_models_name_the_explained_token(kind, sentiment):
     found = explain(model, TEXTS, tokenizer=sentiment.tokenizer, target=[33, 2820])
     assert found.targets == ["a", "gripping"]
     contrast = Contrast(33, torch.tensor([2820, 33]))
-    found = explain(model, TEXTS, tokenizer=sentiment.tokenizer, target=contrast)
+    with pytest.warns(LrpHooksWarning, match="class 33 on both sides in example 1"):
+        found = explain(model, TEXTS, tokenizer=sentiment.tokenizer, target=contrast)
     assert found.targets == ["a rather than gripping", "a rather than a"]
     assert explain(model, TEXTS, tokenizer=sentiment.tokenizer).targets != ["", ""]
 
