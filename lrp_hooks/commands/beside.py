@@ -14,7 +14,7 @@ from ..generation.folding import Clock
 from ..results.explanation import Explanation
 from ..texts.encoding import encode
 from ..texts.illustrated import encode_illustrated
-from ..texts.loading import load_model, load_processor, load_tokenizer
+from ..texts.loading import load_model, load_processor, load_tokenizer, takes
 from ..texts.pictures import pixels_of, read_picture
 from ..texts.prediction import run
 from ..texts.sounds import features_of, read_sound
@@ -125,10 +125,35 @@ def check_beside(arguments: Namespace) -> None:
         )
     if arguments.text == "-":
         raise ArgumentError(f"--{option} goes with one text or none. Pass TEXT itself.")
-    for name in ("text_pair", "stride"):
-        if getattr(arguments, name) is not None:
+    for name in ("text_pair", "stride", "words"):
+        if getattr(arguments, name) not in {None, False}:
             given = f"--{name.replace('_', '-')}"
             raise ArgumentError(f"{given} goes with texts alone. Leave it out.")
+    _check_reads(_file(arguments), arguments.model, arguments.text)
+
+
+def _check_reads(file: _File, folder: str, text: str | None) -> None:
+    """Refuse a model that takes no such thing, or no text beside it.
+
+    Raises:
+        ArgumentError: If it does not.
+    """
+    if not takes(folder, *_INPUTS[file.option]):
+        raise ArgumentError(
+            f"the model in {folder!r} takes no {_INPUTS[file.option][0]}. Leave "
+            f"--{file.option} out, or name a model that reads such files."
+        )
+    if text is not None and not takes(folder, "input_ids"):
+        raise ArgumentError(
+            f"the model in {folder!r} reads no text beside --{file.option}. Leave the "
+            "text out."
+        )
+
+
+_INPUTS = {
+    "image": ("pixel_values", "flattened_patches"),
+    "audio": ("input_features", "input_values"),
+}
 
 
 def perceived(arguments: Namespace, stderr: TextIO) -> Perceived:
@@ -175,11 +200,9 @@ def prompted(arguments: Namespace, text: str | None, stderr: TextIO) -> Prompt:
 
     Returns:
         What `explain_generation` and `explain_answer` take.
-
-    Raises:
-        ArgumentError: If the model reads no text.
     """
     file, folder = _file(arguments), arguments.model
+    _check_reads(file, folder, text)
     kind = file.kind if text is None else "processor"
     processor = load_processor(folder, kind)
     prompt: Any
@@ -189,11 +212,6 @@ def prompted(arguments: Namespace, text: str | None, stderr: TextIO) -> Prompt:
         prompt = _spoken(file, text, processor, arguments.chat)
     with waiting(stderr, "loading the model"):
         model, tokenizer = load_model(folder), load_tokenizer(folder)
-    if text is not None and is_encoder_decoder(model):
-        raise ArgumentError(
-            f"a {type(model).__name__} reads --{file.option} and no prompt beside it. "
-            "Leave the text out."
-        )
     return Prompt(model, tokenizer, prompt, processor)
 
 

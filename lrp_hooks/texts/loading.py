@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from os import PathLike
@@ -21,6 +22,7 @@ __all__ = [
     "load_processor",
     "load_tokenizer",
     "reads_pictures",
+    "takes",
 ]
 
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}
@@ -81,6 +83,22 @@ def reads_pictures(folder: str | PathLike[str]) -> bool:
     path = _check_folder(folder)
     kind = _class_named(path, _load_config(path))
     return getattr(kind, "main_input_name", "input_ids") == "pixel_values"
+
+
+def takes(folder: str | PathLike[str], *names: str) -> bool:
+    """Tell what a model's ``forward`` names.
+
+    Args:
+        folder: A folder on this machine.
+        *names: Of inputs.
+
+    Returns:
+        Whether it takes any of them.
+    """
+    path = _check_folder(folder)
+    kind = _class_named(path, _load_config(path))
+    named = inspect.signature(kind.forward).parameters
+    return any(name in named for name in names)
 
 
 def load_model(folder: str | PathLike[str]) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 import transformers
 from scipy.signal import resample_poly
 
-from command_line import assert_refused
+from command_line import EMBEDDED, assert_refused
 from generation_models import word_tokenizer
 from lrp_hooks import explain, explain_answer, explain_generation
 from lrp_hooks.texts.loading import load_model
@@ -196,13 +196,25 @@ def test_a_sound_that_would_be_cut_is_refused(run, tmp_path, writer):
     assert_refused(refused, r"lasts 1\.2 s, and the model hears 1\.0 s")
 
 
-def test_what_hears_alone_takes_no_prompt(run, tmp_path, writer, onlooker):
+def test_what_hears_alone_takes_no_prompt(run, tmp_path, writer):
     path = save_wave(tmp_path / "tone.wav", tone(RATE), RATE)
-    given = ("--audio", path, "--model", writer)
-    code, _, err = run("generate", "a prompt", *given)
-    assert code == 2 and ("Leave the text out" in err or "processor" in err)
+    refused = run("generate", "a prompt", "--audio", path, "--model", writer)
+    assert_refused(refused, "reads no text beside --audio. Leave the text out")
 
 
 def test_a_file_that_is_not_there(run, tmp_path, listener):
     asked = run("explain", "--audio", tmp_path / "no.wav", "--model", listener)
     assert_refused(asked, "No such file")
+
+
+def test_a_model_is_asked_for_what_it_reads(run, tmp_path, listener, onlooker):
+    sound = save_wave(tmp_path / "tone.wav", tone(RATE), RATE)
+    refused = run("explain", "--audio", sound, "--model", EMBEDDED)
+    assert_refused(refused, "takes no input_features. Leave --audio out")
+    image = ("--image", onlooker / "it.png")
+    refused = run("explain", *image, "--model", EMBEDDED)
+    assert_refused(refused, "takes no pixel_values. Leave --image out")
+    refused = run("explain", "a text", "--audio", sound, "--model", listener)
+    assert_refused(refused, "reads no text beside --audio. Leave the text out")
+    refused = run("explain", "--words", "--audio", sound, "--model", listener)
+    assert_refused(refused, "--words goes with texts alone")
