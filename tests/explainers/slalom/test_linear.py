@@ -129,3 +129,22 @@ def test_short_sequences_are_not_drowned_by_the_whole_text():
     truth = Longer().log_odds(rows).detach()
     error = (found.surrogate(rows) - truth).square().mean() / truth.var()
     assert error < 0.2
+
+
+class Noise(nn.Module):
+    """Log-odds that nothing predicts: each sequence has a number of its own."""
+
+    def forward(self, input_ids):
+        drawn = [
+            torch.randn(1, generator=torch.Generator().manual_seed(hash(tuple(row))))
+            for row in input_ids.tolist()
+        ]
+        return torch.cat(drawn).double()
+
+
+@pytest.mark.parametrize("sampling", ["mixed", "deletion"])
+def test_an_error_is_of_what_was_not_fitted(sampling):
+    found = fitted(Noise(), sampling=sampling, n_samples=64)
+    assert found.fit["linear_deletion_error"] > 0.6
+    if sampling == "mixed":
+        assert found.fit["linear_short_error"] > 0.6
