@@ -151,7 +151,7 @@ def _check_reads(file: _File, folder: str, text: str | None) -> None:
 
 
 _INPUTS = {
-    "image": ("pixel_values", "flattened_patches"),
+    "image": ("pixel_values",),
     "audio": ("input_features", "input_values"),
 }
 

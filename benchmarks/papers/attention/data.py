@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,20 +11,7 @@ from torch import Tensor
 from lrp_hooks.explainers.closed_form import document
 from lrp_hooks.explainers.closed_form.files import split
 
-
-def shared() -> Path:
-    """Return the folder of data.
-
-    Returns:
-        What ``LRP_HOOKS_SHARED`` names.
-
-    Raises:
-        SystemExit: If the variable is not set.
-    """
-    folder = os.environ.get("LRP_HOOKS_SHARED")
-    if not folder:
-        raise SystemExit("LRP_HOOKS_SHARED must name the folder of data.")
-    return Path(folder)
+from ...slalom.texts import shared
 
 
 def reviews(split: str) -> tuple[list[str], Tensor]:
