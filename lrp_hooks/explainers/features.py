@@ -62,6 +62,20 @@ class Features:
         padded = torch.cat([kept, kept.new_full((len(kept), 1), rest)], 1)
         return padded[:, self.labels[row]]
 
+    def shared(self, row: int, scores: Tensor) -> Tensor:
+        """Share the score of each feature evenly among its places.
+
+        Args:
+            row: The example.
+            scores: One value a feature, [d].
+
+        Returns:
+            One value a place, of the same sum; 0 where nothing is perturbed.
+        """
+        labels = self.labels[row]
+        places = labels[labels >= 0].bincount(minlength=len(scores)).to(scores)
+        return self.spread(row, (scores / places)[None], rest=0.0)[0]
+
 
 def find_features(
     model: nn.Module, call: Call, tokenizer: Any, patch: int | None

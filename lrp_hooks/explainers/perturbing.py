@@ -26,8 +26,9 @@ class Perturbing(Explainer):
     """Base of the methods that only call the model.
 
     Features are tokens, elements of vectors, positions of embeddings, or patches of
-    images, whose pixels each show their patch's score. Special tokens and padding are
-    never perturbed and score 0. A coalition of features is shown to the model once.
+    images, whose pixels share their patch's score evenly, so that ``.patches()`` and
+    any sum give back what was measured. Special tokens and padding are never perturbed
+    and score 0. A coalition of features is shown to the model once.
     """
 
     method: str
@@ -99,7 +100,7 @@ class Perturbing(Explainer):
                 for row in range(call.batch)
             ]
             found = [
-                features.spread(row, self._scores(game)[None].double(), rest=0.0)[0]
+                features.shared(row, self._scores(game).double())
                 for row, game in enumerate(games)
             ]
         output = selected.scalar

@@ -9,8 +9,9 @@ import torch
 from torch.testing import assert_close
 
 from lrp_hooks import ArgumentError
-from lrp_hooks.explainers import KernelShap, Lime
-from strategies import build, tokens
+from lrp_hooks.explainers import KernelShap, LeaveOneOut, Lime
+from small_models import convolution
+from strategies import build, noise, tokens
 
 FILLER = 4
 
@@ -168,3 +169,20 @@ def test_lime_is_the_ridge_regression_of_scikit_learn(alpha):
     weights = (-((1 - cosine) ** 2) / (2 * 0.25**2)).exp()
     ridge = linear.Ridge(alpha=alpha).fit(kept, values, sample_weight=weights)
     assert_close(found.scores[0], torch.tensor(ridge.coef_), rtol=0, atol=1e-6)
+
+
+def test_values_of_an_image_sum_to_what_it_has():
+    model, images = convolution().eval(), noise(2, 2, 4, 4, dtype=torch.float32)
+    found = KernelShap(model, replace_with=0.5, patch=2)(images, target=1)
+    whole = (model(images) - model(torch.full_like(images, 0.5)))[:, 1].detach()
+    assert_close(found.scores.sum((1, 2)), whole)
+    assert_close(found.patches(2).scores.sum((1, 2)), whole)
+
+
+def test_a_patch_has_what_is_lost_without_it():
+    model, images = convolution().eval(), noise(2, 2, 4, 4, dtype=torch.float32)
+    found = LeaveOneOut(model, replace_with=0.5, patch=2)(images, target=1)
+    without = images.clone()
+    without[:, :, 2:, :2] = 0.5
+    lost = (model(images) - model(without))[:, 1].detach()
+    assert_close(found.patches(2).scores[:, 1, 0], lost)
