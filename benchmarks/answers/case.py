@@ -35,6 +35,7 @@ class Case:
         self.reading = read_answer(tokenizer, self.given, item.answer)
         self.passages = prompt_sources(self.reading, item.sources, [])
         self.inside = answer_spans(self.reading, [item.word])[1]
+        self._lost: dict[int, float] = {}
 
     @property
     def asked(self) -> tuple[Any, ...]:
@@ -102,8 +103,10 @@ class Case:
             row[draw.choice(total, total // 2, replace=False)] = True
         return kept, self.ablating.outputs(kept)[:, 0]
 
-    def without(self, sources: list[int]) -> float:
-        """Return what the log-probability loses without some sources."""
-        kept = np.ones((1, len(self.passages)), dtype=bool)
-        kept[0, sources] = False
-        return self.whole - float(self.ablating.outputs(kept)[0, 0])
+    def without(self, source: int) -> float:
+        """Return what the log-probability loses without a source."""
+        if source not in self._lost:
+            kept = np.ones((1, len(self.passages)), dtype=bool)
+            kept[0, source] = False
+            self._lost[source] = self.whole - float(self.ablating.outputs(kept)[0, 0])
+        return self._lost[source]

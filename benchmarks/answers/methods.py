@@ -17,7 +17,7 @@ from lrp_hooks import RuleSet, explain_answer
 
 from .case import Case
 
-__all__ = ["HOPS", "METHODS", "SLOW", "available"]
+__all__ = ["COMPARED", "HOPS", "METHODS", "SLOW", "available"]
 
 Scored = tuple[Tensor, float]
 """Scores [S], and the cost in forward passes (a backward pass counts as two)."""
@@ -121,6 +121,16 @@ METHODS: dict[str, Callable[[Case], Scored]] = {
 }
 HOPS = tuple(name for name in METHODS if "hop" in name)
 """Methods for answers that say something before the word that is explained."""
+COMPARED = (
+    "share .25, log-probability",
+    "attnlrp, log-probability",
+    "conservative, log-probability",
+    "FlashTrace",
+    "FlashTrace, span",
+    "ablation, 32 calls",
+    "leave one out",
+)
+"""Methods that many prompts tell apart."""
 SLOW = tuple(
     name
     for name in METHODS

@@ -111,6 +111,8 @@ def _paired(records: list[Record]) -> str:
     cells = []
     for other in AGAINST:
         both = [r["methods"] for r in records if other in r["methods"]]
+        if not both:
+            continue
         gaps = [m[DEFAULT]["datamodel"] - m[other]["datamodel"] for m in both]
         cells.append(f"{_cell('datamodel', gaps)} over {other}")
     return f"Datamodelling score of *{DEFAULT}*, differences: {'; '.join(cells)}."

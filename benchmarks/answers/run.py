@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..by_prompt import run
 from .case import Case
 from .data import written
-from .methods import HOPS, METHODS, SLOW, available
+from .methods import COMPARED, HOPS, METHODS, SLOW, available
 
 Record = dict[str, Any]
 Method = Callable[[Case], tuple[Tensor, float]]
@@ -56,6 +56,9 @@ def chosen(task: str, number: int, config: Record) -> list[str]:
     left_out: set[str] = set() if task == "chain" else set(HOPS)
     if number >= config["slow"].get(task, 0):
         left_out |= set(SLOW)
+    if number >= config["all"].get(task, 0):
+        left_out |= set(METHODS) - set(COMPARED)
+    left_out |= set(config["never"].get(task, ()))
     return [name for name in available() if name not in left_out]
 
 
@@ -63,7 +66,7 @@ def compared(case: Case, names: list[str], config: Record) -> dict[str, Record]:
     """Score the sources of a prompt by several methods."""
     kept, truth = case.halves(config["halves"], config["seed"])
     scored = {name: timed(METHODS[name], case) for name in names}
-    left_out = scored["leave one out"][0]
+    left_out = scored["leave one out"][0] if "leave one out" in scored else None
     found = {}
     for name, (scores, passes, seconds) in scored.items():
         found[name] = {
@@ -82,7 +85,7 @@ def timed(method: Method, case: Case) -> tuple[Tensor, float, float]:
 
 
 def quality(
-    case: Case, scores: Tensor, kept: Any, truth: Tensor, left_out: Tensor
+    case: Case, scores: Tensor, kept: Any, truth: Tensor, left_out: Tensor | None
 ) -> Record:
     """Compare scores with the right sources and with the model's own behaviour.
 
@@ -91,14 +94,14 @@ def quality(
         scores: [S].
         kept: Which sources stayed in each of n random halves, boolean [n, S].
         truth: The log-probabilities without the others, [n].
-        left_out: What is lost without each source, [S].
+        left_out: What is lost without each source, [S]; None where that is too dear.
 
     Returns:
         ``first``: whether the strongest source is right; ``all``: the share of the k
         right sources among the k strongest; ``datamodel``: the linear datamodelling
         score, the rank correlation of the sum of kept scores with the truth;
-        ``leaving_out``: rank correlation with leaving out; ``drop``: what is lost
-        without the strongest source.
+        ``leaving_out``: rank correlation with leaving out, nan without it; ``drop``:
+        what is lost without the strongest source.
     """
     order = scores.argsort(descending=True).tolist()
     gold = case.item.gold
@@ -107,8 +110,10 @@ def quality(
         "first": float(order[0] in gold),
         "all": len(set(order[: len(gold)]) & set(gold)) / len(gold),
         "datamodel": float(spearmanr(predicted, truth).statistic),
-        "leaving_out": float(spearmanr(scores, left_out).statistic),
-        "drop": case.without(order[:1]),
+        "leaving_out": float("nan")
+        if left_out is None
+        else float(spearmanr(scores, left_out).statistic),
+        "drop": case.without(order[0]),
     }
 
 

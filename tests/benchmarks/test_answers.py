@@ -1,6 +1,7 @@
 """The benchmark of answers: its prompts, its arithmetic, its tables."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,13 @@ import torch
 from benchmarks.answers import report, run
 from benchmarks.answers.case import Case
 from benchmarks.answers.data import TASKS, written
-from benchmarks.answers.methods import METHODS, SLOW, integrated_gradients
+from benchmarks.answers.methods import (
+    COMPARED,
+    METHODS,
+    SLOW,
+    available,
+    integrated_gradients,
+)
 from generation_models import language_model, word_tokenizer
 
 
@@ -42,7 +49,7 @@ def test_two_hops_lead_from_the_person_to_the_word():
 
 def case(drop=0.0):
     item = SimpleNamespace(gold=[2, 0])
-    return SimpleNamespace(item=item, without=lambda sources: drop + len(sources))
+    return SimpleNamespace(item=item, without=lambda source: drop + source)
 
 
 def test_quality_by_hand():
@@ -54,7 +61,10 @@ def test_quality_by_hand():
     assert found["all"] == 0.5
     assert found["datamodel"] == pytest.approx(1)
     assert found["leaving_out"] == pytest.approx(0.4)
-    assert found["drop"] == 1.5
+    assert found["drop"] == 2.5
+    unknown = run.quality(case(), scores, kept, truth, None)
+    assert math.isnan(unknown["leaving_out"])
+    assert unknown["datamodel"] == found["datamodel"]
 
 
 def test_methods_score_every_source_of_a_prompt():
@@ -92,12 +102,35 @@ def test_integrated_gradients_sum_to_the_difference():
 
 
 def test_slow_methods_are_for_the_first_prompts():
-    config = {"slow": {"facts-14": 2}}
+    config = {"slow": {"facts-14": 2}, "all": dict.fromkeys(TASKS, 9), "never": {}}
     first, later = (run.chosen("facts-14", n, config) for n in (1, 2))
     assert set(first) - set(later) == set(SLOW)
     assert not any("hop" in name for name in first)
     assert "share .25, 2 hops" in run.chosen("chain", 0, config)
     assert "ablation, 32 calls" in later
+
+
+def test_many_prompts_are_for_what_they_tell_apart():
+    config = {"slow": {}, "all": {"chain": 3}, "never": {"chain": ["leave one out"]}}
+    first, later = (run.chosen("chain", n, config) for n in (2, 3))
+    assert "attention" in first
+    assert set(later) == {n for n in COMPARED if n in available()} - {"leave one out"}
+
+
+def test_what_is_lost_without_a_source_is_measured_once():
+    model, tokenizer = language_model(max_position_embeddings=128), word_tokenizer()
+    item = SimpleNamespace(
+        sources=["a b .", "Paris one"], word="c", prompt="a b . Paris one", answer=" c"
+    )
+    made = Case(model, tokenizer, item)
+    calls = []
+    model.register_forward_pre_hook(lambda *_: calls.append(1))
+    lost = made.without(1)
+    asked = len(calls)
+    assert (
+        made.without(1) == lost == pytest.approx(METHODS["leave one out"](made)[0][1])
+    )
+    assert asked == len(calls) - 3  # leaving out asks for the whole and for each source
 
 
 def test_differences_are_taken_prompt_by_prompt():
