@@ -30,7 +30,10 @@ SHARE, LESS = (
 def relevance(case: Case, **options: Any) -> Scored:
     """Score by relevance."""
     found = explain_answer(*case.asked, **case.named, **options)
-    return found.scores[0], 1 + 2 * found.meta["backward_passes"]
+    passes = 2 * found.meta["backward_passes"]
+    if found.meta["wrt"] == "cache":  # the answer's tokens alone run with a graph
+        passes = (1 + passes) * (case.reading.count + 1) / len(case.reading.ids)
+    return found.scores[0], 1 + passes
 
 
 def by_forward(case: Case, method: str, calls: int = 2) -> Scored:
@@ -102,6 +105,9 @@ METHODS: dict[str, Callable[[Case], Scored]] = {
     "share .125, log-probability": _ours(LESS, "log_probability"),
     "attnlrp, log-probability": _ours("attnlrp", "log_probability"),
     "conservative, log-probability": _ours("conservative", "log_probability"),
+    "conservative, log-probability, cache": partial(
+        relevance, target="log_probability", wrt="cache"
+    ),
     "attnlrp, logit": _ours("attnlrp", "logit"),
     "conservative, logit": _ours("conservative", "logit"),
     "share .25, 1 hop": _ours(SHARE, "log_probability", 1),
@@ -125,6 +131,7 @@ COMPARED = (
     "share .25, log-probability",
     "attnlrp, log-probability",
     "conservative, log-probability",
+    "conservative, log-probability, cache",
     "FlashTrace",
     "FlashTrace, span",
     "ablation, 32 calls",

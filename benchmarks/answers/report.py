@@ -28,7 +28,12 @@ COLUMNS = {
 }
 WITH_INTERVALS = ("first", "all", "datamodel", "leaving_out")
 DEFAULT = "share .25, log-probability"
-AGAINST = ("ablation, 32 calls", "leave one out", "attnlrp, log-probability")
+CACHE = "conservative, log-probability, cache"
+AGAINST = {
+    DEFAULT: ("ablation, 32 calls", "leave one out", "attnlrp, log-probability"),
+    CACHE: ("ablation, 32 calls", "leave one out", DEFAULT),
+}
+"""With what each is compared, prompt by prompt."""
 Record = dict[str, Any]
 
 
@@ -107,15 +112,21 @@ def _table(records: list[Record]) -> str:
 
 
 def _paired(records: list[Record]) -> str:
-    """Write how much better the default is than others, prompt by prompt."""
-    cells = []
-    for other in AGAINST:
-        both = [r["methods"] for r in records if other in r["methods"]]
-        if not both:
-            continue
-        gaps = [m[DEFAULT]["datamodel"] - m[other]["datamodel"] for m in both]
-        cells.append(f"{_cell('datamodel', gaps)} over {other}")
-    return f"Datamodelling score of *{DEFAULT}*, differences: {'; '.join(cells)}."
+    """Write how much better relevance is than others, prompt by prompt."""
+    lines = []
+    for name, others in AGAINST.items():
+        cells = []
+        for other in others:
+            both = [
+                r["methods"] for r in records if {name, other} <= r["methods"].keys()
+            ]
+            gaps = [m[name]["datamodel"] - m[other]["datamodel"] for m in both]
+            if both:
+                cells.append(f"{_cell('datamodel', gaps)} over {other} (n {len(both)})")
+        if cells:
+            found = "; ".join(cells)
+            lines.append(f"Datamodelling score of *{name}*, differences: {found}.")
+    return "\n\n".join(lines)
 
 
 def _cell(name: str, values: list[float]) -> str:

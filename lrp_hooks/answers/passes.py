@@ -18,6 +18,7 @@ from ..attribution.instrument import Instrumentation
 from ..generation.batched import Noting, gradients_of_each
 from ..generation.begun import Read, started
 from ..generation.head import Start
+from .cache import PromptCache
 from .targets import Leads
 
 __all__ = ["SpanRows", "relevance_of_spans"]
@@ -54,6 +55,7 @@ def relevance_of_spans(
     leads: Callable[[Tensor, Tensor], Leads],
     hops: int,
     wrt: Sequence[str] | None = None,
+    cache: PromptCache | None = None,
 ) -> SpanRows:
     """Explain the spans of an answer.
 
@@ -61,12 +63,13 @@ def relevance_of_spans(
         model: The instrumented model.
         lrp: Its instrumentation.
         inputs: What the model is called with: the tokens but the last one, ``[1, N]``,
-            and what stands beside them.
+            without those of a cache, and what stands beside them.
         targets: The answer's tokens, ``[G]``; the first one follows that at N - G.
         spans: Boolean ``[A, G]``: the tokens of each span.
         leads: What is explained of a token, one of `TARGETS`.
         hops: How often relevance of earlier answer tokens is sent on.
         wrt: The inputs that are read, the tokens last; the tokens alone by default.
+        cache: What is read of the tokens before these, if not the tokens themselves.
 
     Returns:
         One row a span.
@@ -78,14 +81,15 @@ def relevance_of_spans(
         made.append(leads(logits.to(dtype), targets))
         return made[-1].parts
 
-    length = inputs["input_ids"].shape[1]
+    before = 0 if cache is None else cache.count
+    length = before + inputs["input_ids"].shape[1]
     with started(model, lrp, inputs, len(targets), explained, wrt) as begun:
         outputs = made[-1].outputs
         wanted = spans * made[-1].weights
         output = (wanted * outputs).sum(1)
         found = _Found(torch.zeros(len(spans), length, dtype=torch.float64))
         if begun.start is not None:
-            runs = _Runs(begun.start, begun.reads, begun.collector, outputs)
+            runs = _Runs(begun.start, begun.reads, begun.collector, outputs, cache)
             for a, row in enumerate(wanted):
                 found.enter(a, runs.span(row, spans[a], hops))
             found.meta |= {"kept": runs.kept, "backward_passes": runs.passes}
@@ -138,12 +142,16 @@ class _Runs:
     """Backward passes through one graph."""
 
     def __init__(
-        self, start: Start, reads: list[Read], collector: Noting, outputs: Tensor
+        self,
+        start: Start,
+        reads: list[Read],
+        collector: Noting,
+        outputs: Tensor,
+        cache: PromptCache | None,
     ) -> None:
         self.start, self.collector = start, collector
         (*self.others, self.text) = reads
-        self.read = self.text.leaf
-        self.outputs = outputs
+        self.outputs, self.cache = outputs, cache
         self.passes = self.kept = 0
 
     def span(self, weights: Tensor, inside: Tensor, hops: int) -> _Reached:
@@ -152,7 +160,7 @@ class _Runs:
         first = int(inside.nonzero()[0])
         if not first:
             return reached
-        begin = self.read.shape[1] + 1 - len(weights)
+        begin = len(reached.tokens) + 1 - len(weights)
         earlier = slice(begin, begin + first)
         for _ in range(hops):
             given = self._handed_on(reached.tokens[earlier])
@@ -179,14 +187,19 @@ class _Runs:
         shape = [1, -1, *[1] * (start.weights.ndim - 2)]
         seed = start.weights * factor.view(shape)
         leaves = [read.leaf for read in (*self.others, self.text)]
-        (*grads, own), noted = gradients_of_each(
-            [start.output], leaves, [seed[None]], self.collector
+        cached = [] if self.cache is None else self.cache.leaves
+        grads, noted = gradients_of_each(
+            [start.output], [*cached, *leaves], [seed[None]], self.collector
         )
         self.passes += 1
+        *others, own = grads[len(cached) :]
         tokens = self.text.relevance(own)[0].double().sum(-1).cpu()
+        if self.cache is not None:
+            of_prompt = self.cache.relevance([g[0] for g in grads[: len(cached)]])
+            tokens = torch.cat([of_prompt, tokens])
         beside = {
             read.name: read.columns(read.relevance(grad).double())[0].cpu()
-            for read, grad in zip(self.others, grads, strict=True)
+            for read, grad in zip(self.others, others, strict=True)
         }
         sources = {
             name: float((terms.double().cpu() * weights).sum())

@@ -20,6 +20,7 @@ from ..results.ledger import Ledger
 from ..support.passages import Passage
 from ..texts.devices import device_of
 from .beside import Beside
+from .cache import prompt_cache
 from .found import Found
 from .passages import members
 from .passes import SpanRows, relevance_of_spans
@@ -40,6 +41,7 @@ def explained_by_relevance(
     rules: str | RuleSet,
     low_memory: bool,
     beside: Beside | None = None,
+    wrt: str = "tokens",
 ) -> Found:
     """Explain spans by the relevance of sources.
 
@@ -53,30 +55,40 @@ def explained_by_relevance(
         rules: See `explain_answer`.
         low_memory: See `explain_answer`.
         beside: What the model is called with, where that is more than a text.
+        wrt: See `explain_answer`.
 
     Returns:
         The scores, with a ledger.
     """
     device = device_of(model)
     ids = as_ids(reading.ids[:-1], device)
+    inputs = {"input_ids": ids} if beside is None else beside.inputs
+    cache = None
+    if wrt == "cache" and reading.start > 1:
+        # The prompt's last token writes the first one of the answer.
+        cache = prompt_cache(model, ids[:, : reading.start - 1])
+        inputs = {"input_ids": ids[:, cache.count :]}
+        inputs["attention_mask"] = torch.ones_like(ids)
     targets = torch.tensor(reading.ids[reading.start :], device=device)
     with checkpointed(model) if low_memory else nullcontext():
-        with instrument(model, rules) as lrp:
+        lent = nullcontext() if cache is None else cache.lent(model)
+        with instrument(model, rules) as lrp, lent:
             rows = relevance_of_spans(
                 model,
                 lrp,
-                {"input_ids": ids} if beside is None else beside.inputs,
+                inputs,
                 targets,
                 spans,
                 TARGETS[target],
                 hops,
                 wrt=None if beside is None else beside.names,
+                cache=cache,
             )
             name = lrp.rules.name
     check_relevance(Subject(model), {"the prompt and the answer": rows.scores})
     check_causal(rows.scores, _before(spans, ids.shape[1], reading.start))
     owner = members(reading.prompt, reading.places[: reading.start], sources)
-    meta = {**rows.meta, "rules": name, "hops": hops, "calls": 1}
+    meta = {**rows.meta, "rules": name, "wrt": wrt, "hops": hops, "calls": 1}
     found = _found(rows, owner, len(sources), meta)
     return found if beside is None else replace(found, beside=beside.shaped(found))
 

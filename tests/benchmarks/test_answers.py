@@ -73,7 +73,12 @@ def test_methods_score_every_source_of_a_prompt():
         sources=["a b .", "Paris one"], word="c", prompt="a b . Paris one", answer=" c"
     )
     made = Case(model, tokenizer, item)
-    for name in ("attnlrp, log-probability", "attention", "leave one out"):
+    for name in (
+        "attnlrp, log-probability",
+        report.CACHE,
+        "attention",
+        "leave one out",
+    ):
         scores, passes = METHODS[name](made)
         assert scores.shape == (2,)
         assert passes >= 1
@@ -134,7 +139,7 @@ def test_what_is_lost_without_a_source_is_measured_once():
 
 
 def test_differences_are_taken_prompt_by_prompt():
-    names = [report.DEFAULT, *report.AGAINST]
+    names = [report.DEFAULT, *report.AGAINST[report.DEFAULT]]
     records = [
         {
             "methods": {
@@ -144,7 +149,7 @@ def test_differences_are_taken_prompt_by_prompt():
         }
         for x in (0.1, 0.3)
     ]
-    assert "0.50 [0.50, 0.50] over leave one out" in report._paired(records)
+    assert "0.50 [0.50, 0.50] over leave one out (n 2)" in report._paired(records)
 
 
 def test_the_page_shows_the_committed_results():
