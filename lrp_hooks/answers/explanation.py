@@ -49,7 +49,7 @@ class AnswerExplanation(Page, Printed, Drawn):
         beside: ``{input: [A, H, W]}`` of the patches of a picture beside the prompt's
             text, ``[A, P]`` of frames of a sound; the ledger has a line for each input.
         meta: As for `Explanation`; also ``"calls"``, how often the model ran forward,
-            ``"backward_passes"``, and ``"hops"``.
+            ``"backward_passes"``, ``"wrt"`` and ``"hops"``.
     """
 
     scores: Tensor
@@ -92,8 +92,9 @@ class AnswerExplanation(Page, Printed, Drawn):
         Returns:
             Plain numbers and strings.
         """
+        cut = ", at the cache" if self.meta.get("wrt") == "cache" else ""
         return Cited(
-            method=method_of(self),  # type: ignore[arg-type]
+            method=method_of(self) + cut,  # type: ignore[arg-type]
             model=self.meta.get("model", ""),
             prompt=self.prompt,
             answer=self.answer,

@@ -34,7 +34,7 @@ def run(arguments: Namespace, stderr: TextIO) -> None:
     most = arguments.max_new_tokens
     options: dict[str, Any] = {
         name: value
-        for name in ("spans", "target", "rules", "hops", "method", "calls")
+        for name in ("spans", "target", "rules", "wrt", "hops", "method", "calls")
         if (value := getattr(arguments, name)) is not None
     }
     if arguments.sources is not None:

@@ -75,6 +75,11 @@ def add_answer(commands: Any) -> None:
         help="a rule set (default: between conservative and attnlrp)",
     )
     parser.add_argument(
+        "--wrt",
+        metavar="WHERE",
+        help="tokens, or cache: where the answer reads them (default: tokens)",
+    )
+    parser.add_argument(
         "--method",
         metavar="NAME",
         help="lrp, ablation or leave_one_out (default: lrp)",

@@ -73,6 +73,22 @@ def test_a_unit_may_be_named(run):
     assert len(json.loads(out)["sources"]) == len(PROMPT.split())
 
 
+def test_the_cache_may_be_read(run):
+    code, out, _ = run("--wrt", "cache", "--json", "-")
+    assert code == 0
+    found = explain_answer(
+        language_model(), word_tokenizer(), PROMPT, " Paris . London", wrt="cache"
+    )
+    plain = explain_answer(
+        language_model(), word_tokenizer(), PROMPT, " Paris . London"
+    )
+    scores = torch.tensor(json.loads(out)["scores"])
+    assert found.to_terminal().startswith("method  lrp (conservative), at the cache")
+    assert scores.allclose(found.scores.float(), atol=1e-6)
+    assert not scores.allclose(plain.scores.float(), atol=1e-3)
+    assert_refused(run("--wrt", "keys"), "wrt='keys'")
+
+
 def test_standard_input_is_a_prompt(folder, monkeypatch, capsys):
     import io
 
