@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
 
-from benchmarks.faithfulness.search import columns, decoders, judge, price, report, run
+from benchmarks.faithfulness.plausibility import texts as hat
+from benchmarks.faithfulness.search import (
+    columns,
+    decoders,
+    encoders,
+    judge,
+    price,
+    report,
+    run,
+)
 from benchmarks.faithfulness.search.candidates import (
     by_depth,
     candidates,
@@ -406,3 +416,26 @@ def test_stories_of_both_stages_are_each_of_its_own():
     assert (len(chosen), len(told)) == (12, 20) and len(set(keys)) == 32
     again = decoders.distinct(write, [12, 20])
     assert [k.tolist() for k in again[1]] == [k.tolist() for k in told]
+
+
+def test_what_people_marked_is_another_review_at_each_stage(monkeypatch):
+    reviews = [
+        SimpleNamespace(ids=[n], rationales={hat.MAJORITY: torch.zeros(1)})
+        for n in range(7)
+    ]
+    monkeypatch.setattr(encoders, "_loaded", lambda *_: (None, None))
+    monkeypatch.setattr(encoders.hat, "read", lambda *_: (reviews, {}))
+    asked = []
+    monkeypatch.setattr(
+        encoders, "_text", lambda m, t, ids, *_: asked.append(ids[0][0])
+    )
+    settings = {"model": "", "part": "", "longest": 9, "texts": 7, "metrics": []}
+    own = {}
+    for stage in run.STAGES:
+        count, item = encoders.people(settings, stage, Places(Path(), Path(), None))
+        asked.clear()
+        for number in range(count):
+            item(number)
+        own[stage] = set(asked)
+    assert own["search"] | own["told"] == set(range(7))
+    assert not own["search"] & own["told"]
