@@ -22,6 +22,7 @@ function question() {
     spans: part.spans.value,
     hops: whole("hops"),
     method: part["answer-method"].value,
+    wrt: part.wrt.disabled ? "tokens" : part.wrt.value,
     calls: whole("calls"),
   };
 }
@@ -30,9 +31,10 @@ function question() {
 function fit() {
   const method = part["answer-method"].value;
   part["of-hops"].hidden = method !== "lrp";
+  part["of-wrt"].hidden = method !== "lrp";
   part["of-calls"].hidden = method !== "ablation";
   part["of-new-tokens"].hidden = part.given.value.trim() !== "";
-  for (const name of ["hops", "calls", "new-tokens"]) {
+  for (const name of ["hops", "wrt", "calls", "new-tokens"]) {
     part[name].disabled = part[`of-${name}`].hidden;
   }
 }

@@ -97,6 +97,7 @@ class Answering:
                 hops=question.hops,
                 chat=question.chat,
                 method=question.method,
+                wrt=question.wrt,
                 calls=question.calls,
             )
         return {

@@ -76,6 +76,7 @@ class PassagesQuestion:
         spans: What is explained of the answer: its ``"sentences"``, or ``"all"``.
         hops: See `explain_answer`, as for the others.
         method: ``"lrp"``, ``"leave_one_out"`` or ``"ablation"``.
+        wrt: ``"tokens"`` or ``"cache"``.
         calls: How many ablations are shown.
     """
 
@@ -88,6 +89,7 @@ class PassagesQuestion:
     spans: str = _among("sentences", "all")
     hops: int = _whole(0, 0, MOST_HOPS)
     method: str = _among("lrp", "leave_one_out", "ablation")
+    wrt: str = _among("tokens", "cache")
     calls: int = _whole(64, 2, MOST_CALLS)
 
 
