@@ -1,4 +1,4 @@
-"""Cost of answers: ``python -m benchmarks.answers.cost FOLDER [CONTEXT] [ANSWER]``.
+"""Cost of answers: ``python -m benchmarks.answers.cost FOLDER CONTEXT ANSWER [METHOD...]``.
 
 CPU seconds, and peak memory over the loaded model, of one span of ANSWER tokens behind
 CONTEXT others, beside one plain forward and backward pass for the same log-probability.
@@ -28,6 +28,7 @@ from ..cost.timing import cpu_seconds, interleave
 
 RESULTS = Path(__file__).with_name("cost.json")
 ROUNDS = (2, 3)
+PLAIN = "plain forward and backward"
 LONG = 4096
 """Tokens from where on one round is enough: fixed costs no longer count."""
 SECONDS = 600.0
@@ -35,11 +36,13 @@ Calls = dict[str, Callable[[], Any]]
 
 
 def main() -> None:
-    """Measure, print the table, and add it to what is saved."""
-    folder, *numbers = sys.argv[1:]
-    context, answer = (int(n) for n in [*numbers, *("2000", "100")[len(numbers) :]])
+    """Measure all methods, or those named; print, and add it to what is saved."""
+    folder, *numbers = sys.argv[1:4]
+    context, answer = map(int, numbers)
     torch.set_num_threads(1)
     methods = calls(folder, context, answer)
+    if sys.argv[4:]:
+        methods = {name: methods[name] for name in [PLAIN, *sys.argv[4:]]}
     clocks = {name: partial(cpu_seconds, call) for name, call in methods.items()}
     seconds = interleave(clocks, SECONDS, (1, 1) if context >= LONG else ROUNDS)
     found = {
@@ -77,10 +80,11 @@ def calls(folder: str, context: int, answer: int) -> Calls:
         explain_answer(model, tokenizer, prompt, said, spans="all", **options)
 
     return {
-        "plain forward and backward": lambda: plain(model, read, answer),
+        PLAIN: lambda: plain(model, read, answer),
         "explain_answer": ours,
         "conservative": lambda: ours(rules="conservative"),
         "low_memory": lambda: ours(low_memory=True),
+        "at the cache": lambda: ours(wrt="cache"),
     }
 
 

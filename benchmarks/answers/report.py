@@ -11,7 +11,7 @@ import numpy as np
 
 from ..by_prompt import by_task, interval, read, versions
 from ..cost.report import put
-from .cost import LONG
+from .cost import LONG, PLAIN
 from .methods import METHODS
 
 RESULTS = Path(__file__).with_name("results.jsonl")
@@ -61,7 +61,7 @@ def cost_table(entries: list[Record]) -> str:
         "| --- | --- | ---: | ---: | ---: |",
     ]
     for entry in entries:
-        plain = entry["methods"]["plain forward and backward"]["seconds"]
+        plain = entry["methods"][PLAIN]["seconds"]
         for name, found in entry["methods"].items():
             pairs = zip(found["seconds"], plain, strict=True)
             ratio = float(np.median([mine / theirs for mine, theirs in pairs]))
