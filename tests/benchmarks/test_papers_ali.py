@@ -147,6 +147,19 @@ def test_every_method_is_measured_in_the_order_of_the_rows():
     assert {name for name, _ in names(CONFIG, case)} >= {"GI @ word embeddings"}
 
 
+def test_a_slow_method_is_measured_where_its_setting_says():
+    config = command.with_methods(CONFIG, "sst2-flow")
+    assert "A-Flow" not in command.with_methods(CONFIG, "sst2")["everywhere"]
+    case = toy_case()
+    found = {k: torch.tensor(v) for k, v in measure(config, case, [0, 1, 2]).items()}
+    own = CONFIG["settings"]["sst2-flow"]
+    entry, *_ = command.rows(config, own, case, found)
+    assert "A-Flow" in entry["ours"]
+    pairs = {(pair["better"], pair["worse"]) for pair in entry["orderings"]}
+    assert ("LRP (AH+LN)", "A-Flow") in pairs
+    assert ("A-Flow", "Random") in pairs
+
+
 def test_a_row_of_another_read_out_is_not_at_the_protocol():
     case = toy_case()
     found = {k: torch.tensor(v) for k, v in measure(CONFIG, case, [0, 1, 2]).items()}
@@ -166,7 +179,9 @@ def test_a_row_of_another_read_out_is_not_at_the_protocol():
 
 
 def test_every_published_method_is_run():
-    known = {*CONFIG["everywhere"], *CONFIG["where_read"]}
+    known = {*CONFIG["where_read"]}
+    for name in CONFIG["settings"]:
+        known |= {*command.with_methods(CONFIG, name)["everywhere"]}
     for table in CONFIG["published"].values():
         for scores in table.values():
             assert scores.keys() <= known

@@ -90,9 +90,6 @@ def save_classifier(
         words: The word of each id from 2 on, all of them: distinct, and as a text's
             words are read, letters and digits in lower case.
         path: The file.
-
-    Raises:
-        ArgumentError: If the words are none such.
     """
     _check_words(model, words)
     metadata = {

@@ -103,7 +103,9 @@ def test_a_folder_is_told_what_a_model_file_is(tmp_path, capsys):
     for path, said in ((tmp_path, "is a folder"), (tmp_path / "no", "is not there")):
         code, out, err = run(capsys, "--model", str(path), "--text", "word2")
         assert_refused((code, out, err), said)
-        assert "one .safetensors file with the classifier's weights and its words" in err
+        assert (
+            "one .safetensors file with the classifier's weights and its words" in err
+        )
         assert "Error" not in err
 
 
