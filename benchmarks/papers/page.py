@@ -7,14 +7,14 @@ import platform
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ..cost.report import put
+from . import published
 
-__all__ = ["WORK", "environment", "finish", "load_config", "results", "save", "write"]
+__all__ = ["WORK", "Report", "environment", "load_config", "results", "save"]
 
 WORK = Path(__file__).with_name("work")
 """Finished portions, so that a run takes itself up again."""
@@ -81,19 +81,27 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write(report: ModuleType) -> None:
-    """Put a paper's tables into its page.
+class Report(NamedTuple):
+    """The page of a paper whose results are settings with rows.
 
-    Args:
-        report: Has ``HERE``, ``NAME`` of the markers, and ``table(results)``.
+    Attributes:
+        folder: The paper's.
+        name: Of the markers between which its tables stand.
     """
-    page = report.HERE / "README.md"
-    content = report.table(results(report.HERE))
-    text = put(page.read_text(encoding="utf-8"), report.NAME, content)
-    page.write_text(text, encoding="utf-8")
 
+    folder: Path
+    name: str
 
-def finish(report: ModuleType) -> None:
-    """Write a paper's page, and print its tables."""
-    write(report)
-    print(report.table(results(report.HERE)))
+    def table(self) -> str:
+        """Write all tables.
+
+        Returns:
+            Markdown.
+        """
+        return published.tables(results(self.folder), load_config(self.folder))
+
+    def write(self) -> None:
+        """Put the tables into the page."""
+        page = self.folder / "README.md"
+        text = put(page.read_text(encoding="utf-8"), self.name, self.table())
+        page.write_text(text, encoding="utf-8")

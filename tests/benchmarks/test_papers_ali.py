@@ -18,7 +18,7 @@ from benchmarks.papers.ali import draw, report, texts, train
 from benchmarks.papers.ali.cases import Case
 from benchmarks.papers.ali.model import AttentionOnly, load, save
 from benchmarks.papers.ali.run import areas, measure, names
-from benchmarks.papers.page import load_config, results
+from benchmarks.papers.page import load_config
 from folders import arrays
 from lrp_hooks import instrument, sentiment
 from lrp_hooks.faithfulness import Occlusion
@@ -220,4 +220,4 @@ def test_the_figure_has_a_panel_a_method(tmp_path):
 
 def test_the_page_shows_the_committed_results():
     page = (report.HERE / "README.md").read_text(encoding="utf-8")
-    assert report.table(results(report.HERE)) in page
+    assert report.REPORT.table() in page

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from benchmarks.faithfulness.training.loop import Settings
 from benchmarks.papers.decompx import __main__ as command
 from benchmarks.papers.decompx import data, rationales, report, run, train
-from benchmarks.papers.page import load_config, results
+from benchmarks.papers.page import load_config
 from lrp_hooks import sentiment
 from lrp_hooks.faithfulness import Occlusion
 from shared_models import sentiment as embedded
@@ -179,4 +179,4 @@ def test_a_model_is_trained_and_saved(name, tmp_path, monkeypatch):
 
 def test_the_page_shows_the_committed_results():
     page = (report.HERE / "README.md").read_text(encoding="utf-8")
-    assert report.table(results(report.HERE)) in page
+    assert report.REPORT.table() in page

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import published
-from ..page import WORK, finish, load_config, save
+from ..page import WORK, load_config, save
 from ..portions import gathered, shuffled
 from . import draw, report
 from .cases import CASES, Case
@@ -37,7 +37,8 @@ def main() -> None:
         found = measured(name, with_methods(config, name), case, chosen.minutes)
         save(HERE, name, found)
     draw.main()
-    finish(report)
+    report.REPORT.write()
+    print(report.REPORT.table())
 
 
 def with_methods(config: dict[str, Any], name: str) -> dict[str, Any]:

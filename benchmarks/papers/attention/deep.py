@@ -1,4 +1,4 @@
-"""Six layers by six heads, where no closed form holds: the same claims, by sampled LIME.
+"""Six layers by six heads, where no closed form holds: the claims by sampled LIME.
 
 ``python -m benchmarks.papers.attention.deep`` trains the model. It is attention and
 nothing else, as in `ali.model`, on embeddings that are trained, too.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...cost.report import put
-from ...faithfulness.orderings import AT_ITS_PROTOCOL, compare, verdict
+from ...faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, compare, verdict
 from ..published import spread
 
 __all__ = ["README", "RESULTS", "main", "table"]
@@ -36,6 +36,7 @@ NAMES = {
     "rank": "rank correlation with LIME",
     "negative": "share of words below 0",
 }
+DEEP = WEIGHTS.with_name("deep.json")
 CONTEXT = {
     "data": "IMDB",
     "model": "one layer, 6 heads",
@@ -44,6 +45,8 @@ CONTEXT = {
     "replacement": "[UNK] in place",
 }
 """The protocol, in each row."""
+DEEPER = {**CONTEXT, "data": "IMDB, 96 words", "model": "6 layers, 6 heads"}
+"""Of the deeper model, whose LIME is sampled: a claim is ahead there, or behind."""
 Results = Mapping[str, Any]
 
 
@@ -71,11 +74,27 @@ def table() -> str:
         errors(found["gradient"], found["lime"]),
         beside_lime(found["relations"]),
         claims(found["relations"], trained["accuracy"]),
+        *deeper(),
         f"Accuracy of the classifier: {trained['accuracy']:.4f} on {trained['test']} "
         f"test reviews (published {PUBLISHED_ACCURACY}). "
         + ", ".join(f"{name} {number}" for name, number in about.items())
         + ".",
     ])
+
+
+def deeper() -> list[str]:
+    """Write what holds of six layers by six heads, if that was measured."""
+    path = RESULTS / "deep.json"
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text(encoding="utf-8"))
+    trained = json.loads(DEEP.read_text(encoding="utf-8"))
+    return [
+        "Six layers by six heads, beside LIME of "
+        f"{found['config']['samples']} samples:",
+        beside_lime(found),
+        claims(found, trained["accuracy"], DEEPER, ELSEWHERE),
+    ]
 
 
 def errors(gradient: Results, lime: Results) -> str:
@@ -116,18 +135,35 @@ def beside_lime(relations: Results) -> str:
     return _markdown(lines)
 
 
-def claims(relations: Results, accuracy: float) -> str:
-    """Write what the paper says, and whether it is so here."""
+def claims(
+    relations: Results,
+    accuracy: float,
+    context: Mapping[str, str] = CONTEXT,
+    words: Sequence[str] = AT_ITS_PROTOCOL,
+) -> str:
+    """Write what the paper says, and whether it is so here.
+
+    Args:
+        relations: Each explanation beside LIME.
+        accuracy: Of the model.
+        context: The protocol. Defaults to that of one layer.
+        words: See `orderings.verdict`. Defaults to those at the paper's protocol.
+
+    Returns:
+        Markdown, a line for each claim of explanations that were measured.
+    """
     scores = by_method(relations)
-    head = ["the paper says", "metric", "more", "than", *CONTEXT, "accuracy", "n"]
+    head = ["the paper says", "metric", "more", "than", *context, "accuracy", "n"]
     lines = [[*head, "here, 95 % interval", ""], ["---"] * (len(head) + 2)]
-    for metric, more, less, words in CLAIMS:
+    for metric, more, less, said in CLAIMS:
+        if not {(more, metric), (less, metric)} <= scores.keys():
+            continue
         (entry,) = compare(scores, [(more, less)], [metric], {metric: "higher"})
         lines.append([
-            *[words, NAMES[metric], more, less, *CONTEXT.values()],
+            *[said, NAMES[metric], more, less, *context.values()],
             *[f"{accuracy:.3f}", str(len(scores[more, metric]))],
             f"{entry['advantage']:+.3f} [{entry['low']:.3f}, {entry['high']:.3f}]",
-            verdict(entry, AT_ITS_PROTOCOL),
+            verdict(entry, words),
         ])
     return _markdown(lines)
 

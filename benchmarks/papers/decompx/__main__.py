@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import published
-from ..page import WORK, finish, load_config, save
+from ..page import WORK, load_config, save
 from ..portions import gathered, shuffled
 from . import report
 from .rationales import performance
@@ -37,7 +37,8 @@ def main() -> None:
         found = measured(name, config, case, chosen.minutes)
         learnt = rationales(name, config, case) if chosen.rationales else {}
         save(HERE, name, {"rows": rows(config, own, case, found, learnt)})
-    finish(report)
+    report.REPORT.write()
+    print(report.REPORT.table())
 
 
 def measured(

@@ -2,8 +2,8 @@
 
 ``roberta-4l128`` is a small RoBERTa on SST-2, from nothing but the vocabulary and the
 word embeddings of ``sst2-bert-4l128``; ``qnli-minilm`` is MiniLM, whose upper layers go
-on to learn QNLI, and ``qnli-bert`` that small BERT, all of whose layers do: in a minute,
-and less well.
+on to learn QNLI, and ``qnli-bert`` that small BERT, all of whose layers do: sooner, and
+less well.
 """
 
 from __future__ import annotations
