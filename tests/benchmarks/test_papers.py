@@ -5,6 +5,9 @@ import torch
 
 from benchmarks.faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, verdict
 from benchmarks.papers import published
+from benchmarks.papers.ali.report import REPORT as ALI
+from benchmarks.papers.decompx.report import REPORT as DECOMPX
+from benchmarks.papers.reasons import MISSING, reasons, why
 
 SETTING = {
     "data": "toy",
@@ -65,7 +68,7 @@ def test_every_line_says_how_it_was_measured():
         *["AUAC", "old", "mine", "+0.050", "-1.000 [-1.000, -1.000]", "reversed"],
     ]
     last = published.counts([entry]).splitlines()[-1]
-    assert last.endswith("| AUAC | 0 | none | old > mine (-1.000) |")
+    assert last.endswith("| AUAC | 0 | 0 | 1 |")
 
 
 def test_the_published_score_stands_above_ours():
@@ -81,3 +84,48 @@ def test_the_published_score_stands_above_ours():
 
 def test_only_claims_of_the_method_are_listed():
     assert len(published.claims([made()], "other").splitlines()) == 2
+
+
+def test_what_is_reversed_has_the_first_reason_that_fits():
+    known = [
+        {"metric": ["AUPC"], "why": "of another metric"},
+        {"worse": ["mine"], "data": ["toy", "tiny"], "why": "it is a toy"},
+        {"why": "of everything"},
+    ]
+    entry = made()
+    (pair,) = entry["orderings"]
+    assert why(entry, pair, known) == ("it is a toy", "")
+    assert why(entry, pair, known[:1]) == (MISSING, "")
+    said, _ = why(entry, pair, known[:1], ELSEWHERE)
+    assert said == "not the paper's protocol, see above"
+    line = reasons([entry], known).splitlines()[-1]
+    assert line == (
+        "| toy | tiny, the LayerNorm | AUAC | reversed | old > mine (-1.000) | "
+        "it is a toy |"
+    )
+
+
+def test_what_is_open_says_how_many_examples_would_tell():
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(100, generator=generator).double()
+    noise -= noise.mean()
+    paper = {"a": 1.0, "b": 0.0}
+    entry = {"n": 100}
+    for advantage, spread in ((0.05, 1.0), (0.0, 1.0), (0.0005, 0.004)):
+        ours = {"a": advantage + spread * noise, "b": torch.zeros(100).double()}
+        (pair,) = published.orderings(paper, ours, "higher")
+        text, more = why(entry, pair, [])
+        if spread < 1:
+            assert (text, more) == ("the difference is under 0.01", "")
+        elif advantage:
+            # The interval shrinks with the root of n until it leaves 0.
+            half = 1.96 * float(noise.std()) / 10
+            needed = int(more.strip("; ").replace(",", ""))
+            assert needed == pytest.approx(100 * (half / advantage) ** 2, rel=0.2)
+        else:
+            assert more == "; over 100,000"
+
+
+@pytest.mark.parametrize("report", [ALI, DECOMPX])
+def test_every_reversed_ordering_has_a_reason(report):
+    assert MISSING not in report.table()

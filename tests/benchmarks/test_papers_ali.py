@@ -12,13 +12,12 @@ from torch.testing import assert_close
 from ali_models import authors
 from benchmarks.faithfulness.molecules.run import Batch
 from benchmarks.faithfulness.training.loop import Settings
-from benchmarks.papers import published
 from benchmarks.papers.ali import __main__ as command
 from benchmarks.papers.ali import draw, report, texts, train
 from benchmarks.papers.ali.cases import Case
 from benchmarks.papers.ali.model import AttentionOnly, load, save
 from benchmarks.papers.ali.run import areas, measure, names
-from benchmarks.papers.page import load_config
+from benchmarks.papers.page import load_config, tables
 from folders import arrays
 from lrp_hooks import instrument, sentiment
 from lrp_hooks.faithfulness import Occlusion
@@ -169,10 +168,9 @@ def test_a_row_of_another_read_out_is_not_at_the_protocol():
     assert all(len(row["orderings"]) for row in rows)
     own["at_protocol"] = False
     assert not any(row["at_protocol"] for row in command.rows(CONFIG, own, case, found))
-    text = published.tables(
-        {"sst2": {"rows": rows, "environment": {}, "date": ""}}, CONFIG
-    )
+    text = tables({"sst2": {"rows": rows, "environment": {}, "date": ""}}, CONFIG)
     before, after = text.split("Elsewhere than at the protocol:")
+    assert "What is not the same, and why:" in before
     assert "word embeddings | the true class" not in before.split("## Orderings")[1]
     assert "reversed" not in after
     assert "behind" in after

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...cost.report import put
 from ...faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, compare, verdict
-from ..published import spread
+from ..published import markdown, spread
 
 __all__ = ["README", "RESULTS", "main", "table"]
 
@@ -118,7 +118,7 @@ def errors(gradient: Results, lime: Results) -> str:
         shown = f"{mean:.2g} [{low:.2g}, {high:.2g}]"
         count = str(len(values))
         lines.append([name, reference, count, shown, f"{float(values.max()):.2g}"])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def beside_lime(relations: Results) -> str:
@@ -132,7 +132,7 @@ def beside_lime(relations: Results) -> str:
             mean, low, high = spread(scores[method, metric])
             cells.append(f"{mean:.3f} [{low:.3f}, {high:.3f}]")
         lines.append([method, str(len(scores[method, "rank"])), *cells])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def claims(
@@ -165,7 +165,7 @@ def claims(
             f"{entry['advantage']:+.3f} [{entry['low']:.3f}, {entry['high']:.3f}]",
             verdict(entry, words),
         ])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def columns(results: Results) -> dict[str, Tensor]:
@@ -194,10 +194,6 @@ def _exact_spread(values: Tensor) -> tuple[float, float, float]:
     scale = float(values.max()) or 1.0
     mean, low, high = spread(values / scale)
     return float(values.mean()), low * scale, high * scale if mean else 0.0
-
-
-def _markdown(lines: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,7 @@
 
 ``roberta-4l128`` is a small RoBERTa on SST-2, from nothing but the vocabulary and the
 word embeddings of ``sst2-bert-4l128``; ``qnli-minilm`` is MiniLM, whose upper layers go
-on to learn QNLI, and ``qnli-bert`` that small BERT, all of whose layers do: sooner, and
-less well.
+on to learn QNLI.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ UPPER = 3  # layers of MiniLM that learn
 RUNS = {
     "roberta-4l128": ("sst2", Settings(epochs=1, size=64, lr=1e-3, checks=2)),
     "qnli-minilm": ("qnli", Settings(epochs=2, size=16, lr=2e-4, checks=1)),
-    "qnli-bert": ("qnli", Settings(epochs=4, size=16, lr=5e-4, checks=1)),
 }
 
 
@@ -128,24 +126,7 @@ def upper_layers(models: Path, seed: int) -> tuple[nn.Module, Any]:
     return model, tokenizer
 
 
-def all_layers(models: Path, seed: int) -> tuple[nn.Module, Any]:
-    """Take the small BERT with a new head.
-
-    Args:
-        models: The folder of models.
-        seed: Of the head's weights.
-
-    Returns:
-        The model, and the tokenizer.
-    """
-    return fresh(models / "sst2-bert-4l128", dict(enumerate(ENTAILS)), seed)
-
-
-MADE = {
-    "roberta-4l128": roberta,
-    "qnli-minilm": upper_layers,
-    "qnli-bert": all_layers,
-}
+MADE = {"roberta-4l128": roberta, "qnli-minilm": upper_layers}
 
 if __name__ == "__main__":
     main()

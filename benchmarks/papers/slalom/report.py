@@ -14,6 +14,7 @@ from torch import Tensor
 from ...cost.report import put
 from ...faithfulness.orderings import ELSEWHERE
 from .. import published
+from ..reasons import reasons
 from . import paper
 
 __all__ = ["README", "RESULTS", "main", "table"]
@@ -71,7 +72,7 @@ def budgets(results: Results) -> str:
                 *[f"{float(c.mean()):.3f}" for c in (mine, other)],
                 *compared(other - mine, "SLALOM", "linear"),
             ])
-    return "\n\n".join([markdown(lines), default(groups)])
+    return "\n\n".join([published.markdown(lines), default(groups)])
 
 
 def default(groups: Mapping[tuple[str, int], list[Any]]) -> str:
@@ -94,7 +95,7 @@ def default(groups: Mapping[tuple[str, int], list[Any]]) -> str:
                 *compared(other.double() - mine.double(), "default", "linear"),
                 f"{told} of {len(lost)}",
             ])
-    return markdown(lines)
+    return published.markdown(lines)
 
 
 def linear(results: Results) -> str:
@@ -133,9 +134,10 @@ def linear(results: Results) -> str:
     return "\n\n".join([
         published.scores(rows),
         published.counts(rows, ELSEWHERE),
+        reasons(rows, paper.REASONS, ELSEWHERE),
         published.scores(correlations),
         'Log-odds of "perfect" repeated, first seed (the law adds 1.5 a copy):',
-        markdown(flat),
+        published.markdown(flat),
     ])
 
 
@@ -154,7 +156,7 @@ def slalom(results: Results) -> str:
         numbers = (f"{mean([e[n] for e in entries]):.3f}" for n in (*names, *more))
         told = f"{paper.SLALOM_DATA[size]:.3f}"
         lines.append([size, str(len(entries)), *quality, told, *numbers])
-    return markdown(lines)
+    return published.markdown(lines)
 
 
 def real(results: Results) -> str:
@@ -184,7 +186,11 @@ def real(results: Results) -> str:
                 theirs = paper.REAL[metric]
                 rows.append(published.row(setting, metric, better, theirs, ours))
         rows += removals(setting, entries)
-    return "\n\n".join([published.scores(rows), published.counts(rows, ELSEWHERE)])
+    return "\n\n".join([
+        published.scores(rows),
+        published.counts(rows, ELSEWHERE),
+        reasons(rows, paper.REASONS, ELSEWHERE),
+    ])
 
 
 def removals(setting: dict[str, Any], entries: list[Any]) -> list[dict[str, Any]]:
@@ -215,7 +221,7 @@ def runtime(results: Results) -> str:
             lines.append([label, "paper, GPU", *theirs])
         texts = min(map(len, by_calls.values()))
         lines.append([label, f"here, CPU, n = {texts}", *ours])
-    return markdown(lines)
+    return published.markdown(lines)
 
 
 def by_first(results: Results) -> dict[str, list[Any]]:
@@ -247,11 +253,6 @@ def compared(gaps: Tensor, ahead: str, behind: str) -> list[str]:
 def mean(values: list[float]) -> float:
     """Return the mean."""
     return sum(values) / len(values)
-
-
-def markdown(lines: list[list[str]]) -> str:
-    """Write a table."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
