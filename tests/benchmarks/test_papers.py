@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from benchmarks.faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, verdict
-from benchmarks.papers import published
+from benchmarks.papers import published, report
 from benchmarks.papers.ali.report import REPORT as ALI
+from benchmarks.papers.attention import report as attention_report
 from benchmarks.papers.decompx.report import REPORT as DECOMPX
+from benchmarks.papers.page import results
 from benchmarks.papers.reasons import MISSING, reasons, why
+from benchmarks.papers.slalom import report as slalom_report
 
 SETTING = {
     "data": "toy",
@@ -126,6 +129,30 @@ def test_what_is_open_says_how_many_examples_would_tell():
             assert more == "; over 100,000"
 
 
-@pytest.mark.parametrize("report", [ALI, DECOMPX])
-def test_every_reversed_ordering_has_a_reason(report):
-    assert MISSING not in report.table()
+@pytest.mark.parametrize("one", [ALI, DECOMPX])
+def test_every_reversed_ordering_has_a_reason(one):
+    assert MISSING not in one.table()
+
+
+def test_the_index_counts_every_ordering_once():
+    text = report.table()
+    assert text in report.README.read_text(encoding="utf-8")
+    head, _, *lines = (line.strip("| ").split(" | ") for line in text.splitlines())
+    assert head[5:] == [*AT_ITS_PROTOCOL, *ELSEWHERE]
+    total = sum(
+        int(cell or 0) for line in text.splitlines()[2:] for cell in cells(line)[5:]
+    )
+    rows = [r for one in (ALI, DECOMPX) for r in rows_of(one)]
+    rows += [*slalom_report.rows(), *attention_report.rows()]
+    assert total == sum(len(row["orderings"]) for row in rows)
+    assert {line[0] for line in lines} == {
+        *("Ali et al.", "DecompX", "SLALOM", "Lopardo et al.")
+    }
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def rows_of(one):
+    return [row for found in results(one.folder).values() for row in found["rows"]]

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from benchmarks.faithfulness.orderings import ELSEWHERE
 from benchmarks.papers.attention import data, deep, measure, report, train
 from benchmarks.papers.record import Record
 from closed_forms import IDS, drawn
@@ -87,7 +88,8 @@ def test_a_claim_is_the_side_of_0_that_its_interval_is_on():
     claims = [c for c in report.CLAIMS if c[0] == "sign"][:2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "CLAIMS", claims)
-        lines = report.claims(scores, 0.8).splitlines()
+        entry = report.row(scores, 0.8, report.CONTEXT)
+    lines = report.claims(entry).splitlines()
     assert lines[2].endswith("| +0.200 [0.200, 0.200] | same |")
     assert lines[3].endswith("| reversed |")
 
@@ -123,7 +125,8 @@ def test_a_deeper_model_is_explained_beside_lime():
 def test_claims_are_of_what_was_measured():
     entry = {"LIME": {"sign": 1.0, "rank": 1.0, "negative": 0.5}}
     entry |= {n: {"sign": 0.5, "rank": 0.1, "negative": 0.0} for n in deep.METHODS}
-    lines = report.claims({"entries": {"1": entry}}, 0.7, report.DEEPER).splitlines()
+    made = report.row({"entries": {"1": entry}}, 0.7, report.DEEPER)
+    lines = report.claims(made, ELSEWHERE).splitlines()
     said = [line.split(" | ")[2:4] for line in lines[2:]]
     assert ["Gradient x Input", "attention, max"] in said
     assert not any("Equation 19" in pair for pair in said)

@@ -14,7 +14,7 @@ from ...cost.report import put
 from ...faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, compare, verdict
 from ..published import markdown, spread
 
-__all__ = ["README", "RESULTS", "main", "table"]
+__all__ = ["README", "RESULTS", "main", "rows", "table"]
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"
@@ -40,12 +40,18 @@ DEEP = WEIGHTS.with_name("deep.json")
 CONTEXT = {
     "data": "IMDB",
     "model": "one layer, 6 heads",
-    "read-out": "embeddings with positions",
+    "read_out": "embeddings with positions",
     "target": "logit of class 1",
     "replacement": "[UNK] in place",
+    "at_protocol": True,
 }
 """The protocol, in each row."""
-DEEPER = {**CONTEXT, "data": "IMDB, 96 words", "model": "6 layers, 6 heads"}
+DEEPER = {
+    **CONTEXT,
+    "data": "IMDB, 96 words",
+    "model": "6 layers, 6 heads",
+    "at_protocol": False,
+}
 """Of the deeper model, whose LIME is sampled: a claim is ahead there, or behind."""
 Results = Mapping[str, Any]
 
@@ -73,7 +79,7 @@ def table() -> str:
     return "\n\n".join([
         errors(found["gradient"], found["lime"]),
         beside_lime(found["relations"]),
-        claims(found["relations"], trained["accuracy"]),
+        claims(row(found["relations"], trained["accuracy"], CONTEXT)),
         *deeper(),
         f"Accuracy of the classifier: {trained['accuracy']:.4f} on {trained['test']} "
         f"test reviews (published {PUBLISHED_ACCURACY}). "
@@ -84,17 +90,38 @@ def table() -> str:
 
 def deeper() -> list[str]:
     """Write what holds of six layers by six heads, if that was measured."""
-    path = RESULTS / "deep.json"
-    if not path.exists():
+    found = measured("deep")
+    if found is None:
         return []
-    found = json.loads(path.read_text(encoding="utf-8"))
-    trained = json.loads(DEEP.read_text(encoding="utf-8"))
     return [
         "Six layers by six heads, beside LIME of "
         f"{found['config']['samples']} samples:",
         beside_lime(found),
-        claims(found, trained["accuracy"], DEEPER, ELSEWHERE),
+        claims(row(found, accuracy(DEEP), DEEPER), ELSEWHERE),
     ]
+
+
+def rows() -> list[dict[str, Any]]:
+    """Make a row of each model's claims, as `published` has them.
+
+    Returns:
+        That of one layer, and that of six, if it was measured.
+    """
+    found, deep = measured("relations"), measured("deep")
+    made = [row(found, accuracy(WEIGHTS), CONTEXT)] if found else []
+    return made + ([row(deep, accuracy(DEEP), DEEPER)] if deep else [])
+
+
+def measured(name: str) -> Any:
+    """Read an experiment's results, or return None."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def accuracy(path: Path) -> float:
+    """Return a model's on the test set."""
+    about: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    return about["accuracy"]
 
 
 def errors(gradient: Results, lime: Results) -> str:
@@ -135,35 +162,50 @@ def beside_lime(relations: Results) -> str:
     return markdown(lines)
 
 
-def claims(
-    relations: Results,
-    accuracy: float,
-    context: Mapping[str, str] = CONTEXT,
-    words: Sequence[str] = AT_ITS_PROTOCOL,
-) -> str:
-    """Write what the paper says, and whether it is so here.
+def row(
+    relations: Results, accuracy: float, context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Test what the paper says.
 
     Args:
         relations: Each explanation beside LIME.
         accuracy: Of the model.
-        context: The protocol. Defaults to that of one layer.
+        context: The protocol.
+
+    Returns:
+        A row with an ordering for each claim of explanations that were measured.
+    """
+    scores = by_method(relations)
+    found = []
+    for metric, more, less, said in CLAIMS:
+        better = {metric: "higher"}
+        for entry in compare(scores, [(more, less)], [metric], better):
+            found.append({**entry, "said": said})
+    n = len(relations["entries"])
+    return {**context, "accuracy": accuracy, "n": n, "orderings": found}
+
+
+def claims(entry: Results, words: Sequence[str] = AT_ITS_PROTOCOL) -> str:
+    """Write what the paper says, and whether it is so here.
+
+    Args:
+        entry: What `row` made.
         words: See `orderings.verdict`. Defaults to those at the paper's protocol.
 
     Returns:
-        Markdown, a line for each claim of explanations that were measured.
+        Markdown, a line a claim.
     """
-    scores = by_method(relations)
-    head = ["the paper says", "metric", "more", "than", *context, "accuracy", "n"]
+    names = [name for name in CONTEXT if name != "at_protocol"]
+    head = ["the paper says", "metric", "more", "than", *names, "accuracy", "n"]
+    head = [cell.replace("_", "-") for cell in head]
     lines = [[*head, "here, 95 % interval", ""], ["---"] * (len(head) + 2)]
-    for metric, more, less, said in CLAIMS:
-        if not {(more, metric), (less, metric)} <= scores.keys():
-            continue
-        (entry,) = compare(scores, [(more, less)], [metric], {metric: "higher"})
+    for pair in entry["orderings"]:
         lines.append([
-            *[said, NAMES[metric], more, less, *context.values()],
-            *[f"{accuracy:.3f}", str(len(scores[more, metric]))],
-            f"{entry['advantage']:+.3f} [{entry['low']:.3f}, {entry['high']:.3f}]",
-            verdict(entry, words),
+            *[pair["said"], NAMES[pair["metric"]], pair["better"], pair["worse"]],
+            *[entry[name] for name in names],
+            *[f"{entry['accuracy']:.3f}", str(entry["n"])],
+            f"{pair['advantage']:+.3f} [{pair['low']:.3f}, {pair['high']:.3f}]",
+            verdict(pair, words),
         ])
     return markdown(lines)
 

@@ -17,7 +17,7 @@ from .. import published
 from ..reasons import reasons
 from . import paper
 
-__all__ = ["README", "RESULTS", "main", "table"]
+__all__ = ["README", "RESULTS", "main", "rows", "table"]
 
 README = Path(__file__).with_name("README.md")
 RESULTS = Path(__file__).parent / "results"
@@ -52,6 +52,21 @@ def table() -> str:
             about = ", ".join(f"{n} {v}" for n, v in found["environment"].items())
             parts += [f"## {title}", write(found), f"{about}."]
     return "\n\n".join(parts)
+
+
+def rows() -> list[Any]:
+    """Make the rows that have published orderings.
+
+    Returns:
+        As `published` has them, of the parts that were measured.
+    """
+    made: list[Any] = []
+    parts = {"linear": lambda found: linear_rows(found)[0], "real": real_rows}
+    for name, make in parts.items():
+        path = RESULTS / f"{name}.json"
+        if path.is_file():
+            made += make(json.loads(path.read_text(encoding="utf-8")))
+    return made
 
 
 def budgets(results: Results) -> str:
@@ -98,8 +113,15 @@ def default(groups: Mapping[tuple[str, int], list[Any]]) -> str:
     return published.markdown(lines)
 
 
-def linear(results: Results) -> str:
-    """Write surrogates of Transformers that were trained on linear data."""
+def linear_rows(results: Results) -> tuple[list[Any], list[Any]]:
+    """Make rows of Transformers that were trained on linear data.
+
+    Args:
+        results: The part's.
+
+    Returns:
+        Errors of surrogates, and correlations of their Shapley values.
+    """
     rows, correlations = [], []
     for layers, entries in by_first(results).items():
         setting = {
@@ -124,6 +146,12 @@ def linear(results: Results) -> str:
                 setting, "Spearman of exact Shapley values", "higher", {}, kinds
             )
         )
+    return rows, correlations
+
+
+def linear(results: Results) -> str:
+    """Write surrogates of Transformers that were trained on linear data."""
+    rows, correlations = linear_rows(results)
     flat = [
         ["layers", *[f"x {k}" for k in (1, 2, 5, 10, 30)]],
         ["---", *["---:"] * 5],
@@ -159,8 +187,15 @@ def slalom(results: Results) -> str:
     return published.markdown(lines)
 
 
-def real(results: Results) -> str:
-    """Write metrics of real texts beside the paper's."""
+def real_rows(results: Results) -> list[Any]:
+    """Make rows of real texts.
+
+    Args:
+        results: The part's.
+
+    Returns:
+        Metrics beside the paper's, and removals.
+    """
     rows = []
     groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for name, entry in results["entries"].items():
@@ -186,6 +221,12 @@ def real(results: Results) -> str:
                 theirs = paper.REAL[metric]
                 rows.append(published.row(setting, metric, better, theirs, ours))
         rows += removals(setting, entries)
+    return rows
+
+
+def real(results: Results) -> str:
+    """Write metrics of real texts beside the paper's."""
+    rows = real_rows(results)
     return "\n\n".join([
         published.scores(rows),
         published.counts(rows, ELSEWHERE),
