@@ -26,12 +26,14 @@ from lrp_hooks.faithfulness import bootstrap
 from ..faithfulness.orderings import AT_ITS_PROTOCOL, compare, verdict
 
 __all__ = [
+    "FEWEST",
     "at_protocol",
     "claims",
     "counts",
     "markdown",
     "orderings",
     "row",
+    "said",
     "scores",
     "spread",
 ]
@@ -39,6 +41,8 @@ __all__ = [
 CONTEXT = ("data", "model", "accuracy", "n", "read_out", "target", "replacement")
 """What stands in every row of a table, so that no number is read without it."""
 DIGITS = 4
+FEWEST = 6
+"""Examples below which no interval says who is better: five may agree by chance."""
 Row = Mapping[str, Any]
 
 
@@ -167,7 +171,7 @@ def claims(rows: Iterable[Row], method: str) -> str:
                     pair["worse"],
                     _number(pair["published"], "+"),
                     _interval(pair),
-                    verdict(pair, AT_ITS_PROTOCOL),
+                    said(entry, pair),
                 ])
     return markdown([[cell.replace("_", "-") for cell in lines[0]], *lines[1:]])
 
@@ -185,11 +189,25 @@ def counts(rows: Iterable[Row], words: Sequence[str] = AT_ITS_PROTOCOL) -> str:
     lines = [[*(c.replace("_", "-") for c in CONTEXT), "metric", *words]]
     lines.append(["---"] * (len(CONTEXT) + 1) + ["---:"] * len(words))
     for entry in rows:
-        said = [verdict(pair, words) for pair in entry["orderings"]]
-        if said:
-            numbers = [str(said.count(word)) for word in words]
+        found = [said(entry, pair, words) for pair in entry["orderings"]]
+        if found:
+            numbers = [str(found.count(word)) for word in words]
             lines.append([*_context(entry), entry["metric"], *numbers])
     return markdown(lines)
+
+
+def said(entry: Row, pair: Row, words: Sequence[str] = AT_ITS_PROTOCOL) -> str:
+    """Say whether an ordering is the same.
+
+    Args:
+        entry: Its row.
+        pair: The ordering.
+        words: What to say, see `orderings.verdict`.
+
+    Returns:
+        One of them, that of an open one where examples are too few for any interval.
+    """
+    return words[1] if entry["n"] < FEWEST else verdict(pair, words)
 
 
 def at_protocol(entry: Row) -> bool:

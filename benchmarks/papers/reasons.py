@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
-from ..faithfulness.orderings import AT_ITS_PROTOCOL, verdict
-from .published import markdown
+from ..faithfulness.orderings import AT_ITS_PROTOCOL
+from .published import FEWEST, markdown, said
 
 __all__ = ["MISSING", "SMALL", "reasons", "why"]
 
@@ -45,15 +45,15 @@ def reasons(
     for entry in rows:
         found: dict[tuple[str, str], list[str]] = {}
         for pair in entry["orderings"]:
-            said = verdict(pair, words)
-            if said != words[0]:
+            verdict = said(entry, pair, words)
+            if verdict != words[0]:
                 text, more = why(entry, pair, known, words)
                 shown = f"{pair['advantage']:+.3f}{more}"
                 name = f"{pair['better']} > {pair['worse']} ({shown})"
-                found.setdefault((said, text), []).append(name)
+                found.setdefault((verdict, text), []).append(name)
         where = f"{entry['model']}, {entry['read_out']}"
-        for (said, text), names in found.items():
-            cells = [entry["data"], where, entry["metric"], said]
+        for (verdict, text), names in found.items():
+            cells = [entry["data"], where, entry["metric"], verdict]
             lines.append([*cells, "; ".join(names), text])
     return markdown(lines)
 
@@ -73,7 +73,7 @@ def why(
         The reason, `MISSING` if one is reversed without any; and what stands behind
         the difference: how many examples would do.
     """
-    if verdict(pair, words) == words[1]:
+    if said(entry, pair, words) == words[1]:
         return _open(entry, pair)
     for reason in known:
         if all(_holds(name, reason[name], entry, pair) for name in {*reason} - {"why"}):
@@ -95,6 +95,8 @@ def _open(entry: Row, pair: Row) -> tuple[str, str]:
         return f"the difference is under {SMALL}", ""
     half, middle = (pair["high"] - pair["low"]) / 2, abs(pair["advantage"])
     needed = entry["n"] * (half / middle) ** 2 if middle else MOST
+    if entry["n"] < FEWEST:
+        return f"fewer than {FEWEST} examples tell nothing", ""
     text = "too few examples; in brackets, about how many would tell"
     if needed >= MOST:
         return text, f"; over {MOST:,}"

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ..cost.report import put
-from ..faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, verdict
+from ..faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE
 from .ali.report import REPORT as ALI
 from .attention import report as attention_report
 from .decompx.report import REPORT as DECOMPX
 from .page import results
-from .published import at_protocol, markdown
+from .published import at_protocol, markdown, said
 from .slalom import report as slalom_report
 
 __all__ = ["README", "main", "table"]
@@ -68,7 +68,7 @@ def _counted(rows: Iterable[Mapping[str, Any]]) -> list[list[str]]:
         own = at_protocol(row)
         words = AT_ITS_PROTOCOL if own else ELSEWHERE
         for pair in row["orderings"]:
-            counts[words.index(verdict(pair, words)) + 3 * (not own)] += 1
+            counts[words.index(said(row, pair, words)) + 3 * (not own)] += 1
     return [
         [*key, *(str(count) if count else "" for count in counts)]
         for key, counts in found.items()

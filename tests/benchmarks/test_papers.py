@@ -56,18 +56,18 @@ def test_differences_are_paired():
 
 
 def made():
-    ours = {"mine": torch.ones(4), "old": torch.zeros(4), "new": torch.ones(4) / 2}
+    ours = {"mine": torch.ones(6), "old": torch.zeros(6), "new": torch.ones(6) / 2}
     paper = {"mine": 0.9, "old": 0.95}
     return published.row(SETTING, "AUAC", "higher", paper, ours)
 
 
 def test_every_line_says_how_it_was_measured():
     entry = made()
-    assert entry["n"] == 4
+    assert entry["n"] == 6
     line = published.claims([entry], "mine").splitlines()[-1]
     said = [cell.strip() for cell in line.strip("|").split("|")]
     assert said == [
-        *["toy", "tiny", "0.750", "4", "the LayerNorm", "the label", "[UNK]"],
+        *["toy", "tiny", "0.750", "6", "the LayerNorm", "the label", "[UNK]"],
         *["AUAC", "old", "mine", "+0.050", "-1.000 [-1.000, -1.000]", "reversed"],
     ]
     last = published.counts([entry]).splitlines()[-1]
@@ -81,7 +81,7 @@ def test_the_published_score_stands_above_ours():
         lines[2] == "| toy | tiny, the LayerNorm | AUAC ↑ | paper | 0.900 | 0.950 |  |"
     )
     assert lines[3].startswith(
-        "| toy | tiny, the LayerNorm | AUAC ↑ | here, n = 4 | 1.000 ±0.000"
+        "| toy | tiny, the LayerNorm | AUAC ↑ | here, n = 6 | 1.000 ±0.000"
     )
 
 
@@ -106,6 +106,17 @@ def test_what_is_reversed_has_the_first_reason_that_fits():
         "| toy | tiny, the LayerNorm | AUAC | reversed | old > mine (-1.000) | "
         "it is a toy |"
     )
+
+
+def test_so_few_examples_that_they_may_agree_by_chance_tell_nothing():
+    ours = {"mine": torch.ones(5), "old": torch.zeros(5)}
+    entry = published.row(SETTING, "AUAC", "higher", {"mine": 0.95, "old": 0.9}, ours)
+    assert entry["orderings"][0]["low"] > 0
+    assert published.counts([entry]).splitlines()[-1].endswith("| AUAC | 0 | 1 | 0 |")
+    assert published.claims([entry], "mine").splitlines()[-1].endswith("| open |")
+    assert "fewer than 6 examples tell nothing" in reasons([entry], [])
+    # Of six, one half of all signs would agree in one of 32 cases.
+    assert 2 * 0.5**published.FEWEST < 0.05 < 2 * 0.5 ** (published.FEWEST - 1)
 
 
 def test_what_is_open_says_how_many_examples_would_tell():

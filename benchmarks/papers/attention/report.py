@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ...cost.report import put
-from ...faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, compare, verdict
+from ...faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, compare
+from .. import published
 from ..published import markdown, spread
 
 __all__ = ["README", "RESULTS", "main", "rows", "table"]
@@ -205,7 +206,7 @@ def claims(entry: Results, words: Sequence[str] = AT_ITS_PROTOCOL) -> str:
             *[entry[name] for name in names],
             *[f"{entry['accuracy']:.3f}", str(entry["n"])],
             f"{pair['advantage']:+.3f} [{pair['low']:.3f}, {pair['high']:.3f}]",
-            verdict(pair, words),
+            published.said(entry, pair, words),
         ])
     return markdown(lines)
 

@@ -278,15 +278,11 @@ def column(entries: list[Any], law: str, name: str) -> Tensor:
     return torch.tensor([e[law][name] for e in entries], dtype=torch.float64)
 
 
-FEWEST = 6
-"""Texts below which no interval says who is better."""
-
-
 def compared(gaps: Tensor, ahead: str, behind: str) -> list[str]:
     """Write a paired difference with its interval, and who is better."""
     middle, low, high = published.spread(gaps)
     said = ahead if low > 0 else behind if high < 0 else "open"
-    if len(gaps) < FEWEST:
+    if len(gaps) < published.FEWEST:
         said = "too few"
     return [f"{middle:+.3f} [{low:.3f}, {high:.3f}]", said]
 
