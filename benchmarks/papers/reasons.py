@@ -89,14 +89,14 @@ def _holds(name: str, allowed: Sequence[str], entry: Row, pair: Row) -> bool:
 
 
 def _open(entry: Row, pair: Row) -> tuple[str, str]:
-    """Explain an interval that holds 0."""
+    """Explain what is open."""
+    if entry["n"] < FEWEST:
+        return f"fewer than {FEWEST} examples tell nothing", ""
     far = max(abs(pair["low"]), abs(pair["high"]))
     if far < SMALL:
         return f"the difference is under {SMALL}", ""
     half, middle = (pair["high"] - pair["low"]) / 2, abs(pair["advantage"])
     needed = entry["n"] * (half / middle) ** 2 if middle else MOST
-    if entry["n"] < FEWEST:
-        return f"fewer than {FEWEST} examples tell nothing", ""
     text = "too few examples; in brackets, about how many would tell"
     if needed >= MOST:
         return text, f"; over {MOST:,}"
