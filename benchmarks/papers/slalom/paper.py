@@ -77,8 +77,8 @@ REASONS = (
     },
     {
         "better": ["fidel, v", "fidel, lin"],
-        "why": "500 queries, where the paper has 5,000, and another model: deletions of "
-        "few tokens alone leave values and importances unidentified",
+        "why": "500 queries, where the paper has 5,000, and another model: deletions "
+        "of few tokens alone leave values and importances unidentified",
     },
     {
         "data": ["imdb, 500 queries", "yelp, 500 queries"],
