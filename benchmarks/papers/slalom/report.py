@@ -114,14 +114,7 @@ def default(groups: Mapping[tuple[str, int], list[Any]]) -> str:
 
 
 def linear_rows(results: Results) -> tuple[list[Any], list[Any]]:
-    """Make rows of Transformers that were trained on linear data.
-
-    Args:
-        results: The part's.
-
-    Returns:
-        Errors of surrogates, and correlations of their Shapley values.
-    """
+    """Make rows of linear data: surrogates' errors, and their Shapley values."""
     rows, correlations = [], []
     for layers, entries in by_first(results).items():
         setting = {
@@ -188,14 +181,7 @@ def slalom(results: Results) -> str:
 
 
 def real_rows(results: Results) -> list[Any]:
-    """Make rows of real texts.
-
-    Args:
-        results: The part's.
-
-    Returns:
-        Metrics beside the paper's, and removals.
-    """
+    """Make rows of real texts: metrics beside the paper's, and removals."""
     rows = []
     groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for name, entry in results["entries"].items():
