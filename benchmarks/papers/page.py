@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from ..cost.report import put
+from ..faithfulness.orderings import ELSEWHERE
+from . import published
+from .reasons import reasons
 
-__all__ = ["WORK", "environment", "finish", "load_config", "results", "save", "write"]
+__all__ = ["WORK", "Report", "environment", "load_config", "results", "save", "tables"]
 
 WORK = Path(__file__).with_name("work")
 """Finished portions, so that a run takes itself up again."""
@@ -81,19 +84,83 @@ def environment() -> dict[str, Any]:
     }
 
 
-def write(report: ModuleType) -> None:
-    """Put a paper's tables into its page.
+class Report(NamedTuple):
+    """The page of a paper whose results are settings with rows.
+
+    Attributes:
+        folder: The paper's.
+        name: Of the markers between which its tables stand.
+    """
+
+    folder: Path
+    name: str
+
+    def table(self) -> str:
+        """Write all tables.
+
+        Returns:
+            Markdown.
+        """
+        return tables(results(self.folder), load_config(self.folder))
+
+    def write(self) -> None:
+        """Put the tables into the page."""
+        page = self.folder / "README.md"
+        text = put(page.read_text(encoding="utf-8"), self.name, self.table())
+        page.write_text(text, encoding="utf-8")
+
+
+def tables(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Write all tables of a paper.
 
     Args:
-        report: Has ``HERE``, ``NAME`` of the markers, and ``table(results)``.
+        results: What `page.save` wrote, by setting; each has ``rows``.
+        config: The paper's: its own ``method``, and ``settings`` in their order.
+
+    Returns:
+        Markdown.
     """
-    page = report.HERE / "README.md"
-    content = report.table(results(report.HERE))
-    text = put(page.read_text(encoding="utf-8"), report.NAME, content)
-    page.write_text(text, encoding="utf-8")
+    shown = {name: results[name] for name in config["settings"] if name in results}
+    rows = [row for found in shown.values() for row in found["rows"]]
+    own, others = (
+        [row for row in rows if published.at_protocol(row) == wanted]
+        for wanted in (True, False)
+    )
+    return "\n\n".join([
+        "## Scores",
+        published.scores(rows),
+        f"## Orderings of {config['method']}",
+        published.claims(rows, config["method"]),
+        "## All published orderings",
+        published.counts(own),
+        "What is not the same, and why:",
+        reasons(own, config["reasons"]),
+        *(_elsewhere(others, config["reasons"]) if others else []),
+        "## With what",
+        provenance(shown),
+    ])
 
 
-def finish(report: ModuleType) -> None:
-    """Write a paper's page, and print its tables."""
-    write(report)
-    print(report.table(results(report.HERE)))
+def _elsewhere(rows: list[Any], known: list[Any]) -> list[str]:
+    """Write what was measured elsewhere than at the paper's protocol."""
+    return [
+        "Elsewhere than at the protocol:",
+        published.counts(rows, ELSEWHERE),
+        reasons(rows, known, ELSEWHERE),
+    ]
+
+
+def provenance(results: Mapping[str, Any]) -> str:
+    """Say with what, and when, each setting was measured.
+
+    Args:
+        results: What `page.save` wrote, by setting.
+
+    Returns:
+        Lines of a list.
+    """
+    lines = []
+    for name, found in results.items():
+        versions = ", ".join(f"{k} {v}" for k, v in found["environment"].items())
+        lines.append(f"* {name}: {versions}; {found['date']}.")
+    return "\n".join(lines)

@@ -23,22 +23,26 @@ from torch import Tensor
 
 from lrp_hooks.faithfulness import bootstrap
 
-from ..faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, compare, verdict
+from ..faithfulness.orderings import AT_ITS_PROTOCOL, compare, verdict
 
 __all__ = [
+    "FEWEST",
+    "at_protocol",
     "claims",
     "counts",
+    "markdown",
     "orderings",
-    "provenance",
     "row",
+    "said",
     "scores",
     "spread",
-    "tables",
 ]
 
 CONTEXT = ("data", "model", "accuracy", "n", "read_out", "target", "replacement")
 """What stands in every row of a table, so that no number is read without it."""
 DIGITS = 4
+FEWEST = 6
+"""Examples below which no interval says who is better: five may agree by chance."""
 Row = Mapping[str, Any]
 
 
@@ -140,7 +144,7 @@ def scores(rows: Iterable[Row]) -> str:
             lines.append([*head, whose, *theirs])
         ours = [_spread(entry["ours"].get(m)) for m in methods]
         lines.append([*head, f"here, n = {entry['n']}", *ours])
-    return _table(lines)
+    return markdown(lines)
 
 
 def claims(rows: Iterable[Row], method: str) -> str:
@@ -157,7 +161,7 @@ def claims(rows: Iterable[Row], method: str) -> str:
         [*CONTEXT, "metric", "better", "than", "paper", "here, 95 % interval", ""],
     ]
     lines.append(["---"] * len(lines[0]))
-    for entry in filter(_at_protocol, rows):
+    for entry in filter(at_protocol, rows):
         for pair in entry["orderings"]:
             if method in {pair["better"], pair["worse"]}:
                 lines.append([
@@ -167,13 +171,13 @@ def claims(rows: Iterable[Row], method: str) -> str:
                     pair["worse"],
                     _number(pair["published"], "+"),
                     _interval(pair),
-                    verdict(pair, AT_ITS_PROTOCOL),
+                    said(entry, pair),
                 ])
-    return _table([[cell.replace("_", "-") for cell in lines[0]], *lines[1:]])
+    return markdown([[cell.replace("_", "-") for cell in lines[0]], *lines[1:]])
 
 
 def counts(rows: Iterable[Row], words: Sequence[str] = AT_ITS_PROTOCOL) -> str:
-    """Write how many published orderings are the same, and name those that are not.
+    """Count how many published orderings are the same; `reasons` names the others.
 
     Args:
         rows: Those of one table.
@@ -183,65 +187,31 @@ def counts(rows: Iterable[Row], words: Sequence[str] = AT_ITS_PROTOCOL) -> str:
         Markdown, a line a row.
     """
     lines = [[*(c.replace("_", "-") for c in CONTEXT), "metric", *words]]
-    lines.append(["---"] * len(lines[0]))
+    lines.append(["---"] * (len(CONTEXT) + 1) + ["---:"] * len(words))
     for entry in rows:
-        if not entry["orderings"]:
-            continue
-        said: dict[str, list[str]] = {word: [] for word in words}
-        for pair in entry["orderings"]:
-            name = f"{pair['better']} > {pair['worse']} ({pair['advantage']:+.3f})"
-            said[verdict(pair, words)].append(name)
-        same, *rest = said.values()
-        cells = [str(len(same)), *("; ".join(names) or "none" for names in rest)]
-        lines.append([*_context(entry), entry["metric"], *cells])
-    return _table(lines)
+        found = [said(entry, pair, words) for pair in entry["orderings"]]
+        if found:
+            numbers = [str(found.count(word)) for word in words]
+            lines.append([*_context(entry), entry["metric"], *numbers])
+    return markdown(lines)
 
 
-def tables(results: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Write all tables of a paper.
+def said(entry: Row, pair: Row, words: Sequence[str] = AT_ITS_PROTOCOL) -> str:
+    """Say whether an ordering is the same.
 
     Args:
-        results: What `page.save` wrote, by setting; each has ``rows``.
-        config: The paper's: its own ``method``, and ``settings`` in their order.
+        entry: Its row.
+        pair: The ordering.
+        words: What to say, see `orderings.verdict`.
 
     Returns:
-        Markdown.
+        One of them, that of an open one where examples are too few for any interval.
     """
-    own = {name: results[name] for name in config["settings"] if name in results}
-    rows = [row for found in own.values() for row in found["rows"]]
-    others = [row for row in rows if not _at_protocol(row)]
-    elsewhere = ["Elsewhere than at the protocol:", counts(others, ELSEWHERE)]
-    elsewhere = elsewhere if others else []
-    return "\n\n".join([
-        "## Scores",
-        scores(rows),
-        f"## Orderings of {config['method']}",
-        claims(rows, config["method"]),
-        "## All published orderings",
-        counts(filter(_at_protocol, rows)),
-        *elsewhere,
-        "## With what",
-        provenance(own),
-    ])
+    return words[1] if entry["n"] < FEWEST else verdict(pair, words)
 
 
-def provenance(results: Mapping[str, Any]) -> str:
-    """Say with what, and when, each setting was measured.
-
-    Args:
-        results: What `page.save` wrote, by setting.
-
-    Returns:
-        Lines of a list.
-    """
-    lines = []
-    for name, found in results.items():
-        versions = ", ".join(f"{k} {v}" for k, v in found["environment"].items())
-        lines.append(f"* {name}: {versions}; {found['date']}.")
-    return "\n".join(lines)
-
-
-def _at_protocol(entry: Row) -> bool:
+def at_protocol(entry: Row) -> bool:
+    """Return whether a row was measured at its paper's protocol."""
     return bool(entry.get("at_protocol", True))
 
 
@@ -266,5 +236,13 @@ def _interval(pair: Mapping[str, float]) -> str:
     return f"{pair['advantage']:+.3f} [{pair['low']:.3f}, {pair['high']:.3f}]"
 
 
-def _table(lines: Sequence[Sequence[str]]) -> str:
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """Write a table.
+
+    Args:
+        lines: Its head, the line below, and cells.
+
+    Returns:
+        Markdown.
+    """
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

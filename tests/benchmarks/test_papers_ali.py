@@ -12,13 +12,12 @@ from torch.testing import assert_close
 from ali_models import authors
 from benchmarks.faithfulness.molecules.run import Batch
 from benchmarks.faithfulness.training.loop import Settings
-from benchmarks.papers import published
 from benchmarks.papers.ali import __main__ as command
 from benchmarks.papers.ali import draw, report, texts, train
 from benchmarks.papers.ali.cases import Case
 from benchmarks.papers.ali.model import AttentionOnly, load, save
 from benchmarks.papers.ali.run import areas, measure, names
-from benchmarks.papers.page import load_config, results
+from benchmarks.papers.page import load_config, tables
 from folders import arrays
 from lrp_hooks import instrument, sentiment
 from lrp_hooks.faithfulness import Occlusion
@@ -147,6 +146,19 @@ def test_every_method_is_measured_in_the_order_of_the_rows():
     assert {name for name, _ in names(CONFIG, case)} >= {"GI @ word embeddings"}
 
 
+def test_a_slow_method_is_measured_where_its_setting_says():
+    config = command.with_methods(CONFIG, "sst2-flow")
+    assert "A-Flow" not in command.with_methods(CONFIG, "sst2")["everywhere"]
+    case = toy_case()
+    found = {k: torch.tensor(v) for k, v in measure(config, case, [0, 1, 2]).items()}
+    own = CONFIG["settings"]["sst2-flow"]
+    entry, *_ = command.rows(config, own, case, found)
+    assert "A-Flow" in entry["ours"]
+    pairs = {(pair["better"], pair["worse"]) for pair in entry["orderings"]}
+    assert ("LRP (AH+LN)", "A-Flow") in pairs
+    assert ("A-Flow", "Random") in pairs
+
+
 def test_a_row_of_another_read_out_is_not_at_the_protocol():
     case = toy_case()
     found = {k: torch.tensor(v) for k, v in measure(CONFIG, case, [0, 1, 2]).items()}
@@ -156,17 +168,18 @@ def test_a_row_of_another_read_out_is_not_at_the_protocol():
     assert all(len(row["orderings"]) for row in rows)
     own["at_protocol"] = False
     assert not any(row["at_protocol"] for row in command.rows(CONFIG, own, case, found))
-    text = published.tables(
-        {"sst2": {"rows": rows, "environment": {}, "date": ""}}, CONFIG
-    )
+    text = tables({"sst2": {"rows": rows, "environment": {}, "date": ""}}, CONFIG)
     before, after = text.split("Elsewhere than at the protocol:")
+    assert "What is not the same, and why:" in before
     assert "word embeddings | the true class" not in before.split("## Orderings")[1]
     assert "reversed" not in after
     assert "behind" in after
 
 
 def test_every_published_method_is_run():
-    known = {*CONFIG["everywhere"], *CONFIG["where_read"]}
+    known = {*CONFIG["where_read"]}
+    for name in CONFIG["settings"]:
+        known |= {*command.with_methods(CONFIG, name)["everywhere"]}
     for table in CONFIG["published"].values():
         for scores in table.values():
             assert scores.keys() <= known
@@ -205,4 +218,4 @@ def test_the_figure_has_a_panel_a_method(tmp_path):
 
 def test_the_page_shows_the_committed_results():
     page = (report.HERE / "README.md").read_text(encoding="utf-8")
-    assert report.table(results(report.HERE)) in page
+    assert report.REPORT.table() in page

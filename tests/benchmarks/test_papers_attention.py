@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from benchmarks.papers.attention import data, measure, report, train
+from benchmarks.faithfulness.orderings import ELSEWHERE
+from benchmarks.papers.attention import data, deep, measure, report, train
 from benchmarks.papers.record import Record
 from closed_forms import IDS, drawn
 from lrp_hooks.explainers import closed_form
@@ -87,10 +88,46 @@ def test_a_claim_is_the_side_of_0_that_its_interval_is_on():
     claims = [c for c in report.CLAIMS if c[0] == "sign"][:2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "CLAIMS", claims)
-        lines = report.claims(scores, 0.8).splitlines()
+        entry = report.row(scores, 0.8, report.CONTEXT)
+    lines = report.claims(entry).splitlines()
     assert lines[2].endswith("| +0.200 [0.200, 0.200] | same |")
     assert lines[3].endswith("| reversed |")
 
 
 def test_the_page_shows_the_committed_results():
     assert report.table() in report.README.read_text(encoding="utf-8")
+
+
+PLAN = {"width": 12, "max_length": 8, "layers": 2, "heads": 3, "seed": 1}
+
+
+def test_a_deeper_model_is_explained_beside_lime():
+    model = deep.build(9, PLAN).double().eval()
+    ids = torch.tensor([0, 3, 5, 3, 7, 1, 1, 1])
+    found = deep.relations(model, ids, {"samples": 400, "seed": 0})
+    assert found.keys() == {"LIME", *deep.METHODS, *deep.gradients(model, ids)}
+    assert found["LIME"]["sign"] == pytest.approx(1)
+    assert found["attention, mean"]["negative"] == 0
+    # The logit's slope along a word's embedding, by a difference.
+    slopes = deep.gradients(model, ids)
+    step = torch.zeros_like(model.embeddings.word_embeddings.weight)
+    step[5] = 1e-6  # stands once
+    before = float(model(ids[None])[0, 1])
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight += step
+    after = float(model(ids[None])[0, 1])
+    assert (after - before) / 1e-6 / 12 == pytest.approx(
+        float(slopes["gradient, mean"][2]), rel=1e-3, abs=1e-6
+    )
+    assert float(slopes["gradient, L1"][2]) >= float(slopes["gradient, L2"][2])
+
+
+def test_claims_are_of_what_was_measured():
+    entry = {"LIME": {"sign": 1.0, "rank": 1.0, "negative": 0.5}}
+    entry |= {n: {"sign": 0.5, "rank": 0.1, "negative": 0.0} for n in deep.METHODS}
+    made = report.row({"entries": {"1": entry}}, 0.7, report.DEEPER)
+    lines = report.claims(made, ELSEWHERE).splitlines()
+    said = [line.split(" | ")[2:4] for line in lines[2:]]
+    assert ["Gradient x Input", "attention, max"] in said
+    assert not any("Equation 19" in pair for pair in said)
+    assert all("6 layers, 6 heads" in line for line in lines[2:])

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from benchmarks.faithfulness.training.loop import Settings
 from benchmarks.papers.decompx import __main__ as command
 from benchmarks.papers.decompx import data, rationales, report, run, train
-from benchmarks.papers.page import load_config, results
+from benchmarks.papers.page import load_config
 from lrp_hooks import sentiment
 from lrp_hooks.faithfulness import Occlusion
 from shared_models import sentiment as embedded
@@ -105,23 +105,44 @@ def test_a_rationale_is_the_highest_scores_in_their_order(share, kept):
     assert rationales.rationale(scores, [1, 0, 0, 0, 0, 1], share) == kept
 
 
+SMALL = {**CONFIG["rationale"], "train": 4, "test": 3, "epochs": 1}
+
+
 def test_a_new_model_learns_from_rationales_alone():
     own = case()
-    config = {
-        **CONFIG,
-        "published_methods": ["DecompX", "Random"],
-        "rationale": {**CONFIG["rationale"], "train": 4, "epochs": 1},
-    }
+    config = {**CONFIG, "rationale": SMALL}
     before = {k: v.clone() for k, v in own.model.state_dict().items()}
-    found = rationales.performance(config, own, 0.2)
-    assert found.keys() == {"DecompX", "Random"}
-    assert all(values.shape == (4,) for values in found.values())
+    found = rationales.performance(config, own, 0.2, "Random")
+    assert found.shape == (3,)
+    assert set(found.tolist()) <= {0.0, 1.0}
     assert all(torch.equal(v, before[k]) for k, v in own.model.state_dict().items())
     short = rationales.extracted(
         config, own, own.parts.train, [1, 3], CONFIG["methods"]["Random"], 0.2
     )
     assert [len(row["input_ids"]) for row in short.rows] == [3, 3]
     assert short.labels.tolist() == [0, 1]
+
+
+def test_rationales_are_taken_up_method_by_method(tmp_path, monkeypatch):
+    monkeypatch.setattr(command, "WORK", tmp_path)
+    asked = []
+
+    def performance(config, case, share, name):
+        asked.append(name)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return torch.tensor([len(name), share])
+
+    monkeypatch.setattr(command, "performance", performance)
+    methods = list(CONFIG["published"]["SST-2"][command.PREDICTION])
+    with pytest.raises(KeyboardInterrupt):
+        command.rationales("sst2-bert", CONFIG, case(), None)
+    found = command.rationales("sst2-bert", CONFIG, case(), 0)
+    assert list(found) == methods[:2]
+    found = command.rationales("sst2-bert", CONFIG, case(), None)
+    assert asked == [*methods[:2], *methods[2:3], *methods[2:]]
+    for name in methods:
+        assert found[name].tolist() == pytest.approx([len(name), 0.2])
 
 
 def qnli(folder, number):
@@ -179,4 +200,4 @@ def test_a_model_is_trained_and_saved(name, tmp_path, monkeypatch):
 
 def test_the_page_shows_the_committed_results():
     page = (report.HERE / "README.md").read_text(encoding="utf-8")
-    assert report.table(results(report.HERE)) in page
+    assert report.REPORT.table() in page

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import published
-from ..page import WORK, finish, load_config, save
+from ..page import WORK, load_config, save
 from ..portions import gathered, shuffled
 from . import draw, report
 from .cases import CASES, Case
@@ -34,9 +34,25 @@ def main() -> None:
     settings = config["settings"]
     for name in [chosen.only] if chosen.only else settings:
         case = CASES[settings[name]["kind"]](settings[name], chosen.shared)
-        save(HERE, name, measured(name, config, case, chosen.minutes))
+        found = measured(name, with_methods(config, name), case, chosen.minutes)
+        save(HERE, name, found)
     draw.main()
-    finish(report)
+    report.REPORT.write()
+    print(report.REPORT.table())
+
+
+def with_methods(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """Add to the configuration the methods that one setting alone has.
+
+    Args:
+        config: The configuration.
+        name: Of the setting.
+
+    Returns:
+        The configuration with the setting's ``"also"`` among the methods.
+    """
+    also = config["settings"][name].get("also", {})
+    return {**config, "everywhere": {**config["everywhere"], **also}}
 
 
 def measured(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..record import Record
-from . import figures, measure, report
+from . import deep, figures, measure, report
 from .data import encode, reviews
 from .train import HERE, load
 
@@ -39,18 +41,21 @@ def run(config: dict[str, Any], folder: Path) -> None:
     texts, _ = reviews("test")
     generator = torch.Generator().manual_seed(config["seed"])
     order = torch.randperm(len(texts), generator=generator).tolist()
-    experiments = {
-        "gradient": measure.gradient,
-        "lime": lambda m, ids: measure.lime(m, ids, config["lime"]),
-        "relations": measure.relations,
+    deeper = deep.load(len(words), config["deep"])
+    experiments: dict[str, Callable[[Tensor], Any]] = {
+        "gradient": lambda ids: measure.gradient(model, ids),
+        "lime": lambda ids: measure.lime(model, ids, config["lime"]),
+        "relations": lambda ids: measure.relations(model, ids),
+        "deep": lambda ids: deep.relations(deeper, ids, config["deep"]),
     }
     for name, experiment in experiments.items():
         plan = config[name]
         record = Record(folder / f"{name}.json", plan)
         chosen = order[: plan["documents"]]
-        ids = encode([texts[i] for i in chosen], words, model.max_length)
+        longest = plan.get("max_length", model.max_length)
+        ids = encode([texts[i] for i in chosen], words, longest)
         for number, row in zip(chosen, ids, strict=True):
-            record.later(str(number), lambda r=row, e=experiment: e(model, r))
+            record.later(str(number), lambda r=row, e=experiment: e(r))
         record.save()
 
 

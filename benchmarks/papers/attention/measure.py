@@ -11,11 +11,11 @@ from torch import Tensor
 
 from lrp_hooks.explainers import closed_form
 from lrp_hooks.explainers.closed_form import AttentionClassifier
-from lrp_hooks.explainers.closed_form.lime import full_and_blank
+from lrp_hooks.explainers.closed_form.lime import word_columns
 
 from ...slalom.ranks import spearman
 
-__all__ = ["FORMS", "gradient", "lime", "relations"]
+__all__ = ["FORMS", "by_word", "gradient", "lime", "related", "relations"]
 
 Form = Callable[[AttentionClassifier, Tensor], Tensor]
 FORMS: dict[str, Form] = {
@@ -45,12 +45,25 @@ def relations(model: AttentionClassifier, ids: Tensor) -> dict[str, dict[str, fl
         absolute score at words that have the same sign; ``"negative"``, the share of
         words with a score below 0.
     """
-    _, _, columns, d = full_and_blank(model, ids)
-    wanted = _by_word(closed_form.lime_limit(model, ids), columns, d, each=True)
-    found = {"LIME": wanted}
-    for name, form in FORMS.items():
-        scores = form(model, ids)
-        found[name] = _by_word(scores, columns, d, each=name == "Equation 19")
+    columns, d = word_columns(ids)
+    wanted = by_word(closed_form.lime_limit(model, ids), columns, d, each=True)
+    found = {
+        name: by_word(form(model, ids), columns, d, each=name == "Equation 19")
+        for name, form in FORMS.items()
+    }
+    return related(wanted, found)
+
+
+def related(wanted: Tensor, found: dict[str, Tensor]) -> dict[str, dict[str, float]]:
+    """Compare explanations with LIME.
+
+    Args:
+        wanted: LIME's scores of a review's distinct words, ``[d]``.
+        found: ``{explanation: [d]}``.
+
+    Returns:
+        As `relations`; LIME is among them.
+    """
     weights = wanted.abs() / wanted.abs().sum()
     return {
         name: {
@@ -58,7 +71,7 @@ def relations(model: AttentionClassifier, ids: Tensor) -> dict[str, dict[str, fl
             "sign": float(weights[scores.sign() == wanted.sign()].sum()),
             "negative": float((scores < 0).double().mean()),
         }
-        for name, scores in found.items()
+        for name, scores in {"LIME": wanted, **found}.items()
     }
 
 
@@ -97,8 +110,19 @@ def gradient(model: AttentionClassifier, ids: Tensor) -> dict[str, float]:
     return {name: float(value) for name, value in vars(found).items()}
 
 
-def _by_word(scores: Tensor, columns: Tensor, d: int, each: bool) -> Tensor:
-    """Sum scores over each word's positions; what each of them repeats stands once."""
+def by_word(scores: Tensor, columns: Tensor, d: int, each: bool = False) -> Tensor:
+    """Sum scores over each distinct word's positions.
+
+    Args:
+        scores: Of positions, ``[T]``.
+        columns: Which distinct word stands at each, ``d`` for none, ``[T]``.
+        d: The number of distinct words.
+        each: Whether every position has the word's whole score already. Defaults to
+            ``False``.
+
+    Returns:
+        ``[d]``.
+    """
     total = torch.zeros(d + 1).double().index_add_(0, columns, scores.double())
     total = total[:d]
     return total / columns.bincount(minlength=d + 1)[:d] if each else total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ...cost.report import put
-from ...faithfulness.orderings import AT_ITS_PROTOCOL, compare, verdict
-from ..published import spread
+from ...faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, compare
+from .. import published
+from ..published import markdown, spread
 
-__all__ = ["README", "RESULTS", "main", "table"]
+__all__ = ["README", "RESULTS", "main", "rows", "table"]
 
 HERE = Path(__file__).parent
 README = HERE / "README.md"
@@ -36,14 +37,23 @@ NAMES = {
     "rank": "rank correlation with LIME",
     "negative": "share of words below 0",
 }
+DEEP = WEIGHTS.with_name("deep.json")
 CONTEXT = {
     "data": "IMDB",
     "model": "one layer, 6 heads",
-    "read-out": "embeddings with positions",
+    "read_out": "embeddings with positions",
     "target": "logit of class 1",
     "replacement": "[UNK] in place",
+    "at_protocol": True,
 }
 """The protocol, in each row."""
+DEEPER = {
+    **CONTEXT,
+    "data": "IMDB, 96 words",
+    "model": "6 layers, 6 heads",
+    "at_protocol": False,
+}
+"""Of the deeper model, whose LIME is sampled: a claim is ahead there, or behind."""
 Results = Mapping[str, Any]
 
 
@@ -70,12 +80,49 @@ def table() -> str:
     return "\n\n".join([
         errors(found["gradient"], found["lime"]),
         beside_lime(found["relations"]),
-        claims(found["relations"], trained["accuracy"]),
+        claims(row(found["relations"], trained["accuracy"], CONTEXT)),
+        *deeper(),
         f"Accuracy of the classifier: {trained['accuracy']:.4f} on {trained['test']} "
         f"test reviews (published {PUBLISHED_ACCURACY}). "
         + ", ".join(f"{name} {number}" for name, number in about.items())
         + ".",
     ])
+
+
+def deeper() -> list[str]:
+    """Write what holds of six layers by six heads, if that was measured."""
+    found = measured("deep")
+    if found is None:
+        return []
+    return [
+        "Six layers by six heads, beside LIME of "
+        f"{found['config']['samples']} samples:",
+        beside_lime(found),
+        claims(row(found, accuracy(DEEP), DEEPER), ELSEWHERE),
+    ]
+
+
+def rows() -> list[dict[str, Any]]:
+    """Make a row of each model's claims, as `published` has them.
+
+    Returns:
+        That of one layer, and that of six, if it was measured.
+    """
+    found, deep = measured("relations"), measured("deep")
+    made = [row(found, accuracy(WEIGHTS), CONTEXT)] if found else []
+    return made + ([row(deep, accuracy(DEEP), DEEPER)] if deep else [])
+
+
+def measured(name: str) -> Any:
+    """Read an experiment's results, or return None."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def accuracy(path: Path) -> float:
+    """Return a model's on the test set."""
+    about: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    return about["accuracy"]
 
 
 def errors(gradient: Results, lime: Results) -> str:
@@ -99,7 +146,7 @@ def errors(gradient: Results, lime: Results) -> str:
         shown = f"{mean:.2g} [{low:.2g}, {high:.2g}]"
         count = str(len(values))
         lines.append([name, reference, count, shown, f"{float(values.max()):.2g}"])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def beside_lime(relations: Results) -> str:
@@ -113,23 +160,55 @@ def beside_lime(relations: Results) -> str:
             mean, low, high = spread(scores[method, metric])
             cells.append(f"{mean:.3f} [{low:.3f}, {high:.3f}]")
         lines.append([method, str(len(scores[method, "rank"])), *cells])
-    return _markdown(lines)
+    return markdown(lines)
 
 
-def claims(relations: Results, accuracy: float) -> str:
-    """Write what the paper says, and whether it is so here."""
+def row(
+    relations: Results, accuracy: float, context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Test what the paper says.
+
+    Args:
+        relations: Each explanation beside LIME.
+        accuracy: Of the model.
+        context: The protocol.
+
+    Returns:
+        A row with an ordering for each claim of explanations that were measured.
+    """
     scores = by_method(relations)
-    head = ["the paper says", "metric", "more", "than", *CONTEXT, "accuracy", "n"]
+    found = []
+    for metric, more, less, said in CLAIMS:
+        better = {metric: "higher"}
+        for entry in compare(scores, [(more, less)], [metric], better):
+            found.append({**entry, "said": said})
+    n = len(relations["entries"])
+    return {**context, "accuracy": accuracy, "n": n, "orderings": found}
+
+
+def claims(entry: Results, words: Sequence[str] = AT_ITS_PROTOCOL) -> str:
+    """Write what the paper says, and whether it is so here.
+
+    Args:
+        entry: What `row` made.
+        words: See `orderings.verdict`. Defaults to those at the paper's protocol.
+
+    Returns:
+        Markdown, a line a claim.
+    """
+    names = [name for name in CONTEXT if name != "at_protocol"]
+    head = ["the paper says", "metric", "more", "than", *names, "accuracy", "n"]
+    head = [cell.replace("_", "-") for cell in head]
     lines = [[*head, "here, 95 % interval", ""], ["---"] * (len(head) + 2)]
-    for metric, more, less, words in CLAIMS:
-        (entry,) = compare(scores, [(more, less)], [metric], {metric: "higher"})
+    for pair in entry["orderings"]:
         lines.append([
-            *[words, NAMES[metric], more, less, *CONTEXT.values()],
-            *[f"{accuracy:.3f}", str(len(scores[more, metric]))],
-            f"{entry['advantage']:+.3f} [{entry['low']:.3f}, {entry['high']:.3f}]",
-            verdict(entry, AT_ITS_PROTOCOL),
+            *[pair["said"], NAMES[pair["metric"]], pair["better"], pair["worse"]],
+            *[entry[name] for name in names],
+            *[f"{entry['accuracy']:.3f}", str(entry["n"])],
+            f"{pair['advantage']:+.3f} [{pair['low']:.3f}, {pair['high']:.3f}]",
+            published.said(entry, pair, words),
         ])
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def columns(results: Results) -> dict[str, Tensor]:
@@ -158,10 +237,6 @@ def _exact_spread(values: Tensor) -> tuple[float, float, float]:
     scale = float(values.max()) or 1.0
     mean, low, high = spread(values / scale)
     return float(values.mean()), low * scale, high * scale if mean else 0.0
-
-
-def _markdown(lines: list[list[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

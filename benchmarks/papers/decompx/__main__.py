@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .. import published
-from ..page import WORK, finish, load_config, save
-from ..portions import gathered, shuffled
+from ..page import WORK, load_config, save
+from ..portions import Found, gathered, shuffled
 from . import report
 from .rationales import performance
 from .run import Case, load, measure
@@ -35,9 +37,11 @@ def main() -> None:
         own = config["settings"][name]
         case = load(own, chosen.shared, config["seed"])
         found = measured(name, config, case, chosen.minutes)
-        learnt = rationales(name, config, case) if chosen.rationales else {}
+        budget = chosen.minutes if chosen.rationales else 0
+        learnt = rationales(name, config, case, budget)
         save(HERE, name, {"rows": rows(config, own, case, found, learnt)})
-    finish(report)
+    report.REPORT.write()
+    print(report.REPORT.table())
 
 
 def measured(
@@ -60,22 +64,45 @@ def measured(
     )
 
 
-def rationales(name: str, config: dict[str, Any], case: Case) -> dict[str, Tensor]:
-    """Train on rationales where a setting has them, or return what did."""
+def rationales(
+    name: str, config: dict[str, Any], case: Case, minutes: float | None
+) -> dict[str, Tensor]:
+    """Train on the rationales of one method after the other.
+
+    Args:
+        name: Of the setting.
+        config: The configuration.
+        case: What is explained.
+        minutes: When to stop, before the next method; 0 trains none.
+
+    Returns:
+        ``{method: [n]}``, 1 where the new model is right, of the methods so far.
+    """
     own = config["settings"][name]
+    methods = list(config["published"][own["paper"]][PREDICTION])
     asked = {name: config[name] for name in ("methods", "rationale", "seed")} | {
         name: own[name] for name in ("data", "model", "task")
     }
-    known = config["published"][own["paper"]][PREDICTION]
-    config = {**config, "published_methods": [*known, "Random"]}
     share = config["rationale"]["share"][own["task"]]
-    return gathered(
+
+    def measure_one(places: Sequence[int]) -> Found:
+        right = performance(config, case, share, methods[places[0]])
+        return {str(i): [one] for i, one in enumerate(right.tolist())}
+
+    # A portion is a method here, and what it has numbers of is examples.
+    found = gathered(
         WORK / f"decompx-{name}-rationales.jsonl",
         asked,
-        [0],
+        range(len(methods)),
         1,
-        lambda _: {k: v.tolist() for k, v in performance(config, case, share).items()},
+        measure_one,
+        minutes,
     )
+    done = len(next(iter(found.values()), ()))
+    return {
+        method: torch.stack([values[k] for values in found.values()])
+        for k, method in enumerate(methods[:done])
+    }
 
 
 def rows(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...faithfulness.training.batches import Batch
 from ...faithfulness.training.loop import Settings, assess, fit
+from ..portions import shuffled
 from .data import Examples
 from .run import SIZE, Case, explained
 
@@ -23,31 +24,33 @@ __all__ = ["answers", "extracted", "performance"]
 
 
 def performance(
-    config: Mapping[str, Any], case: Case, share: float
-) -> dict[str, Tensor]:
-    """Train a model on the rationales of each method.
+    config: Mapping[str, Any], case: Case, share: float, name: str
+) -> Tensor:
+    """Train a model on the rationales of a method.
 
     Args:
         config: The configuration.
         case: What is explained.
         share: Of a text's tokens that a rationale has.
+        name: Of the method.
 
     Returns:
-        ``{method: [n]}``, 1 where the new model is right on what is held out.
+        1 where the new model is right on what is held out, ``[n]``.
     """
-    own, found = config["rationale"], {}
-    order = torch.randperm(
-        len(case.parts.train), generator=torch.Generator().manual_seed(config["seed"])
+    own, how = config["rationale"], config["methods"][name]
+    parts = (case.parts.train, own["train"]), (case.parts.held_out, own["test"])
+    train, test = (
+        extracted(
+            config,
+            case,
+            examples,
+            shuffled(len(examples), most, config["seed"]),
+            how,
+            share,
+        )
+        for examples, most in parts
     )
-    rows = order[: own["train"]].tolist()
-    for name in config["published_methods"]:
-        how = config["methods"][name]
-        train = extracted(config, case, case.parts.train, rows, how, share)
-        every = list(range(len(case.parts.held_out)))
-        test = extracted(config, case, case.parts.held_out, every, how, share)
-        found[name] = answers(case, train, test, own, config["seed"])
-        print("prediction performance", name, float(found[name].mean()), flush=True)
-    return found
+    return answers(case, train, test, own, config["seed"])
 
 
 def extracted(

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from .. import published
-from ..page import load_config, write
+from ..page import Report
 
 HERE = Path(__file__).parent
-NAME = "papers-decompx"
-
-
-def table(results: dict[str, Any]) -> str:
-    """Write all tables.
-
-    Args:
-        results: What runs saved.
-
-    Returns:
-        Markdown.
-    """
-    return published.tables(results, load_config(HERE))
+REPORT = Report(HERE, "papers-decompx")
 
 
 if __name__ == "__main__":
-    import sys
-
-    write(sys.modules[__name__])
+    REPORT.write()

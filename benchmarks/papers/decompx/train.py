@@ -24,7 +24,7 @@ MODELS = Path(__file__).parents[1] / "work" / "models"
 UPPER = 3  # layers of MiniLM that learn
 RUNS = {
     "roberta-4l128": ("sst2", Settings(epochs=1, size=64, lr=1e-3, checks=2)),
-    "qnli-minilm": ("qnli", Settings(epochs=2, size=16, lr=2e-4, checks=1)),
+    "qnli-minilm": ("qnli", Settings(epochs=1, size=16, lr=2e-4, checks=1)),
 }
 
 
@@ -52,8 +52,7 @@ def train(name: str, shared: Path, out: Path, settings: Settings) -> None:
         settings: How to train.
     """
     task, _ = RUNS[name]
-    make = roberta if name == "roberta-4l128" else upper_layers
-    model, tokenizer = make(shared / "models", settings.seed)
+    model, tokenizer = MADE[name](shared / "models", settings.seed)
     parts = read(task, shared / "data", tokenizer, settings.seed)
     about = fit(
         model,
@@ -126,6 +125,8 @@ def upper_layers(models: Path, seed: int) -> tuple[nn.Module, Any]:
         layer.requires_grad_(False)
     return model, tokenizer
 
+
+MADE = {"roberta-4l128": roberta, "qnli-minilm": upper_layers}
 
 if __name__ == "__main__":
     main()

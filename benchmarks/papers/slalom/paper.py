@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["LINEAR_DATA", "REAL", "RUNTIME", "SLALOM_DATA", "TIMED"]
+__all__ = ["LINEAR_DATA", "REAL", "REASONS", "RUNTIME", "SLALOM_DATA", "TIMED"]
 
 LINEAR_DATA = {
     "1": {"linear": 0.245, "GAM": 0.574, "SLALOM": 0.079},
@@ -68,3 +68,21 @@ TIMED = {
     "lime": "LIME",
     "kernel-shap": "KernelSHAP",
 }
+REASONS = (
+    {
+        "better": ["linear"],
+        "worse": ["GAM"],
+        "why": "GAM is by ridge regression here, by Lasso in the paper, which sets "
+        "most of its weights to 0",
+    },
+    {
+        "better": ["fidel, v", "fidel, lin"],
+        "why": "500 queries, where the paper has 5,000, and another model: deletions "
+        "of few tokens alone leave values and importances unidentified",
+    },
+    {
+        "data": ["imdb, 500 queries", "yelp, 500 queries"],
+        "why": "500 queries, where the paper has 5,000, and another model",
+    },
+)
+"""Why published orderings are not the same here, see `papers.reasons`."""

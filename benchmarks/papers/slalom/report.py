@@ -14,9 +14,10 @@ from torch import Tensor
 from ...cost.report import put
 from ...faithfulness.orderings import ELSEWHERE
 from .. import published
+from ..reasons import reasons
 from . import paper
 
-__all__ = ["README", "RESULTS", "main", "table"]
+__all__ = ["README", "RESULTS", "main", "rows", "table"]
 
 README = Path(__file__).with_name("README.md")
 RESULTS = Path(__file__).parent / "results"
@@ -53,6 +54,21 @@ def table() -> str:
     return "\n\n".join(parts)
 
 
+def rows() -> list[Any]:
+    """Make the rows that have published orderings.
+
+    Returns:
+        As `published` has them, of the parts that were measured.
+    """
+    made: list[Any] = []
+    parts = {"linear": lambda found: linear_rows(found)[0], "real": real_rows}
+    for name, make in parts.items():
+        path = RESULTS / f"{name}.json"
+        if path.is_file():
+            made += make(json.loads(path.read_text(encoding="utf-8")))
+    return made
+
+
 def budgets(results: Results) -> str:
     """Write SLALOM beside linear regression, at equal calls on equal laws."""
     groups: dict[tuple[str, int], list[Any]] = defaultdict(list)
@@ -71,7 +87,7 @@ def budgets(results: Results) -> str:
                 *[f"{float(c.mean()):.3f}" for c in (mine, other)],
                 *compared(other - mine, "SLALOM", "linear"),
             ])
-    return "\n\n".join([markdown(lines), default(groups)])
+    return "\n\n".join([published.markdown(lines), default(groups)])
 
 
 def default(groups: Mapping[tuple[str, int], list[Any]]) -> str:
@@ -94,11 +110,11 @@ def default(groups: Mapping[tuple[str, int], list[Any]]) -> str:
                 *compared(other.double() - mine.double(), "default", "linear"),
                 f"{told} of {len(lost)}",
             ])
-    return markdown(lines)
+    return published.markdown(lines)
 
 
-def linear(results: Results) -> str:
-    """Write surrogates of Transformers that were trained on linear data."""
+def linear_rows(results: Results) -> tuple[list[Any], list[Any]]:
+    """Make rows of linear data: surrogates' errors, and their Shapley values."""
     rows, correlations = [], []
     for layers, entries in by_first(results).items():
         setting = {
@@ -123,6 +139,12 @@ def linear(results: Results) -> str:
                 setting, "Spearman of exact Shapley values", "higher", {}, kinds
             )
         )
+    return rows, correlations
+
+
+def linear(results: Results) -> str:
+    """Write surrogates of Transformers that were trained on linear data."""
+    rows, correlations = linear_rows(results)
     flat = [
         ["layers", *[f"x {k}" for k in (1, 2, 5, 10, 30)]],
         ["---", *["---:"] * 5],
@@ -133,9 +155,10 @@ def linear(results: Results) -> str:
     return "\n\n".join([
         published.scores(rows),
         published.counts(rows, ELSEWHERE),
+        reasons(rows, paper.REASONS, ELSEWHERE),
         published.scores(correlations),
         'Log-odds of "perfect" repeated, first seed (the law adds 1.5 a copy):',
-        markdown(flat),
+        published.markdown(flat),
     ])
 
 
@@ -154,11 +177,11 @@ def slalom(results: Results) -> str:
         numbers = (f"{mean([e[n] for e in entries]):.3f}" for n in (*names, *more))
         told = f"{paper.SLALOM_DATA[size]:.3f}"
         lines.append([size, str(len(entries)), *quality, told, *numbers])
-    return markdown(lines)
+    return published.markdown(lines)
 
 
-def real(results: Results) -> str:
-    """Write metrics of real texts beside the paper's."""
+def real_rows(results: Results) -> list[Any]:
+    """Make rows of real texts: metrics beside the paper's, and removals."""
     rows = []
     groups: dict[tuple[str, str], list[Any]] = defaultdict(list)
     for name, entry in results["entries"].items():
@@ -184,7 +207,17 @@ def real(results: Results) -> str:
                 theirs = paper.REAL[metric]
                 rows.append(published.row(setting, metric, better, theirs, ours))
         rows += removals(setting, entries)
-    return "\n\n".join([published.scores(rows), published.counts(rows, ELSEWHERE)])
+    return rows
+
+
+def real(results: Results) -> str:
+    """Write metrics of real texts beside the paper's."""
+    rows = real_rows(results)
+    return "\n\n".join([
+        published.scores(rows),
+        published.counts(rows, ELSEWHERE),
+        reasons(rows, paper.REASONS, ELSEWHERE),
+    ])
 
 
 def removals(setting: dict[str, Any], entries: list[Any]) -> list[dict[str, Any]]:
@@ -215,7 +248,7 @@ def runtime(results: Results) -> str:
             lines.append([label, "paper, GPU", *theirs])
         texts = min(map(len, by_calls.values()))
         lines.append([label, f"here, CPU, n = {texts}", *ours])
-    return markdown(lines)
+    return published.markdown(lines)
 
 
 def by_first(results: Results) -> dict[str, list[Any]]:
@@ -231,15 +264,11 @@ def column(entries: list[Any], law: str, name: str) -> Tensor:
     return torch.tensor([e[law][name] for e in entries], dtype=torch.float64)
 
 
-FEWEST = 6
-"""Texts below which no interval says who is better."""
-
-
 def compared(gaps: Tensor, ahead: str, behind: str) -> list[str]:
     """Write a paired difference with its interval, and who is better."""
     middle, low, high = published.spread(gaps)
     said = ahead if low > 0 else behind if high < 0 else "open"
-    if len(gaps) < FEWEST:
+    if len(gaps) < published.FEWEST:
         said = "too few"
     return [f"{middle:+.3f} [{low:.3f}, {high:.3f}]", said]
 
@@ -247,11 +276,6 @@ def compared(gaps: Tensor, ahead: str, behind: str) -> list[str]:
 def mean(values: list[float]) -> float:
     """Return the mean."""
     return sum(values) / len(values)
-
-
-def markdown(lines: list[list[str]]) -> str:
-    """Write a table."""
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {

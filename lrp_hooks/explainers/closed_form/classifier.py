@@ -57,7 +57,8 @@ class AttentionClassifier(nn.Module):
             positions: Whether embeddings of positions are added. Defaults to ``True``.
 
         Raises:
-            ArgumentError: If a size is no whole number, or too small.
+            ArgumentError: If a size is no whole number, or too small, or an option is
+                neither True nor False.
         """
         super().__init__()
         sizes = {
@@ -74,6 +75,9 @@ class AttentionClassifier(nn.Module):
                     f"{name}={size!r} is no size; it must be a whole number from "
                     f"{least} on."
                 )
+        for name, chosen in (("scale", scale), ("positions", positions)):
+            if not isinstance(chosen, bool):
+                raise ArgumentError(f"{name}={chosen!r} must be True or False.")
         self.embedding = nn.Embedding(vocab_size, embed_dim)
         # It follows from the sizes, so state dicts hold trained weights alone.
         places = sinusoids(max_length, embed_dim) * float(positions)

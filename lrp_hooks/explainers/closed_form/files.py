@@ -87,7 +87,8 @@ def save_classifier(
 
     Args:
         model: The classifier.
-        words: The word of each id from 2 on, all of them.
+        words: The word of each id from 2 on, all of them: distinct, and as a text's
+            words are read, letters and digits in lower case.
         path: The file.
     """
     _check_words(model, words)
@@ -115,6 +116,14 @@ def load_classifier(
     Raises:
         ArgumentError: If the file cannot be read, or holds something else.
     """
+    if not Path(path).is_file():
+        what = "a folder" if Path(path).is_dir() else "not there"
+        raise ArgumentError(
+            f"{str(path)!r} is {what}; a model file is one .safetensors file with the "
+            "classifier's weights and its words, as "
+            "closed_form.save_classifier(model, words, path) writes it. For models of "
+            "other architectures use lrp_hooks.explain, or lrp-hooks explain --model."
+        )
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
@@ -177,3 +186,16 @@ def _check_words(model: AttentionClassifier, words: Sequence[str]) -> None:
             f"words has {len(words)} entries, and the classifier {wanted} ids of words "
             "beside the class token and the unknown one. Give each id its word."
         )
+    seen: set[str] = set()
+    for i, word in enumerate(words):
+        if not isinstance(word, str) or split(word) != [word]:
+            raise ArgumentError(
+                f"words[{i}]={word!r} is in no text as texts are read; a word is a "
+                "string of letters and digits in lower case."
+            )
+        if word in seen:
+            raise ArgumentError(
+                f"words[{i}]={word!r} stands at words[{list(words).index(word)}], too; "
+                "each id must have a word of its own."
+            )
+        seen.add(word)

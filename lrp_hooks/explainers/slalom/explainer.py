@@ -236,6 +236,7 @@ class Slalom(Explainer):
             verdicts=[one.verdict for one in learned],
             linear=[one.linear for one in learned],
             tokens=_words(self.model, batch),
+            vocabulary=_vocabulary(self.model),
         )
 
 
@@ -258,6 +259,11 @@ def _words(model: nn.Module, batch: Batch) -> list[list[str]] | None:
     return [
         [model.words[text.ids[p]] for p in text.documents[0]] for text in batch.texts
     ]
+
+
+def _vocabulary(model: nn.Module) -> list[str] | None:
+    """Return the words that a function of texts was asked of, by id."""
+    return list(model.words) if isinstance(model, BlackBox) else None
 
 
 def _row(target: Any, b: int) -> Any:

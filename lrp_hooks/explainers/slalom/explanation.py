@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ class SlalomExplanation(Explanation):
             its ``"short"`` samples, as far as these were fitted.
             ``fit["linear_deletion_error"]`` and ``fit["linear_short_error"]`` are
             their held-out errors.
+        vocabulary: Where a function of texts was explained, the word of each id.
     """
 
     values: Tensor
@@ -57,13 +59,18 @@ class SlalomExplanation(Explanation):
     fit: dict[str, Any] = field(default_factory=dict)
     verdicts: list[str] = field(default_factory=list)
     linear: list[dict[str, LinearSurrogate]] = field(default_factory=list)
+    vocabulary: list[str] | None = None
 
-    def surrogate(self, ids: Tensor, example: int | None = None) -> Tensor:
+    def surrogate(
+        self, ids: Tensor | Sequence[str], example: int | None = None
+    ) -> Tensor:
         """Predict the log-odds of sequences.
 
         Args:
             ids: ``[N, L]``, sequences as the model takes them, special tokens included.
-                Ids that are not in the text, padding for one, weigh nothing.
+                Ids that are not in the text, padding for one, weigh nothing. Where a
+                function of texts was explained: ``N`` texts, of whose words the same
+                holds.
             example: Whose surrogate to use. Defaults to ``None``: the only one, or, of
                 several examples, each for its own row of ``ids``.
 
@@ -71,11 +78,14 @@ class SlalomExplanation(Explanation):
             ``[N]``.
 
         Raises:
-            ArgumentError: If it is not clear whose surrogate is meant.
+            ArgumentError: If it is not clear whose surrogate is meant, or texts come
+                where ids were explained.
         """
+        if not isinstance(ids, Tensor):
+            ids = self._read(ids)
         many = len(self.surrogates)
         if example is None and many > 1:
-            if not isinstance(ids, Tensor) or len(ids) != many:
+            if len(ids) != many:
                 raise ArgumentError(
                     f"ids must have one row for each of the {many} examples, or say "
                     "whose surrogate to use with example=."
@@ -117,6 +127,30 @@ class SlalomExplanation(Explanation):
             Lines of text, without a newline at the end.
         """
         return "\n".join([super().to_terminal(colour, width), "", *self.verdicts])
+
+    def _read(self, texts: Sequence[str]) -> Tensor:
+        """Return the ids of texts' words, 0 for one that is not known, ``[N, L]``.
+
+        Raises:
+            ArgumentError: If these are no texts, or what was explained took none.
+        """
+        known = self.vocabulary
+        listed = isinstance(texts, Sequence) and not isinstance(texts, str)
+        if (
+            known is None
+            or not listed
+            or not texts
+            or not all(isinstance(text, str) for text in texts)
+        ):
+            wanted = "a list of texts"
+            if known is None:
+                wanted = "token ids of the shape [N, L], as the model takes them"
+            came = f"{type(texts).__name__}, {str(texts)[:60]}"
+            raise ArgumentError(f"ids is a {came}; it must be {wanted}.")
+        index = {word: i for i, word in enumerate(known)}
+        words = [[index.get(word, 0) for word in text.split()] for text in texts]
+        rows = [torch.tensor(row, dtype=torch.long) for row in words]
+        return torch.nn.utils.rnn.pad_sequence(rows, True)
 
     def _of(self, example: int) -> Surrogate:
         """Return an example's surrogate.

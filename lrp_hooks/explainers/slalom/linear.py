@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from os import PathLike
 
 import torch
 from torch import Tensor
 
-from ...results import storage
 from .sampling import Samples
-from .surrogate import tally
+from .surrogate import Stored, tally
 from .validation import Heldout
 
 __all__ = ["KINDS", "LinearFit", "LinearSurrogate", "fit_linear", "regress"]
@@ -28,7 +26,7 @@ FEWEST = 8
 
 
 @dataclass(frozen=True, eq=False)
-class LinearSurrogate:
+class LinearSurrogate(Stored):
     """F(t) = intercept + the sum of a weight for each token of a sequence.
 
     Args:
@@ -51,26 +49,6 @@ class LinearSurrogate:
             ``[N]``.
         """
         return tally(self.ids, ids, self.weights) @ self.weights + self.intercept
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write everything into one ``.safetensors`` file.
-
-        Args:
-            path: The file to write; an older file is replaced once this one is whole.
-        """
-        storage.save(self, path)
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> LinearSurrogate:
-        """Read what ``save`` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The surrogate. A file that holds something else is refused.
-        """
-        return storage.load_as(path, cls, base=LinearSurrogate)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from os import PathLike
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from ...errors import ArgumentError
 from ...results import storage
 
-__all__ = ["Surrogate", "predict", "shares", "tally"]
+__all__ = ["Stored", "Surrogate", "predict", "shares", "tally"]
 
 
 def shares(counts: Tensor, importances: Tensor) -> Tensor:
@@ -59,8 +60,32 @@ def tally(known: Tensor, ids: Tensor, like: Tensor) -> Tensor:
     return counts.scatter_add_(1, places, (known[places] == ids).to(like))
 
 
+class Stored:
+    """A surrogate that goes into a file, and comes out as the class that it was."""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write everything into one ``.safetensors`` file.
+
+        Args:
+            path: The file to write; an older file is replaced once this one is whole.
+        """
+        storage.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Read what ``save`` wrote.
+
+        Args:
+            path: The file to read.
+
+        Returns:
+            The surrogate. A file that holds something else is refused.
+        """
+        return storage.load_as(path, cls, base=Stored)
+
+
 @dataclass(frozen=True, eq=False)
-class Surrogate:
+class Surrogate(Stored):
     """F(t) = sum_i softmax(s)_i v_i over the tokens of a sequence.
 
     ``N`` sequences, ``L`` tokens, ``D`` token types. A sequence of one token alone has
@@ -167,23 +192,3 @@ class Surrogate:
         ids = ids.to(self.ids).contiguous()
         places = torch.searchsorted(self.ids, ids).clamp(max=len(self.ids) - 1)
         return torch.where(self.ids[places] == ids, column[places], missing)
-
-    def save(self, path: str | PathLike[str]) -> None:
-        """Write everything into one ``.safetensors`` file.
-
-        Args:
-            path: The file to write; an older file is replaced once this one is whole.
-        """
-        storage.save(self, path)
-
-    @classmethod
-    def load(cls, path: str | PathLike[str]) -> Surrogate:
-        """Read what ``save`` wrote.
-
-        Args:
-            path: The file to read.
-
-        Returns:
-            The surrogate. A file that holds something else is refused.
-        """
-        return storage.load_as(path, cls, base=Surrogate)

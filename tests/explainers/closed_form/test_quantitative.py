@@ -79,6 +79,36 @@ def test_what_is_no_classifier_is_refused(tmp_path):
         closed_form.save_classifier(drawn(), ["one"], path)
 
 
+@pytest.mark.parametrize(
+    ("place", "word", "said"),
+    [
+        (3, "Word5", "string of letters and digits in lower case"),
+        (3, "two words", "string of letters and digits in lower case"),
+        (3, "half-word", "string of letters and digits in lower case"),
+        (3, "", "string of letters and digits in lower case"),
+        (3, 5, "string of letters and digits in lower case"),
+        (3, WORDS[1], r"stands at words\[1\], too"),
+    ],
+)
+def test_words_that_no_text_has_or_two_ids_share_are_refused(
+    tmp_path, place, word, said
+):
+    words = [*WORDS[:place], word, *WORDS[place + 1 :]]
+    with pytest.raises(ArgumentError, match=rf"words\[{place}\]={word!r} .*{said}"):
+        closed_form.save_classifier(drawn(), words, tmp_path / "bad.safetensors")
+    assert not (tmp_path / "bad.safetensors").exists()
+
+
+def test_a_folder_is_told_what_a_model_file_is(tmp_path, capsys):
+    for path, said in ((tmp_path, "is a folder"), (tmp_path / "no", "is not there")):
+        code, out, err = run(capsys, "--model", str(path), "--text", "word2")
+        assert_refused((code, out, err), said)
+        assert (
+            "one .safetensors file with the classifier's weights and its words" in err
+        )
+        assert "Error" not in err
+
+
 @pytest.fixture
 def saved(tmp_path):
     path = tmp_path / "mine.safetensors"

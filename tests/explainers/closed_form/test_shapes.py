@@ -108,3 +108,10 @@ def test_masked_logits_are_those_of_the_classifier():
 def test_a_value_width_that_is_none_is_refused():
     with pytest.raises(ArgumentError, match="value_dim=0 is no size"):
         AttentionClassifier(12, value_dim=0)
+
+
+@pytest.mark.parametrize("option", ["scale", "positions"])
+@pytest.mark.parametrize("value", ["no", 1, None, 0.5])
+def test_an_option_that_is_neither_true_nor_false_is_refused(option, value):
+    with pytest.raises(ArgumentError, match=f"{option}={value!r} must be True or"):
+        AttentionClassifier(12, **{option: value})

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from lrp_hooks import ArgumentError, TextError, explain
 from lrp_hooks.explainers import Slalom
-from lrp_hooks.explainers.slalom import SlalomWarning
+from lrp_hooks.explainers.slalom import SlalomExplanation, SlalomWarning
 from slalom_models import Exact
 
 WORDS = "a gripping , funny film with a weak ending and a weak plot".split()
@@ -67,6 +67,36 @@ def test_several_texts_are_as_each_alone():
         assert both.tokens[b] == text.split()
         assert_close(both.scores[b, :length], alone.scores[0])
         assert (both.scores[b, length:] == 0).all()
+
+
+def test_its_surrogate_is_asked_by_texts(tmp_path):
+    service = Service()
+    found = Slalom(predict=service, n_samples=200)(TEXT)
+    found.save(tmp_path / "found.safetensors")
+    texts = ["weak and funny", "a gripping plot", "film film film , weak"]
+    wanted = torch.tensor(service(texts))
+    again = SlalomExplanation.load(tmp_path / "found.safetensors")
+    for one in (found, again):
+        assert_close(one.surrogate(texts).float(), wanted, rtol=0, atol=1e-2)
+    # A word that it has not read weighs nothing, as an id that is not in a text.
+    unread = found.surrogate([f"unheard {texts[0]} unseen"])
+    assert_close(unread, found.surrogate(texts[:1]))
+    several = Slalom(predict=Service(), n_samples=60)([TEXT, "a weak , weak film"])
+    told = several.surrogate(["weak film", "weak film"])
+    each = [several.surrogate(["weak film"], example=b) for b in range(2)]
+    assert_close(told, torch.cat(each))
+    with pytest.raises(ArgumentError, match="no token that the surrogate knows"):
+        found.surrogate(["unheard"])
+
+
+@pytest.mark.parametrize("texts", [TEXT, [], [3], None])
+def test_what_its_surrogate_is_asked_must_be_texts(texts):
+    found = Slalom(predict=Service(), n_samples=40)(TEXT)
+    with pytest.raises(ArgumentError, match="must be a list of texts"):
+        found.surrogate(texts)
+    model = Slalom(Exact(), n_samples=40)(torch.arange(1, 9)[None])
+    with pytest.raises(ArgumentError, match=r"must be token ids of the shape \[N, L\]"):
+        model.surrogate(texts)
 
 
 def test_what_is_called_is_one_thing():
