@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,9 @@ ADDITIVE = re.compile(
     r"|running_mean|absolute_pos|pos_embed"
 )
 Record = dict[str, Any]
+Prepared = tuple[nn.Module, Any, bool]
+Asked = dict[str, Any]
+"""Keyword arguments of `attribute`, such as ``batch_dim``."""
 
 
 def probe(architecture: Architecture) -> Record:
@@ -37,6 +40,19 @@ def probe(architecture: Architecture) -> Record:
 
     Args:
         architecture: What to check.
+
+    Returns:
+        See `checked`.
+    """
+    return checked(lambda: prepare(architecture))
+
+
+def checked(prepared: Callable[[], Prepared], asked: Asked | None = None) -> Record:
+    """Check a model.
+
+    Args:
+        prepared: Makes it, and what it is given.
+        asked: How it is explained.
 
     Returns:
         What was found; its ``status`` is "covered", "leak", "not identical",
@@ -47,13 +63,14 @@ def probe(architecture: Architecture) -> Record:
     torch.set_num_threads(1)
     start = time.perf_counter()
     try:
-        model, inputs, cached = prepare(architecture)
+        model, inputs, cached = prepared()
     except Exception as error:
         return {"status": "not buildable", "reason": _first_line(error)}
-    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    of = next((p.dtype for p in model.parameters()), torch.float64)
+    dtype = str(of).removeprefix("torch.")
     record: Record = {"dtype": dtype} | ({} if cached else {"cached": False})
     try:
-        record |= check(model, inputs)
+        record |= check(model, inputs, asked)
     except Exception as error:
         record |= {"status": "fails", "reason": _first_line(error), "at": _place(error)}
     return record | {"seconds": round(time.perf_counter() - start, 2)}
@@ -90,11 +107,26 @@ def _running(architecture: Architecture, cached: bool) -> tuple[nn.Module, Input
     return model, inputs
 
 
-def forward(model: nn.Module, inputs: Inputs, grad: bool = False) -> Tensor:
+def forward(model: nn.Module, inputs: Any, grad: bool = False) -> Tensor:
     """Run the model with fixed random numbers, for those that draw any in eval mode."""
     torch.manual_seed(0)
     with torch.set_grad_enabled(grad):
-        return logits_of(model(**inputs))
+        return logits_of(called(model, inputs))
+
+
+def called(model: nn.Module, inputs: Any) -> Any:
+    """Call a model with what it is given.
+
+    Args:
+        model: The model.
+        inputs: Keyword arguments, or a tuple of positional ones, or the only one.
+
+    Returns:
+        Its output.
+    """
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 def logits_of(output: Any) -> Tensor:
@@ -105,36 +137,40 @@ def logits_of(output: Any) -> Tensor:
         value = getattr(output, name, None)
         if isinstance(value, Tensor):
             return value
-    return next(v for v in output.values() if _is_output(v))
+    several = output.values() if isinstance(output, Mapping) else output
+    return next(v for v in several if _is_output(v))
 
 
 def _is_output(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1
 
 
-def check(model: nn.Module, inputs: Inputs) -> Record:
+def check(model: nn.Module, inputs: Any, asked: Asked | None = None) -> Record:
     """Run every check.
 
     Args:
         model: A model with random weights.
-        inputs: Its keyword arguments.
+        inputs: What it is given.
+        asked: How it is explained.
 
     Returns:
         The record, with a ``status``.
     """
+    how = asked or {}
     plain, recorded = forward(model, inputs), forward(model, inputs, grad=True)
     with instrumented(model) as lrp, warnings.catch_warnings(record=True) as told:
         silent, ruled = forward(model, inputs), forward(model, inputs, grad=True)
-        relevance = attribute(lrp, inputs)
+        relevance = attribute(lrp, inputs, how)
         error = float(relevance.ledger.error.max())
         unruled = sorted(map(list, lrp.coverage.unruled))
         rows = rows_add_up(relevance)
         read = float(sum(v.abs().sum() for v in _tensors(relevance.scores)))
-        where = [] if error <= TOLERANCE else leaks(lrp, inputs)
+        where = [] if error <= TOLERANCE else leaks(lrp, inputs, how)
     identical = torch.equal(silent, plain) and (
         torch.equal(ruled, recorded) or torch.equal(ruled, plain)
     )
-    bare = without_constants(model, inputs, set(relevance.ledger.sources))
+    known = set(relevance.ledger.sources)
+    bare = without_constants(model, inputs, known, how)
     status = "leak" if not error <= TOLERANCE or not rows else "covered"
     if status == "covered" and read == 0:
         status, where = "leak", [{"module": "", "type": "nothing was read", "leak": 1}]
@@ -160,14 +196,14 @@ def instrumented(model: nn.Module) -> Generator[Instrumentation]:
             yield lrp
 
 
-def attribute(lrp: Instrumentation, inputs: Inputs) -> Relevance:
+def attribute(lrp: Instrumentation, inputs: Any, asked: Asked) -> Relevance:
     """Explain the default target, or one projection of the output if there is none."""
     torch.manual_seed(0)
     try:
-        return lrp.attribute(inputs)
+        return lrp.attribute(inputs, **asked)
     except TargetError:
         torch.manual_seed(0)
-        return lrp.attribute(inputs, projection)
+        return lrp.attribute(inputs, **{"target": projection, **asked})
 
 
 def projection(output: Any) -> Tensor:
@@ -194,13 +230,16 @@ def rows_add_up(relevance: Relevance) -> bool:
     return bool((gap <= TOLERANCE * ledger.scale.clamp(min=1e-30)).all())
 
 
-def without_constants(model: nn.Module, inputs: Inputs, sources: set[str]) -> Record:
+def without_constants(
+    model: nn.Module, inputs: Any, sources: set[str], asked: Asked
+) -> Record:
     """Zero what is added, as far as it is a parameter or a buffer, and explain again.
 
     Args:
         model: The model; it is changed.
-        inputs: Its keyword arguments.
+        inputs: What it is given.
         sources: Names that the ledger knows.
+        asked: How it is explained.
 
     Returns:
         The error of the sum of scores, and what is added all the same.
@@ -212,7 +251,7 @@ def without_constants(model: nn.Module, inputs: Inputs, sources: set[str]) -> Re
                 value.zero_()
     try:
         with instrumented(model) as lrp:
-            ledger = attribute(lrp, inputs).ledger
+            ledger = attribute(lrp, inputs, asked).ledger
     except Exception as error:
         return {"conservation": None, "remaining": [_first_line(error)]}
     gap = (ledger.inputs - ledger.output).abs()
@@ -224,26 +263,35 @@ def without_constants(model: nn.Module, inputs: Inputs, sources: set[str]) -> Re
     }
 
 
-def leaks(lrp: Instrumentation, inputs: Inputs, n: int = 3) -> list[Record]:
+def leaks(
+    lrp: Instrumentation, inputs: Any, asked: Asked | None = None, n: int = 3
+) -> list[Record]:
     """Name the modules with the largest leaks, for the first example.
 
     Args:
         lrp: The instrumented model.
-        inputs: Its keyword arguments.
+        inputs: What it is given.
+        asked: How it is explained.
         n: How many to name.
 
     Returns:
         Module, type and leak as a share of the output, the largest first.
     """
-    one = {k: v[:1] if isinstance(v, Tensor) else v for k, v in inputs.items()}
+    whole = isinstance(inputs, Mapping) and not asked
+    one = first_of(inputs) if whole else inputs
     torch.manual_seed(0)
-    audit = lrp.audit(one)
+    audit = lrp.audit(one, **asked or {})
     scale = max(1e-30, float(audit.ledger.output.abs().max()))
     return [
         {"module": row.module, "type": row.kind, "leak": _short(row.leak / scale)}
         for row in audit.rows[:n]
         if abs(row.leak) > TOLERANCE * scale
     ]
+
+
+def first_of(inputs: Mapping[str, Any]) -> Inputs:
+    """Keep the first example of each tensor."""
+    return {k: v[:1] if isinstance(v, Tensor) else v for k, v in inputs.items()}
 
 
 def _tensors(value: Any) -> list[Tensor]:
