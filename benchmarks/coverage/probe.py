@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,14 +14,17 @@ import transformers
 from torch import Tensor, nn
 
 from lrp_hooks import (
+    ConstantsWarning,
     Instrumentation,
     Relevance,
     TargetError,
     UnruledWarning,
     instrument,
 )
+from lrp_hooks.explainers.constants import warn_of_constants
 
 from .architectures import Architecture, build
+from .calls import forward, projection
 from .inputs import Inputs, random_inputs
 
 TOLERANCE = 1e-5
@@ -107,44 +110,6 @@ def _running(architecture: Architecture, cached: bool) -> tuple[nn.Module, Input
     return model, inputs
 
 
-def forward(model: nn.Module, inputs: Any, grad: bool = False) -> Tensor:
-    """Run the model with fixed random numbers, for those that draw any in eval mode."""
-    torch.manual_seed(0)
-    with torch.set_grad_enabled(grad):
-        return logits_of(called(model, inputs))
-
-
-def called(model: nn.Module, inputs: Any) -> Any:
-    """Call a model with what it is given.
-
-    Args:
-        model: The model.
-        inputs: Keyword arguments, or a tuple of positional ones, or the only one.
-
-    Returns:
-        Its output.
-    """
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
-
-
-def logits_of(output: Any) -> Tensor:
-    """Return the logits, or the first tensor."""
-    if isinstance(output, Tensor):
-        return output
-    for name in ("logits", "prediction_logits", "cls_logits", "last_hidden_state"):
-        value = getattr(output, name, None)
-        if isinstance(value, Tensor):
-            return value
-    several = output.values() if isinstance(output, Mapping) else output
-    return next(v for v in several if _is_output(v))
-
-
-def _is_output(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1
-
-
 def check(model: nn.Module, inputs: Any, asked: Asked | None = None) -> Record:
     """Run every check.
 
@@ -156,35 +121,50 @@ def check(model: nn.Module, inputs: Any, asked: Asked | None = None) -> Record:
     Returns:
         The record, with a ``status``.
     """
-    how = asked or {}
+    asked = asked or {}
     plain, recorded = forward(model, inputs), forward(model, inputs, grad=True)
     with instrumented(model) as lrp, warnings.catch_warnings(record=True) as told:
         silent, ruled = forward(model, inputs), forward(model, inputs, grad=True)
-        relevance = attribute(lrp, inputs, how)
+        relevance = attribute(lrp, inputs, asked)
         error = float(relevance.ledger.error.max())
         unruled = sorted(map(list, lrp.coverage.unruled))
         rows = rows_add_up(relevance)
         read = float(sum(v.abs().sum() for v in _tensors(relevance.scores)))
-        where = [] if error <= TOLERANCE else leaks(lrp, inputs, how)
+        where = [] if error <= TOLERANCE else leaks(lrp, inputs, asked)
     identical = torch.equal(silent, plain) and (
         torch.equal(ruled, recorded) or torch.equal(ruled, plain)
     )
-    known = set(relevance.ledger.sources)
-    bare = without_constants(model, inputs, known, how)
-    status = "leak" if not error <= TOLERANCE or not rows else "covered"
-    if status == "covered" and read == 0:
-        status, where = "leak", [{"module": "", "type": "nothing was read", "leak": 1}]
-    elif status == "covered" and not identical:
-        status = "not identical"
+    said = [w for w in told if issubclass(w.category, UnruledWarning)]
+    bare = without_constants(model, inputs, set(relevance.ledger.sources), asked)
+    closes = error <= TOLERANCE and rows
+    if closes and read == 0:
+        where = [{"module": "", "type": "nothing was read", "leak": 1}]
+    status = "covered" if identical else "not identical"
     return {
-        "status": status,
+        "status": status if closes and read else "leak",
         "ledger": _short(error),
         **bare,
         "identical": identical,
         "unruled": unruled,
-        "told": any(issubclass(w.category, UnruledWarning) for w in told),
+        "told": is_told(relevance, said) if read == 0 else bool(said),
         "where": where,
     }
+
+
+def is_told(relevance: Relevance, complaints: Sequence[Any] = ()) -> bool:
+    """Tell whether a user of `explain` learns why there is no relevance.
+
+    Args:
+        relevance: What was found.
+        complaints: Warnings that its making brought.
+
+    Returns:
+        True if something was said, if only that constants made the output.
+    """
+    with warnings.catch_warnings(record=True) as of_constants:
+        warnings.simplefilter("always", ConstantsWarning)
+        warn_of_constants(relevance)
+    return bool([*complaints, *of_constants])
 
 
 @contextmanager
@@ -204,19 +184,6 @@ def attribute(lrp: Instrumentation, inputs: Any, asked: Asked) -> Relevance:
     except TargetError:
         torch.manual_seed(0)
         return lrp.attribute(inputs, **{"target": projection, **asked})
-
-
-def projection(output: Any) -> Tensor:
-    """Project an output on a fixed vector, for models of which nothing is usual.
-
-    Args:
-        output: What a model returned.
-
-    Returns:
-        One number for each example, linear in the output.
-    """
-    values = logits_of(output).flatten(1)
-    return values @ torch.cos(torch.arange(values.shape[1])).to(values)
 
 
 def rows_add_up(relevance: Relevance) -> bool:

@@ -157,7 +157,9 @@ def check_all(
 def start(architecture: Named, check: Probe = probe) -> Worker:
     """Start a process."""
     here, there = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_work, args=(architecture, there, check), daemon=True)
+    process = CONTEXT.Process(
+        target=_work, args=(architecture, there, check), daemon=True
+    )
     process.start()
     there.close()
     return Worker(architecture, process, here, time.monotonic() + SECONDS)

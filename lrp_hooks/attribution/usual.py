@@ -41,9 +41,9 @@ def usual(output: Any, model: nn.Module, batch: int) -> Target | None:
 
     Returns:
         The most confident box of a detector; the largest region of a segmentation; the
-        mean depth; the surest keypoint; the clearest letter of a recogniser of speech; the first step of a
-        forecast; of two towers each text with what stands beside it. None where a
-        class, or a next token, is explained.
+        mean depth; the surest keypoint; the clearest letter of a recogniser of speech;
+        the first step of a forecast; of two towers each text with what stands beside
+        it. None where a class, or a next token, is explained.
     """
     if isinstance(output, Tensor | tuple | list):
         return None

@@ -30,7 +30,7 @@ def lay_over(found: Explanation, model: nn.Module, batch: Any) -> None:
         return
     floats, scores = bind(Subject(model), batch).floats, found.scores
     if isinstance(scores, Tensor):
-        scores = {name: scores for name in floats} if len(floats) == 1 else {}
+        scores = dict.fromkeys(floats, scores) if len(floats) == 1 else {}
     own = {
         name: part
         for name, part in scores.items()

@@ -133,13 +133,14 @@ def _panels(target: str, maps: Maps) -> list[_Panel]:
     """Return an example's picture, if it is shown alone, and its maps."""
     image, first = _seen(maps), next(iter(maps.values()))[0]
     seen = [] if image is None else [_Panel(target, image.numpy(), first)]
+    heads = ["" if seen else f"{target}\n", *[""] * len(maps)]
     return seen + [
         _Panel(
-            f"{label}\nup to {signed(scale, decimals(scale))}",
+            f"{head}{label}\nup to {signed(scale, decimals(scale))}",
             pixels(picture.scores, scale, picture.image).numpy(),
             picture,
         )
-        for label, (picture, scale) in maps.items()
+        for head, (label, (picture, scale)) in zip(heads, maps.items(), strict=False)
     ]
 
 

@@ -46,7 +46,9 @@ class Ear(nn.Module):
 @pytest.fixture(scope="module")
 def films():
     return compare(
-        Film().eval(), {"pixel_values": noise(2, FRAMES, 3, SIDE, SIDE).float()}, METHODS
+        Film().eval(),
+        {"pixel_values": noise(2, FRAMES, 3, SIDE, SIDE).float()},
+        METHODS,
     )
 
 
@@ -54,6 +56,10 @@ def films():
 def sounds():
     sound = {"input_values": noise(1, SAMPLES).float()}
     return compare(Ear().eval(), sound, (*METHODS, "attention_rollout"))
+
+
+def target_of(found):
+    return found.explanations["lrp"].targets[0]
 
 
 def test_videos_are_compared_over_all_of_their_pixels(films):
@@ -81,7 +87,9 @@ def test_each_method_has_a_strip_of_moments_with_a_time_axis(sounds):
     assert len(drawn_in(html)) == len(METHODS)
     ends = re.findall(r"<span>(\d+ samples)</span>", html)
     assert ends == [f"{SAMPLES} samples"] * len(METHODS)
-    for axes in sounds.plot().axes:
+    drawn = sounds.plot().axes
+    assert drawn[0].get_title("left").split("\n")[:2] == [target_of(sounds), "lrp"]
+    for axes in drawn:
         labels = [label.get_text() for label in axes.get_xticklabels()]
         assert labels[-1] == f"{SAMPLES} samples"
     assert sounds.to_terminal(colour=False).count("moments from 0") == len(METHODS)

@@ -123,12 +123,9 @@ def _drawn(spec: Any, generator: torch.Generator) -> Any:
         return _KINDS[kind](list(map(int, numbers)), generator)
     if not isinstance(spec, dict):
         return spec
-    if "values" in spec:
-        return torch.tensor(spec["values"])
-    if "grid" in spec:
-        return _grid(*spec["grid"])
-    if "mask" in spec:
-        return torch.ones(spec["mask"], dtype=torch.long)
+    for key, make in _SHAPED.items():
+        if key in spec:
+            return make(spec[key])
     if "join" in spec:
         return torch.cat([_drawn(part, generator) for part in spec["join"]], -1)
     return {name: _drawn(value, generator) for name, value in spec.items()}
@@ -141,6 +138,11 @@ def _grid(height: int, width: int) -> Tensor:
     return torch.cat([torch.zeros(len(places), 1), places], 1)
 
 
+_SHAPED: dict[str, Callable[[Any], Tensor]] = {
+    "values": torch.tensor,
+    "grid": lambda sides: _grid(*sides),
+    "mask": lambda shape: torch.ones(shape, dtype=torch.long),
+}
 _KINDS: dict[str, Callable[[list[int], torch.Generator], Tensor]] = {
     "normal": lambda shape, g: torch.randn(shape, generator=g, dtype=torch.float64),
     "uniform": lambda shape, g: torch.rand(shape, generator=g, dtype=torch.float64),

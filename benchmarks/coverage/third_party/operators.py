@@ -1,7 +1,7 @@
 """Lets torchvision be imported where its compiled operators cannot be loaded.
 
-Its wheel on PyPI is linked against CUDA. Beside a torch without it, only the names of two
-operators are missing, which no model of the list calls.
+Its wheel on PyPI is linked against CUDA. Beside a torch without it only the names of
+two operators are missing, which no model of the list calls.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..architectures import randomise
-from ..probe import Asked, Prepared, Record, checked, forward, logits_of, projection
+from ..calls import forward, logits_of, projection
+from ..probe import Asked, Prepared, Record, checked
 from .models import Listed, build
 
 

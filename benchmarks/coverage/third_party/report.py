@@ -64,10 +64,11 @@ def verdict(records: list[Record]) -> str:
     run = [r for r in records if r["status"] not in {NOT_BUILDABLE, "not checked"}]
     covered = sum(record["status"] == "covered" for record in run)
     silent = sum(map(is_silent, run))
+    share = f"{covered / max(len(run), 1):.1%}"
     return (
         f"Of {len(records)} models of {len(libraries)} further libraries {len(run)} "
-        f"run, and **{covered} of these are covered ({covered / max(len(run), 1):.1%})**"
-        f"; of the others {silent} were silent."
+        f"run, and **{covered} of these are covered ({share})**; of the others "
+        f"{silent} were silent."
     )
 
 
