@@ -47,14 +47,31 @@ def _is_output(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1
 
 
-def projection(output: Any) -> Tensor:
+def projection(output: Any, examples: int | None = None) -> Tensor:
     """Project an output on a fixed vector, for models of which nothing is usual.
 
     Args:
         output: What a model returned.
+        examples: How many there are, where each has several rows, as frames are.
 
     Returns:
         One number for each example, linear in the output.
     """
-    values = logits_of(output).flatten(1)
+    values = logits_of(output)
+    several = examples is not None and examples < len(values)
+    if several and len(values) % (examples or 1) == 0:
+        values = values.reshape(examples, -1)
+    values = values.flatten(1)
     return values @ torch.cos(torch.arange(values.shape[1])).to(values)
+
+
+def examples_of(inputs: Any) -> int:
+    """Count the examples: the rows of the first tensor."""
+    several = inputs.values() if isinstance(inputs, Mapping) else inputs
+    tensors = [inputs] if isinstance(inputs, Tensor) else several
+    return next((len(t) for t in tensors if isinstance(t, Tensor)), 1)
+
+
+def first_of(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the first example of each tensor."""
+    return {k: v[:1] if isinstance(v, Tensor) else v for k, v in inputs.items()}

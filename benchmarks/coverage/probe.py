@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,10 +25,12 @@ from lrp_hooks import (
 from lrp_hooks.explainers.constants import warn_of_constants
 
 from .architectures import Architecture, build
-from .calls import forward, projection
+from .calls import examples_of, first_of, forward, projection
 from .inputs import Inputs, random_inputs
 
 TOLERANCE = 1e-5
+ROUNDED = 1e-4
+"""What sums of float32 may round to."""
 ADDITIVE = re.compile(
     r"(^|[._])(bias|beta|biases)$|bias$|position|token_type|segment|cls_token"
     r"|running_mean|absolute_pos|pos_embed"
@@ -126,45 +129,55 @@ def check(model: nn.Module, inputs: Any, asked: Asked | None = None) -> Record:
     with instrumented(model) as lrp, warnings.catch_warnings(record=True) as told:
         silent, ruled = forward(model, inputs), forward(model, inputs, grad=True)
         relevance = attribute(lrp, inputs, asked)
-        error = float(relevance.ledger.error.max())
-        unruled = sorted(map(list, lrp.coverage.unruled))
-        rows = rows_add_up(relevance)
-        read = float(sum(v.abs().sum() for v in _tensors(relevance.scores)))
-        where = [] if error <= TOLERANCE else leaks(lrp, inputs, asked)
+        found = account(lrp, inputs, relevance, asked)
     identical = torch.equal(silent, plain) and (
         torch.equal(ruled, recorded) or torch.equal(ruled, plain)
     )
-    said = [w for w in told if issubclass(w.category, UnruledWarning)]
+    if found["status"] == "covered" and not identical:
+        found["status"] = "not identical"
     bare = without_constants(model, inputs, set(relevance.ledger.sources), asked)
-    closes = error <= TOLERANCE and rows
-    if closes and read == 0:
+    said = any(issubclass(w.category, UnruledWarning) for w in told)
+    said = said or (not _is_read(relevance) and are_constants_told(relevance))
+    return {**found, **bare, "identical": identical, "told": said}
+
+
+def account(
+    lrp: Instrumentation, inputs: Any, relevance: Relevance, asked: Asked
+) -> Record:
+    """Say whether the ledger closes, or else where it is open.
+
+    Args:
+        lrp: The instrumented model.
+        inputs: What it is given.
+        relevance: What was found.
+        asked: How it is explained.
+
+    Returns:
+        A part of the record.
+    """
+    error, limit = float(relevance.ledger.error.max()), tolerance(relevance)
+    closes, read = error <= limit and rows_add_up(relevance), _is_read(relevance)
+    where = [] if error <= limit else leaks(lrp, inputs, asked)
+    if closes and not read:
         where = [{"module": "", "type": "nothing was read", "leak": 1}]
-    status = "covered" if identical else "not identical"
     return {
-        "status": status if closes and read else "leak",
+        "status": "covered" if closes and read else "leak",
         "ledger": _short(error),
-        **bare,
-        "identical": identical,
-        "unruled": unruled,
-        "told": is_told(relevance, said) if read == 0 else bool(said),
+        "unruled": sorted(map(list, lrp.coverage.unruled)),
         "where": where,
     }
 
 
-def is_told(relevance: Relevance, complaints: Sequence[Any] = ()) -> bool:
-    """Tell whether a user of `explain` learns why there is no relevance.
-
-    Args:
-        relevance: What was found.
-        complaints: Warnings that its making brought.
-
-    Returns:
-        True if something was said, if only that constants made the output.
-    """
-    with warnings.catch_warnings(record=True) as of_constants:
+def are_constants_told(relevance: Relevance) -> bool:
+    """Tell whether `explain` says that constants made the output."""
+    with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ConstantsWarning)
         warn_of_constants(relevance)
-    return bool([*complaints, *of_constants])
+    return bool(told)
+
+
+def _is_read(relevance: Relevance) -> bool:
+    return any(bool(part.any()) for part in _tensors(relevance.scores))
 
 
 @contextmanager
@@ -183,7 +196,14 @@ def attribute(lrp: Instrumentation, inputs: Any, asked: Asked) -> Relevance:
         return lrp.attribute(inputs, **asked)
     except TargetError:
         torch.manual_seed(0)
-        return lrp.attribute(inputs, **{"target": projection, **asked})
+        target = partial(projection, examples=examples_of(inputs))
+        return lrp.attribute(inputs, **{"target": target, **asked})
+
+
+def tolerance(relevance: Relevance) -> float:
+    """Return up to which error a ledger closes, in the numbers that it has."""
+    exact = relevance.ledger.output.dtype == torch.float64
+    return TOLERANCE if exact else ROUNDED
 
 
 def rows_add_up(relevance: Relevance) -> bool:
@@ -194,7 +214,7 @@ def rows_add_up(relevance: Relevance) -> bool:
         return False
     terms = [*parts, *(v.double() for v in ledger.sources.values())]
     gap = (sum(terms) - ledger.output.double()).abs()
-    return bool((gap <= TOLERANCE * ledger.scale.clamp(min=1e-30)).all())
+    return bool((gap <= tolerance(relevance) * ledger.scale.clamp(min=1e-30)).all())
 
 
 def without_constants(
@@ -254,11 +274,6 @@ def leaks(
         for row in audit.rows[:n]
         if abs(row.leak) > TOLERANCE * scale
     ]
-
-
-def first_of(inputs: Mapping[str, Any]) -> Inputs:
-    """Keep the first example of each tensor."""
-    return {k: v[:1] if isinstance(v, Tensor) else v for k, v in inputs.items()}
 
 
 def _tensors(value: Any) -> list[Tensor]:

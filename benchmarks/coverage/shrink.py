@@ -89,10 +89,8 @@ def small_value(name: str, value: Any) -> Any:
         return SMALL_IDS[name]
     if isinstance(value, list | tuple):
         return _stages(name, value)
-    if value is None and name in PLACES_OF_IMAGES:
-        return SPECIAL_ID
     if not _is_number(value):
-        return None
+        return SPECIAL_ID if value is None and name in PLACES_OF_IMAGES else None
     if name.endswith(("_token_id", "_token_index")):
         return SPECIAL_ID if value >= FIRST_TOKEN_ID else None
     if name in table()["layers"]:
