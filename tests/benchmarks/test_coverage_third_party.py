@@ -96,6 +96,8 @@ def test_silent_is_what_is_open_and_not_told():
         "Of 5 models of 2 further libraries 4 run, and **1 of these are covered "
         "(25.0%)**; of the others 1 were silent."
     )
+    more = [*records(), {"name": "c/F", "status": third_party.UNCHECKED}]
+    assert "4 run (1 are not checked yet), and" in third_party.verdict(more)
     rows = third_party.totals(records()).splitlines()
     assert "| a | 2 | 2 | 1 | 0 | 0 |" in rows and "| b | 3 | 2 | 0 | 0 | 1 |" in rows
 
