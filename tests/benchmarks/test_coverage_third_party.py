@@ -105,7 +105,7 @@ def test_silent_is_what_is_open_and_not_told():
 def test_the_readmes_show_the_committed_results():
     found = third_party.in_order(read(third_party.RESULTS))
     for path, shown in (
-        (report.README, third_party.document(found)),
+        (third_party.README, third_party.document(found)),
         (report.FRONT, third_party.verdict(found)),
     ):
         text = path.read_text(encoding="utf-8")

@@ -10,7 +10,6 @@ from ..probe import Record
 from ..report import (
     FRONT,
     NOT_BUILDABLE,
-    README,
     ROOT,
     conserves,
     every,
@@ -25,6 +24,7 @@ from ..run import read
 from .models import listed
 
 RESULTS = Path(__file__).with_name("results.jsonl")
+README = Path(__file__).with_name("README.md")
 MARK = "third-party"
 UNCHECKED = "not checked"
 
@@ -99,11 +99,11 @@ def document(records: list[Record]) -> str:
     return "\n\n".join([
         verdict(records),
         totals(records),
-        "### Other libraries: not covered",
+        "## Not covered",
         table(("model", "status", "told", "where"), map(failed, failures(checked))),
-        "### Other libraries: not buildable",
+        "## Not buildable",
         table(("model", "why"), map(unbuildable, unbuilt(records))),
-        "### Other libraries: every model",
+        "## Every model",
         table(head, map(every, checked)),
     ])
 
