@@ -14,6 +14,8 @@ from lrp_hooks.attribution.settings import setting
 BATCH = 2
 LENGTH = 8
 Inputs = dict[str, Any]
+TILES = 2
+"""Parts of an image that is cut, besides the whole."""
 GRID = (1, 4, 4)
 """Frames, height and width of an image whose patches a processor merges."""
 
@@ -132,9 +134,32 @@ def _pixels(model: nn.Module, generator: torch.Generator) -> Any:
     frames = getattr(model.config, "num_frames", None)
     if isinstance(frames, int):
         shape.insert(1, frames)
+    elif setting(model, "image_grid_pinpoints") is not None:
+        shape.insert(1, 1 + TILES)
     elif "pixel_attention_mask" in names or "idefics" in model.config.model_type:
         shape.insert(1, 1)  # several images an example
+        return {
+            "pixel_values": _drawn(model, generator, *shape),
+            "pixel_attention_mask": torch.ones(BATCH, 1, height, width).bool(),
+        }
     return _drawn(model, generator, *shape)
+
+
+def _sizes(model: nn.Module, generator: torch.Generator) -> Any:
+    if "pixel_values" not in inspect.signature(model.forward).parameters:
+        return {}
+    return torch.tensor([_side(model)] * BATCH)
+
+
+def _fine(model: nn.Module, generator: torch.Generator) -> Tensor:
+    """Draw an image at its second, higher resolution."""
+    side = model.config.high_res_vision_config.image_size
+    return _drawn(model, generator, BATCH, 3, side, side)
+
+
+def _question(model: nn.Module, generator: torch.Generator) -> Tensor:
+    """Return ids of what a querying Transformer reads beside an image."""
+    return torch.randint(5, 16, (BATCH, 4), generator=generator)
 
 
 def _videos(model: nn.Module, generator: torch.Generator) -> Any:
@@ -185,6 +210,10 @@ def _places(model: nn.Module, generator: torch.Generator) -> Tensor:
 
 _DRAWN: dict[str, Callable[[nn.Module, torch.Generator], Any]] = {
     "pixel_values": _pixels,
+    "high_res_pixel_values": _fine,
+    "image_sizes": _sizes,
+    "image_merge_sizes": lambda *_: torch.ones(BATCH, dtype=torch.long),
+    "qformer_input_ids": _question,
     "pixel_values_videos": _videos,
     "input_features": _features,
     "input_values": _values,

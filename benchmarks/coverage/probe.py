@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,22 +15,30 @@ import transformers
 from torch import Tensor, nn
 
 from lrp_hooks import (
+    ConstantsWarning,
     Instrumentation,
     Relevance,
     TargetError,
     UnruledWarning,
     instrument,
 )
+from lrp_hooks.explainers.constants import warn_of_constants
 
 from .architectures import Architecture, build
+from .calls import examples_of, first_of, forward, projection
 from .inputs import Inputs, random_inputs
 
 TOLERANCE = 1e-5
+ROUNDED = 1e-4
+"""What sums of float32 may round to."""
 ADDITIVE = re.compile(
     r"(^|[._])(bias|beta|biases)$|bias$|position|token_type|segment|cls_token"
     r"|running_mean|absolute_pos|pos_embed"
 )
 Record = dict[str, Any]
+Prepared = tuple[nn.Module, Any, bool]
+Asked = dict[str, Any]
+"""Keyword arguments of `attribute`, such as ``batch_dim``."""
 
 
 def probe(architecture: Architecture) -> Record:
@@ -37,6 +46,19 @@ def probe(architecture: Architecture) -> Record:
 
     Args:
         architecture: What to check.
+
+    Returns:
+        See `checked`.
+    """
+    return checked(lambda: prepare(architecture))
+
+
+def checked(prepared: Callable[[], Prepared], asked: Asked | None = None) -> Record:
+    """Check a model.
+
+    Args:
+        prepared: Makes it, and what it is given.
+        asked: How it is explained.
 
     Returns:
         What was found; its ``status`` is "covered", "leak", "not identical",
@@ -47,13 +69,14 @@ def probe(architecture: Architecture) -> Record:
     torch.set_num_threads(1)
     start = time.perf_counter()
     try:
-        model, inputs, cached = prepare(architecture)
+        model, inputs, cached = prepared()
     except Exception as error:
         return {"status": "not buildable", "reason": _first_line(error)}
-    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    of = next((p.dtype for p in model.parameters()), torch.float64)
+    dtype = str(of).removeprefix("torch.")
     record: Record = {"dtype": dtype} | ({} if cached else {"cached": False})
     try:
-        record |= check(model, inputs)
+        record |= check(model, inputs, asked)
     except Exception as error:
         record |= {"status": "fails", "reason": _first_line(error), "at": _place(error)}
     return record | {"seconds": round(time.perf_counter() - start, 2)}
@@ -90,65 +113,71 @@ def _running(architecture: Architecture, cached: bool) -> tuple[nn.Module, Input
     return model, inputs
 
 
-def forward(model: nn.Module, inputs: Inputs, grad: bool = False) -> Tensor:
-    """Run the model with fixed random numbers, for those that draw any in eval mode."""
-    torch.manual_seed(0)
-    with torch.set_grad_enabled(grad):
-        return logits_of(model(**inputs))
-
-
-def logits_of(output: Any) -> Tensor:
-    """Return the logits, or the first tensor."""
-    if isinstance(output, Tensor):
-        return output
-    for name in ("logits", "prediction_logits", "cls_logits", "last_hidden_state"):
-        value = getattr(output, name, None)
-        if isinstance(value, Tensor):
-            return value
-    return next(v for v in output.values() if _is_output(v))
-
-
-def _is_output(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point() and value.ndim > 1
-
-
-def check(model: nn.Module, inputs: Inputs) -> Record:
+def check(model: nn.Module, inputs: Any, asked: Asked | None = None) -> Record:
     """Run every check.
 
     Args:
         model: A model with random weights.
-        inputs: Its keyword arguments.
+        inputs: What it is given.
+        asked: How it is explained.
 
     Returns:
         The record, with a ``status``.
     """
+    asked = asked or {}
     plain, recorded = forward(model, inputs), forward(model, inputs, grad=True)
     with instrumented(model) as lrp, warnings.catch_warnings(record=True) as told:
         silent, ruled = forward(model, inputs), forward(model, inputs, grad=True)
-        relevance = attribute(lrp, inputs)
-        error = float(relevance.ledger.error.max())
-        unruled = sorted(map(list, lrp.coverage.unruled))
-        rows = rows_add_up(relevance)
-        read = float(sum(v.abs().sum() for v in _tensors(relevance.scores)))
-        where = [] if error <= TOLERANCE else leaks(lrp, inputs)
+        relevance = attribute(lrp, inputs, asked)
+        found = account(lrp, inputs, relevance, asked)
     identical = torch.equal(silent, plain) and (
         torch.equal(ruled, recorded) or torch.equal(ruled, plain)
     )
-    bare = without_constants(model, inputs, set(relevance.ledger.sources))
-    status = "leak" if not error <= TOLERANCE or not rows else "covered"
-    if status == "covered" and read == 0:
-        status, where = "leak", [{"module": "", "type": "nothing was read", "leak": 1}]
-    elif status == "covered" and not identical:
-        status = "not identical"
+    if found["status"] == "covered" and not identical:
+        found["status"] = "not identical"
+    bare = without_constants(model, inputs, set(relevance.ledger.sources), asked)
+    said = any(issubclass(w.category, UnruledWarning) for w in told)
+    said = said or (not _is_read(relevance) and are_constants_told(relevance))
+    return {**found, **bare, "identical": identical, "told": said}
+
+
+def account(
+    lrp: Instrumentation, inputs: Any, relevance: Relevance, asked: Asked
+) -> Record:
+    """Say whether the ledger closes, or else where it is open.
+
+    Args:
+        lrp: The instrumented model.
+        inputs: What it is given.
+        relevance: What was found.
+        asked: How it is explained.
+
+    Returns:
+        A part of the record.
+    """
+    error, limit = float(relevance.ledger.error.max()), tolerance(relevance)
+    closes, read = error <= limit and rows_add_up(relevance), _is_read(relevance)
+    where = [] if error <= limit else leaks(lrp, inputs, asked)
+    if closes and not read:
+        where = [{"module": "", "type": "nothing was read", "leak": 1}]
     return {
-        "status": status,
+        "status": "covered" if closes and read else "leak",
         "ledger": _short(error),
-        **bare,
-        "identical": identical,
-        "unruled": unruled,
-        "told": any(issubclass(w.category, UnruledWarning) for w in told),
+        "unruled": sorted(map(list, lrp.coverage.unruled)),
         "where": where,
     }
+
+
+def are_constants_told(relevance: Relevance) -> bool:
+    """Tell whether `explain` says that constants made the output."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ConstantsWarning)
+        warn_of_constants(relevance)
+    return bool(told)
+
+
+def _is_read(relevance: Relevance) -> bool:
+    return any(bool(part.any()) for part in _tensors(relevance.scores))
 
 
 @contextmanager
@@ -160,27 +189,21 @@ def instrumented(model: nn.Module) -> Generator[Instrumentation]:
             yield lrp
 
 
-def attribute(lrp: Instrumentation, inputs: Inputs) -> Relevance:
+def attribute(lrp: Instrumentation, inputs: Any, asked: Asked) -> Relevance:
     """Explain the default target, or one projection of the output if there is none."""
     torch.manual_seed(0)
     try:
-        return lrp.attribute(inputs)
+        return lrp.attribute(inputs, **asked)
     except TargetError:
         torch.manual_seed(0)
-        return lrp.attribute(inputs, projection)
+        target = partial(projection, examples=examples_of(inputs))
+        return lrp.attribute(inputs, **{"target": target, **asked})
 
 
-def projection(output: Any) -> Tensor:
-    """Project an output on a fixed vector, for models of which nothing is usual.
-
-    Args:
-        output: What a model returned.
-
-    Returns:
-        One number for each example, linear in the output.
-    """
-    values = logits_of(output).flatten(1)
-    return values @ torch.cos(torch.arange(values.shape[1])).to(values)
+def tolerance(relevance: Relevance) -> float:
+    """Return up to which error a ledger closes, in the numbers that it has."""
+    exact = relevance.ledger.output.dtype == torch.float64
+    return TOLERANCE if exact else ROUNDED
 
 
 def rows_add_up(relevance: Relevance) -> bool:
@@ -191,16 +214,19 @@ def rows_add_up(relevance: Relevance) -> bool:
         return False
     terms = [*parts, *(v.double() for v in ledger.sources.values())]
     gap = (sum(terms) - ledger.output.double()).abs()
-    return bool((gap <= TOLERANCE * ledger.scale.clamp(min=1e-30)).all())
+    return bool((gap <= tolerance(relevance) * ledger.scale.clamp(min=1e-30)).all())
 
 
-def without_constants(model: nn.Module, inputs: Inputs, sources: set[str]) -> Record:
+def without_constants(
+    model: nn.Module, inputs: Any, sources: set[str], asked: Asked
+) -> Record:
     """Zero what is added, as far as it is a parameter or a buffer, and explain again.
 
     Args:
         model: The model; it is changed.
-        inputs: Its keyword arguments.
+        inputs: What it is given.
         sources: Names that the ledger knows.
+        asked: How it is explained.
 
     Returns:
         The error of the sum of scores, and what is added all the same.
@@ -212,7 +238,7 @@ def without_constants(model: nn.Module, inputs: Inputs, sources: set[str]) -> Re
                 value.zero_()
     try:
         with instrumented(model) as lrp:
-            ledger = attribute(lrp, inputs).ledger
+            ledger = attribute(lrp, inputs, asked).ledger
     except Exception as error:
         return {"conservation": None, "remaining": [_first_line(error)]}
     gap = (ledger.inputs - ledger.output).abs()
@@ -224,20 +250,24 @@ def without_constants(model: nn.Module, inputs: Inputs, sources: set[str]) -> Re
     }
 
 
-def leaks(lrp: Instrumentation, inputs: Inputs, n: int = 3) -> list[Record]:
+def leaks(
+    lrp: Instrumentation, inputs: Any, asked: Asked | None = None, n: int = 3
+) -> list[Record]:
     """Name the modules with the largest leaks, for the first example.
 
     Args:
         lrp: The instrumented model.
-        inputs: Its keyword arguments.
+        inputs: What it is given.
+        asked: How it is explained.
         n: How many to name.
 
     Returns:
         Module, type and leak as a share of the output, the largest first.
     """
-    one = {k: v[:1] if isinstance(v, Tensor) else v for k, v in inputs.items()}
+    whole = isinstance(inputs, Mapping) and not asked
+    one = first_of(inputs) if whole else inputs
     torch.manual_seed(0)
-    audit = lrp.audit(one)
+    audit = lrp.audit(one, **asked or {})
     scale = max(1e-30, float(audit.ledger.output.abs().max()))
     return [
         {"module": row.module, "type": row.kind, "leak": _short(row.leak / scale)}

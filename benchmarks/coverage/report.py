@@ -55,18 +55,18 @@ def document(records: list[Record]) -> str:
         verdict(records),
         totals(records),
         "### Not covered",
-        _table(
+        table(
             ("architecture", "status", "told", "where"),
-            map(_failure, failures(records)),
+            map(failed, failures(records)),
         ),
         "### Not buildable",
-        _table(("architecture", "why"), map(_unbuilt, unbuilt(records))),
+        table(("architecture", "why"), map(unbuildable, unbuilt(records))),
         "### Functions without a rule",
-        _table(("function", "architectures"), unruled(records)),
+        table(("function", "architectures"), unruled(records)),
         "### Every architecture",
-        _table(
+        table(
             ("architecture", "status", "dtype", "ledger error", "conserves"),
-            map(_row, records),
+            map(every, records),
         ),
     ])
 
@@ -106,7 +106,7 @@ def totals(records: list[Record]) -> str:
         built = len(mine) - count[NOT_BUILDABLE] - count["not checked"]
         fine = (count["covered"], sum(map(conserves, mine)))
         rows.append((task or "**all**", len(mine), built, *fine))
-    return _table(("task", "listed", "buildable", "covered", "conserves"), rows)
+    return table(("task", "listed", "buildable", "covered", "conserves"), rows)
 
 
 def conserves(record: Record) -> bool:
@@ -138,12 +138,13 @@ def unruled(records: list[Record]) -> list[tuple[str, str]]:
     return [(f"`{name}`", ", ".join(sorted(callers[name]))) for name in sorted(callers)]
 
 
-def put(text: str, content: str) -> str:
+def put(text: str, content: str, mark: str = "coverage") -> str:
     """Replace what stands between the markers.
 
     Args:
         text: The document.
         content: The Markdown to put there.
+        mark: The name of the markers.
 
     Returns:
         The document with the new content.
@@ -151,14 +152,15 @@ def put(text: str, content: str) -> str:
     Raises:
         ValueError: If the document does not have each marker exactly once.
     """
-    begin, end = "<!-- coverage:begin -->", "<!-- coverage:end -->"
+    begin, end = f"<!-- {mark}:begin -->", f"<!-- {mark}:end -->"
     if text.count(begin) != 1 or text.count(end) != 1:
         raise ValueError(f"text: it must have {begin} and {end} once each.")
     head, rest = text.split(begin)
     return f"{head}{begin}\n\n{content}\n\n{end}{rest.split(end)[1]}"
 
 
-def _row(record: Record) -> tuple[object, ...]:
+def every(record: Record) -> tuple[object, ...]:
+    """Write the line of one record in the full table."""
     error, gap = record.get("ledger"), record.get("conservation")
     kept = record.get("remaining")
     how = f"but for {', '.join(kept)}" if kept and conserves(record) else gap
@@ -168,7 +170,8 @@ def _row(record: Record) -> tuple[object, ...]:
     return (record["name"], status, *("" if c is None else c for c in cells))
 
 
-def _failure(record: Record) -> tuple[str, str, str, str]:
+def failed(record: Record) -> tuple[str, str, str, str]:
+    """Write the line of what is not covered."""
     places = [
         f"`{w['module'] or 'the model'}` ({w['type']}) {w['leak']:.1e}"
         for w in record.get("where", ())
@@ -178,11 +181,13 @@ def _failure(record: Record) -> tuple[str, str, str, str]:
     return record["name"], record["status"], told, why
 
 
-def _unbuilt(record: Record) -> tuple[str, str]:
+def unbuildable(record: Record) -> tuple[str, str]:
+    """Write the line of what is not built."""
     return record["name"], record["reason"][:MAX_REASON]
 
 
-def _table(head: tuple[str, ...], rows: Iterable[Iterable[object]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[Iterable[object]]) -> str:
+    """Write a Markdown table; "None." where it has no row."""
     lines = [head, ["---"] * len(head), *rows]
     cells = [[str(cell).replace("|", "\\|") for cell in line] for line in lines]
     if len(cells) == len(("head", "rule")):

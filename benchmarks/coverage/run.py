@@ -7,11 +7,11 @@ import json
 import multiprocessing as mp
 import resource
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -29,11 +29,23 @@ QUICK = ("bert", "llama", "t5", "vit")
 CONTEXT = mp.get_context("fork")
 
 
+class Named(Protocol):
+    """What is checked has a name."""
+
+    @property
+    def name(self) -> str:
+        """Its key in the results."""
+        ...
+
+
+Probe = Callable[[Any], Record]
+
+
 @dataclass
 class Worker:
     """A process that checks one architecture."""
 
-    architecture: Architecture
+    architecture: Named
     process: Any
     results: Connection
     deadline: float
@@ -48,12 +60,23 @@ def main() -> None:
     done = set() if options.only or path is None else finished(path)
     todo = [a for a in chosen(options) if a.name not in done]
     warm_up(todo)
-    for number, record in enumerate(check_all(todo, options.workers), 1):
+    save(check_all(todo, options.workers), path, len(todo))
+
+
+def save(records: Iterable[Record], path: Path | None, n: int) -> None:
+    """Append records as they come, and print them.
+
+    Args:
+        records: What is found.
+        path: The results; None to save nothing.
+        n: How many there will be.
+    """
+    for number, record in enumerate(records, 1):
         line = json.dumps(record)
         if path is not None:
             with path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
-        print(f"{number}/{len(todo)} {line}", flush=True)
+        print(f"{number}/{n} {line}", flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -79,7 +102,7 @@ def chosen(options: argparse.Namespace) -> list[Architecture]:
     ]
 
 
-def warm_up(todo: Sequence[Architecture]) -> None:
+def warm_up(todo: Sequence[Named]) -> None:
     """Load in this process what every probe needs, so that no fork loads it again."""
     torch.set_num_threads(1)
     if todo:
@@ -105,12 +128,15 @@ def read(path: Path) -> list[Record]:
     return list(found.values())
 
 
-def check_all(todo: Iterable[Architecture], n_workers: int) -> Iterable[Record]:
+def check_all(
+    todo: Iterable[Named], n_workers: int, check: Probe = probe
+) -> Iterable[Record]:
     """Check architectures, each in a process of its own.
 
     Args:
         todo: The architectures.
         n_workers: How many at a time.
+        check: Checks one.
 
     Yields:
         Their records, in the order in which they are done.
@@ -118,7 +144,7 @@ def check_all(todo: Iterable[Architecture], n_workers: int) -> Iterable[Record]:
     waiting, workers = list(reversed(list(todo))), []
     while waiting or workers:
         while waiting and len(workers) < n_workers:
-            workers.append(start(waiting.pop()))
+            workers.append(start(waiting.pop(), check))
         first = min(worker.deadline for worker in workers)
         wait([w.results for w in workers], timeout=max(0.0, first - time.monotonic()))
         for worker in list(workers):
@@ -128,18 +154,20 @@ def check_all(todo: Iterable[Architecture], n_workers: int) -> Iterable[Record]:
                 yield {"name": worker.architecture.name, **record}
 
 
-def start(architecture: Architecture) -> Worker:
+def start(architecture: Named, check: Probe = probe) -> Worker:
     """Start a process."""
     here, there = CONTEXT.Pipe(duplex=False)
-    process = CONTEXT.Process(target=_work, args=(architecture, there), daemon=True)
+    process = CONTEXT.Process(
+        target=_work, args=(architecture, there, check), daemon=True
+    )
     process.start()
     there.close()
     return Worker(architecture, process, here, time.monotonic() + SECONDS)
 
 
-def _work(architecture: Architecture, results: Connection) -> None:
+def _work(architecture: Named, results: Connection, check: Probe) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (BYTES, BYTES))
-    results.send(probe(architecture))
+    results.send(check(architecture))
 
 
 def collect(worker: Worker) -> Record | None:

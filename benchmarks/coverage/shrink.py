@@ -21,6 +21,7 @@ MAX_LAYERS = 4
 SMALL_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 SPECIAL_ID = 3
 FIRST_TOKEN_ID = 5
+PLACES_OF_IMAGES = ("image_token_id", "image_token_index")
 
 
 @cache
@@ -89,7 +90,7 @@ def small_value(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return _stages(name, value)
     if not _is_number(value):
-        return None
+        return SPECIAL_ID if value is None and name in PLACES_OF_IMAGES else None
     if name.endswith(("_token_id", "_token_index")):
         return SPECIAL_ID if value >= FIRST_TOKEN_ID else None
     if name in table()["layers"]:

@@ -236,8 +236,8 @@ def _check_path(
         check_reached(done.forward.reads, request.complain)
     elif done.forward.gate is None and (gate := last_gate(scalar)) is not None:
         check_gate(gate, request.complain, replaced=False)
-    elif len(call.content) > 1 and request.wrt is None:
-        # One input may be a query alone, which is frozen by right; not all there are.
+    elif request.wrt is None:
+        # What is named may be a query alone, which is frozen by right; not all inputs.
         check_frozen(done.forward.reads, request.complain)
 
 
@@ -260,15 +260,15 @@ def _result(
         method="lrp",
         tokens=None,
         attended=None if call.mask is None else call.mask.detach() != 0,
-        images=pictures_of(scores, subject.model, done),
+        images=pictures_of(scores, done.forward.reads, call.batch),
         layers=seen,
         ledger=ledger,
         meta={
             "rules": rules.name,
             "read": list(done.forward.reads),
             "model": type(subject.model).__name__,
-            **patches_of(scores, subject.model, done),
-            **sounds_of(scores, subject.model, done),
+            **patches_of(scores, subject.model, call.floats),
+            **sounds_of(scores, call.floats),
             **boxes_of(done.selected.target),
             **({} if gate is None else {"explained": f"the input of {gate}"}),
         },

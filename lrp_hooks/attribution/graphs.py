@@ -9,7 +9,7 @@ from torch import Tensor
 
 __all__ = ["NO_NODES", "owner_of_edges", "owner_of_nodes"]
 
-EDGES, OWNER = "edge_index", "batch"
+EDGES, OWNER = ("edge_index", "hyperedge_index"), "batch"
 NO_NODES = ("y", "edge_weight")
 """Floats of graphs that are no content: what is to be predicted, and who is whose."""
 
@@ -24,7 +24,7 @@ def owner_of_nodes(tensors: Mapping[str, Tensor], main: Tensor) -> Tensor | None
     Returns:
         [N]; all 0 where there is one graph. None where inputs are no graphs.
     """
-    if EDGES not in tensors or not main.ndim:
+    if not any(name in tensors for name in EDGES) or not main.ndim:
         return None
     nodes = len(main)
     owner = tensors.get(OWNER)
@@ -43,4 +43,5 @@ def owner_of_edges(tensors: Mapping[str, Tensor], owner: Tensor) -> Tensor:
     Returns:
         [E].
     """
-    return owner[tensors[EDGES][0].cpu()]
+    edges = next(tensors[name] for name in EDGES if name in tensors)
+    return owner[edges[0].cpu()]

@@ -27,7 +27,13 @@ __all__ = [
     "select",
 ]
 
-_LOGITS = ("logits", "prediction_logits", "cls_logits", "last_hidden_state")
+_LOGITS = (
+    "logits",
+    "prediction_logits",
+    "cls_logits",
+    "sentence_embedding",
+    "last_hidden_state",
+)
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,8 @@ def find_logits(output: Any) -> Tensor:
 
     Args:
         output: A tensor, or an object or mapping with ``logits``,
-            ``prediction_logits``, ``cls_logits`` or ``last_hidden_state``, else with
-            any tensor, of which the first counts.
+            ``prediction_logits``, ``cls_logits``, ``sentence_embedding`` or
+            ``last_hidden_state``, else with any tensor, of which the first counts.
 
     Returns:
         The logits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from .places import SOUND, by_place, is_waveform, laid_out, seen_axes
 from .readable import is_plain
 from .settings import setting
 
-__all__ = ["boxes_of", "patches_of", "scores_of", "sounds_of"]
+__all__ = ["boxes_of", "patches_of", "pictures_of", "scores_of", "sounds_of"]
 
 
 def scores_of(name: str, values: Tensor, model: nn.Module, done: Pass) -> Tensor:
@@ -71,19 +72,17 @@ def _summed(name: str, values: Tensor, model: nn.Module) -> Tensor:
 
 
 def sounds_of(
-    scores: dict[str, Tensor], model: nn.Module, done: Pass
+    scores: Mapping[str, Tensor], floats: Mapping[str, Tensor]
 ) -> dict[str, Any]:
     """Tell which inputs go on in time, for ``meta``.
 
     Args:
         scores: What is shown of each thing that was read.
-        model: The model.
-        done: The passes that brought the scores.
+        floats: The inputs.
 
     Returns:
         ``{"sounds": {name: "samples" or "frames"}}``; empty where there are none.
     """
-    floats = done.forward.call.floats
     found = {
         name: "samples" if is_waveform(name, floats[name]) else "frames"
         for name, part in scores.items()
@@ -106,20 +105,19 @@ def boxes_of(target: Any) -> dict[str, Any]:
 
 
 def patches_of(
-    scores: dict[str, Tensor], model: nn.Module, done: Pass
+    scores: Mapping[str, Tensor], model: nn.Module, floats: Mapping[str, Tensor]
 ) -> dict[str, Any]:
     """Tell how large the patches are that a model reads, for ``meta``.
 
     Args:
         scores: What is shown of each thing that was read.
         model: The model; its configuration tells, or else its first convolution.
-        done: The passes that brought the scores.
+        floats: The inputs.
 
     Returns:
         ``{"patches": {name: [height, width]}}`` of images whose sides they divide; of
         none where nothing tells.
     """
-    floats = done.forward.call.floats
     size = _patch_of(model)
     found = {
         name: size
@@ -143,23 +141,23 @@ def _patch_of(model: nn.Module) -> list[int] | None:
 
 
 def pictures_of(
-    scores: dict[str, Tensor], model: nn.Module, done: Pass
+    scores: Mapping[str, Tensor], reads: Mapping[str, Tensor], batch: int
 ) -> Tensor | None:
     """Return what scores are shown over: pictures, frames, or a sound.
 
     Args:
         scores: What is shown of each thing that was read.
-        model: The model.
-        done: The passes that brought the scores.
+        reads: What that was.
+        batch: B.
 
     Returns:
         The one input that is such; None where none is, or several are.
     """
     found = []
-    for name, read in done.forward.reads.items():
+    for name, read in reads.items():
         heard = name in SOUND and scores[name].ndim == 2
         pictured = read.ndim in {4, 5} and read.shape[-3] in {1, 3}
-        alone = len(read) == done.forward.call.batch
+        alone = len(read) == batch
         if heard and alone:
             found.append(_sound(read.detach(), scores[name].shape[1]))
         elif pictured and alone and scores[name].ndim == read.ndim - 1:

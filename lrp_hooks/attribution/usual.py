@@ -41,9 +41,9 @@ def usual(output: Any, model: nn.Module, batch: int) -> Target | None:
 
     Returns:
         The most confident box of a detector; the largest region of a segmentation; the
-        mean depth; the clearest letter of a recogniser of speech; the first step of a
-        forecast; of two towers each text with what stands beside it. None where a
-        class, or a next token, is explained.
+        mean depth; the surest keypoint; the clearest letter of a recogniser of speech;
+        the first step of a forecast; of two towers each text with what stands beside
+        it. None where a class, or a next token, is explained.
     """
     if isinstance(output, Tensor | tuple | list):
         return None
@@ -64,7 +64,7 @@ def usual(output: Any, model: nn.Module, batch: int) -> Target | None:
         names = ("mean depth",) * len(depth)
         found = Regions("predicted_depth", None, weights, names)
     elif found is None:
-        found = _first_step(output, model)
+        found = _surest_point(output) or _first_step(output, model)
     fits = found is not None and len(found.names) == batch
     return found if fits else None
 
@@ -190,6 +190,17 @@ def _largest(logits: Tensor, model: nn.Module) -> Regions:
         for label, count in zip(classes, counts, strict=True)
     )
     return Regions("logits", tuple(classes), weights / counts[:, None, None], names)
+
+
+def _surest_point(output: Any) -> Spots | None:
+    """Explain how sure a detector is of the keypoint that it is surest of."""
+    points, scores = field_of(output, "keypoints"), field_of(output, "scores")
+    if points is None or scores is None or scores.shape != points.shape[:2]:
+        return None
+    best = scores.detach().argmax(1).tolist()
+    where = (points[row, place].tolist() for row, place in enumerate(best))
+    names = tuple(f"keypoint at ({x:.2f}, {y:.2f})" for x, y, *_ in where)
+    return Spots(tuple((Spot("scores", (place,)),) for place in best), names)
 
 
 def _first_step(output: Any, model: nn.Module) -> Spots | None:

@@ -157,23 +157,35 @@ def _checked(
         The explanation.
 
     Raises:
-        ArgumentError: If they are not one number a token or a pixel, or of others.
+        ArgumentError: If they are not one number a place, or of other places.
     """
     scores, choice = explanation.scores, explanation.meta.get("task") == Task.CHOICE
-    if not isinstance(scores, Tensor) or scores.ndim not in {2, 3} or choice:
+    if not isinstance(scores, Tensor) or scores.ndim not in {2, 3, 4} or choice:
         raise ArgumentError(
-            "its scores are neither [B, T] nor [B, H, W]; compare() shows the tokens "
-            "of one text, or the pixels of one image."
+            "its scores are neither [B, T], [B, H, W] nor [B, F, H, W]; compare() "
+            "shows the tokens of one text, the pixels of one image or video, or the "
+            "samples of one sound."
         )
     for label, other in list(others.items())[:1]:
-        shape = other.scores.shape  # type: ignore[union-attr]
-        if 3 in {scores.ndim, len(shape)} and scores.shape != shape:
+        beside = other.scores
+        assert isinstance(beside, Tensor)
+        kinds = {_places(explanation), _places(other)}
+        if kinds != {"tokens"} and (len(kinds) > 1 or scores.shape != beside.shape):
             raise ArgumentError(
                 f"its scores are {list(scores.shape)} and those of {label!r} are "
-                f"{list(shape)}: compare methods that score pixels, or methods that "
-                "score tokens."
+                f"{list(beside.shape)}: compare methods that score "
+                f"{min(kinds - {'tokens'})}, or methods that score tokens."
             )
     return explanation
+
+
+def _places(explanation: Explanation) -> str:
+    """Say what has a score: one place has one number from each method."""
+    scores = explanation.scores
+    assert isinstance(scores, Tensor)
+    if scores.ndim > 2:
+        return "pixels"
+    return next(iter(explanation.meta.get("sounds", {}).values()), "tokens")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from .. import explainers
 from ..errors import ArgumentError
@@ -25,6 +25,7 @@ from ..texts.encoding import Encoded, encode, read_tokens
 from ..texts.given import Text, as_texts, parted
 from ..texts.illustrated import Illustrated, as_illustrated, encode_illustrated
 from ..texts.windows import check_stride, documents
+from .backdrop import lay_over
 from .base import check_reads
 from .constants import warn_of_constants
 from .encoder_decoders import SIDES, check_continues, said_so_far
@@ -254,20 +255,9 @@ def _answered(
         chosen.setdefault("tokenizer", question.tokenizer)
     found = explainer_class(question.model, **chosen)(posed.batch, target=posed.target)
     if found.images is None:
-        found.images = _images(posed.batch, found.scores)
+        lay_over(found, question.model, posed.batch)
     if getattr(posed.target, "boxes", ()):
         found.meta["boxes"] = [list(box) for box in posed.target.boxes]
     if posed.task is not None:
         found.meta["task"] = str(posed.task)
     return annotated(found, question.model, question.tokenizer, posed.encoded, pieces)
-
-
-def _images(batch: Any, scores: Tensor | dict[str, Tensor]) -> Tensor | None:
-    """Return the only pictures in a batch, if its scores are images."""
-    parts = [scores] if isinstance(scores, Tensor) else list(scores.values())
-    if [part.dim() for part in parts].count(3) != 1:
-        return None
-    several = batch.values() if isinstance(batch, Mapping) else batch
-    tensors = [batch] if isinstance(batch, Tensor) else list(several)
-    found = [t for t in tensors if isinstance(t, Tensor) and t.ndim == 4]
-    return found[0] if len(found) == 1 and found[0].shape[1] in {1, 3} else None

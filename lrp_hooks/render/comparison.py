@@ -35,7 +35,9 @@ _STYLE = (
     ".lrp-hooks .wide th { padding: 0 .5em; vertical-align: bottom } "
     ".lrp-hooks .wide th, .lrp-hooks .wide th * { overflow-wrap: normal } "
     ".lrp-hooks .maps { display: flex; flex-wrap: wrap; gap: 1em } "
-    ".lrp-hooks .maps figure { margin: 0 }"
+    ".lrp-hooks .maps figure { margin: 0 } "
+    ".lrp-hooks .strips { flex-direction: column } "
+    ".lrp-hooks .strips .picture, .lrp-hooks .strips .ticks { width: min(100%, 40em) }"
 )
 
 

@@ -1,15 +1,21 @@
-"""What several methods say of one picture: their maps beside each other."""
+"""What several methods say of one picture: their maps beside each other.
+
+Those of videos and sounds are strips, which stand below each other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..support.text import decimals, signed, visible
 from ..views.comparison import Maps
+from ..views.explanation import Picture
 from .canvas import canvas
 from .document import isolated
-from .explanation_html import heat_html, seen_html
+from .explanation_figure import time_axis
+from .explanation_html import heat_html, seen_html, ticks_html
 from .explanation_text import picture_lines
 from .glyphs import fonts, written
 from .pictures import pixels
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["maps_figure", "maps_html", "maps_text"]
 
 SIDE, LEAST_SIDE = 2.2, 1.1  # inches of a map in a figure
+LONG, STRIP = 2.0, 7.0  # how much wider than high a strip is; inches that it takes
 
 
 def maps_html(maps: Maps) -> str:
@@ -31,13 +38,14 @@ def maps_html(maps: Maps) -> str:
     Returns:
         A part of a `styled` fragment.
     """
-    image = _image(maps)
+    image = _seen(maps)
     shown = "" if image is None else _captioned("explained", seen_html(image))
     for label, (picture, scale) in maps.items():
         places = decimals(scale)
         name = f"{isolated(label)} up to {signed(scale, places)}"
-        shown += _captioned(name, heat_html(picture, scale, places))
-    return f'<div class="maps">{shown}</div>'
+        heat = heat_html(picture, scale, places) + ticks_html(picture.ticks)
+        shown += _captioned(name, heat)
+    return f'<div class="maps{" strips" * _are_strips(maps)}">{shown}</div>'
 
 
 def maps_text(maps: Maps, width: int | None) -> list[str]:
@@ -69,7 +77,9 @@ def maps_figure(
     Returns:
         A figure that belongs to no window.
     """
-    rows = [_titled(target, maps) for target, maps in examples]
+    rows = [_panels(target, maps) for target, maps in examples]
+    if any(_are_strips(maps) for _, maps in examples):
+        return _strips([panel for row in rows for panel in row], width or STRIP)
     columns, side = max(map(len, rows)), SIDE
     if width is not None:
         columns = min(columns, max(1, int(width / LEAST_SIDE)))
@@ -80,35 +90,71 @@ def maps_figure(
     for line, axes in zip(lines, grid, strict=True):
         for at in axes[len(line) :]:
             at.axis("off")
-        for at, (title, image) in zip(axes, line, strict=False):
-            _draw(at, image, title)
+        for at, panel in zip(axes, line, strict=False):
+            panel.draw(at)
     return drawn
 
 
-def _titled(target: str, maps: Maps) -> list[tuple[str, Any]]:
-    """Return an example's picture, if it is known, and its maps, each with a title."""
-    image = _image(maps)
-    seen = [] if image is None else [(target, image.numpy())]
+@dataclass(frozen=True)
+class _Panel:
+    """A map, or the picture that all of them explain.
+
+    Attributes:
+        title: What stands above it.
+        image: What is drawn.
+        picture: The map, for its time axis.
+    """
+
+    title: str
+    image: Any
+    picture: Picture
+
+    def draw(self, axes: Any, align: str = "center") -> None:
+        """Draw it with its title."""
+        axes.imshow(self.image)
+        time_axis(axes, self.picture)
+        lines = "\n".join(map(written, self.title.split("\n")))
+        font = {"family": fonts("sans-serif"), "fontsize": 8, "parse_math": False}
+        axes.set_title(lines, loc=align, **font)
+
+
+def _strips(panels: Sequence[_Panel], width: float) -> Figure:
+    """Draw maps below each other, each as wide as the figure."""
+    high = [width * p.image.shape[0] / p.image.shape[1] + 0.6 for p in panels]
+    drawn = canvas(width, sum(high))
+    ratios = {"height_ratios": high}
+    grid: Any = drawn.subplots(len(panels), squeeze=False, gridspec_kw=ratios)
+    for axes, panel in zip(grid[:, 0], panels, strict=True):
+        panel.draw(axes, align="left")
+    return drawn
+
+
+def _panels(target: str, maps: Maps) -> list[_Panel]:
+    """Return an example's picture, if it is shown alone, and its maps."""
+    image, first = _seen(maps), next(iter(maps.values()))[0]
+    seen = [] if image is None else [_Panel(target, image.numpy(), first)]
+    heads = ["" if seen else f"{target}\n", *[""] * len(maps)]
     return seen + [
-        (
-            f"{label}\nup to {signed(scale, decimals(scale))}",
+        _Panel(
+            f"{head}{label}\nup to {signed(scale, decimals(scale))}",
             pixels(picture.scores, scale, picture.image).numpy(),
+            picture,
         )
-        for label, (picture, scale) in maps.items()
+        for head, (label, (picture, scale)) in zip(heads, maps.items(), strict=False)
     ]
 
 
-def _draw(axes: Any, image: Any, title: str) -> None:
-    axes.imshow(image)
-    axes.axis("off")
-    lines = "\n".join(map(written, title.split("\n")))
-    font = fonts("sans-serif")
-    axes.set_title(lines, family=font, fontsize=8, parse_math=False)
+def _seen(maps: Maps) -> Any:
+    """Return the picture that all explain, if it is known; a sound lies under each."""
+    first = next(iter(maps.values()))[0]
+    return None if first.ticks else first.image
 
 
-def _image(maps: Maps) -> Any:
-    """Return the picture that all of them explain, if it is known."""
-    return next(iter(maps.values()))[0].image
+def _are_strips(maps: Mapping[str, tuple[Picture, float]]) -> bool:
+    """Tell maps that are much wider than high, or go on in time."""
+    first = next(iter(maps.values()))[0]
+    height, width = first.scores.shape
+    return bool(first.ticks) or width > LONG * height
 
 
 def _captioned(caption: str, shown: str) -> str:

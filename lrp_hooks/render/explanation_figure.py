@@ -20,7 +20,7 @@ from .pictures import pixels
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["explanation_figure"]
+__all__ = ["explanation_figure", "time_axis"]
 
 Part = Strip | Picture | Account
 
@@ -205,7 +205,7 @@ def _map(
         else:
             axes.imshow(_side_by_side(part, shown.scale))
         axes.set_anchor("W")
-        _axis(axes, part)
+        time_axis(axes, part)
     else:
         _write(axes, paper, part, shown.scale)
     axes.set_title(
@@ -221,8 +221,13 @@ def _map(
     bar.ax.tick_params(labelsize=7)
 
 
-def _axis(axes: Any, picture: Picture) -> None:
-    """Write a time axis below a sound; other pictures have none."""
+def time_axis(axes: Any, picture: Picture) -> None:
+    """Write a time axis below a sound; other pictures have none.
+
+    Args:
+        axes: Where the picture is drawn.
+        picture: The picture.
+    """
     if not picture.ticks or picture.image is None:
         axes.axis("off")
         return

@@ -13,7 +13,7 @@ from .document import in_lines, isolated, steps
 from .pictures import data_url, pixels
 from .terms import terms_html
 
-__all__ = ["explanation_html", "heat_html", "seen_html", "strip_html"]
+__all__ = ["explanation_html", "heat_html", "seen_html", "strip_html", "ticks_html"]
 
 MOST_CELLS = 1024
 """Scores of an image that can be pointed at, so that a page stays small."""
@@ -106,11 +106,18 @@ def _picture(picture: Picture, scale: float, places: int) -> str:
     shown = heat_html(picture, scale, places)
     if picture.image is not None and not picture.ticks:
         shown = f"{seen_html(picture.image)} {shown}"
-    return f"{_heading(picture.name)}<p>{shown}</p>{_ticks(picture.ticks)}"
+    return f"{_heading(picture.name)}<p>{shown}</p>{ticks_html(picture.ticks)}"
 
 
-def _ticks(ticks: Sequence[str]) -> str:
-    """Return the time axis below a picture."""
+def ticks_html(ticks: Sequence[str]) -> str:
+    """Write the time axis below a picture.
+
+    Args:
+        ticks: Moments, evenly spread; none of a picture without time.
+
+    Returns:
+        A paragraph of a `styled` fragment, or nothing.
+    """
     if not ticks:
         return ""
     names = "".join(f"<span>{escape(tick)}</span>" for tick in ticks)

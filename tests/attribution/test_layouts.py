@@ -129,6 +129,18 @@ def test_graphs_come_as_objects_and_by_position(form):
     assert all(torch.equal(data.to_dict()[n], v) for n, v in before.items())
 
 
+def test_nodes_of_a_hypergraph_are_one_example():
+    class Hyper(Messages):
+        def forward(self, x, hyperedge_index):
+            return self.out(self.nodes(x, hyperedge_index)).sum(0, keepdim=True)
+
+    inputs = graphs([5])
+    with instrument(Hyper()) as lrp:
+        found = lrp.attribute((inputs["x"], inputs["edge_index"]), 1)
+    assert found.scores.shape == (1, 5)
+    assert float(found.ledger.error.max()) < 1e-10
+
+
 def test_one_graph_and_the_class_of_one_node():
     class Nodes(Messages):
         def forward(self, x, edge_index):

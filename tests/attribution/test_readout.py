@@ -57,6 +57,7 @@ def test_forms_of_a_target(target, expected):
         SimpleNamespace(cls_logits=LOGITS),
         SimpleNamespace(last_hidden_state=LOGITS, logits=None),
         {"first": LOGITS, "second": torch.zeros(2, 3)},
+        {"token_embeddings": torch.zeros(2, 4, 3), "sentence_embedding": LOGITS},
         {"nested": ((LOGITS,),)},
     ],
 )

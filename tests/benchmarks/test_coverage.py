@@ -75,6 +75,11 @@ def test_shrinking_goes_by_the_names_of_attributes():
     assert shrink.shrink(GPT2Config(), {}).n_embd == 32
 
 
+def test_a_token_stands_for_images_where_a_configuration_names_none():
+    assert shrink.small_value("image_token_index", None) == shrink.SPECIAL_ID
+    assert shrink.small_value("audio_end_id", None) is None
+
+
 def test_heads_for_keys_stay_grouped_only_where_they_are():
     grouped = shrink.shrink(LlamaConfig(num_key_value_heads=8), {})
     assert (grouped.num_attention_heads, grouped.num_key_value_heads) == (4, 2)

@@ -1,11 +1,8 @@
 """Several methods over pictures: maps side by side, agreement, what is refused."""
 
-import base64
-import io
 import re
 from itertools import combinations
 
-import matplotlib.image
 import pytest
 import torch
 from transformers import ViTConfig, ViTForImageClassification
@@ -13,6 +10,7 @@ from transformers import ViTConfig, ViTForImageClassification
 from lrp_hooks import ArgumentError, compare, explain
 from lrp_hooks.render.pictures import pixels
 from lrp_hooks.results.agreement import MEASURES
+from picture_models import drawn_in
 
 METHODS = ("lrp", "integrated_gradients", "leave_one_out")
 
@@ -36,14 +34,6 @@ def images():
 @pytest.fixture(scope="module")
 def found(vit, images):
     return compare(vit, images, METHODS)
-
-
-def drawn_in(html):
-    found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
-    return [
-        (matplotlib.image.imread(io.BytesIO(base64.b64decode(data))) * 255).round()
-        for data in found
-    ]
 
 
 def test_maps_are_those_of_each_method(found, vit, images):
@@ -151,5 +141,5 @@ def test_scores_of_choices_are_refused(images):
             vectors = self.table(input_ids.flatten(0, 1)).sum((1, 2))
             return {"logits": vectors.reshape(input_ids.shape[:2])}
 
-    with pytest.raises(ArgumentError, match="tokens of one text, or the pixels"):
+    with pytest.raises(ArgumentError, match="tokens of one text, the pixels"):
         compare(Chooser(), {"input_ids": torch.ones(1, 2, 3).long()}, ["lrp"])

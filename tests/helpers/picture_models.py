@@ -1,7 +1,10 @@
 """A small model of pictures, and what makes its pixel values of a file."""
 
+import base64
 import io
+import re
 
+import matplotlib.image
 import numpy as np
 import torch
 from PIL import Image
@@ -42,3 +45,12 @@ def picture_file(kind="PNG", size=(40, 30)):
     file = io.BytesIO()
     Image.fromarray(noise).save(file, kind)
     return file.getvalue()
+
+
+def drawn_in(html):
+    """The pictures of a page, as arrays of bytes' values."""
+    found = re.findall(r'src="data:image/png;base64,([^"]+)"', html)
+    return [
+        (matplotlib.image.imread(io.BytesIO(base64.b64decode(data))) * 255).round()
+        for data in found
+    ]

@@ -22,6 +22,13 @@ DPT = Case(
     {"num_hidden_layers": 4, "backbone_out_indices": [0, 1, 2, 3]}
     | {"neck_hidden_sizes": [8, 8, 8, 8], "fusion_hidden_size": 8},
 )
+SUPERPOINT = Case(
+    "SuperPointForKeypointDetection",
+    picture,
+    {},
+    {"encoder_hidden_sizes": [8, 8, 8, 8], "decoder_hidden_size": 8}
+    | {"descriptor_decoder_dim": 8, "border_removal_distance": 1},
+)
 OWL = Case("OwlViTForObjectDetection", picture, {})
 
 
@@ -105,6 +112,24 @@ def test_a_mask_of_a_segmentation_has_its_query():
     best = sure.flatten(1).max(1).indices
     wanted = output.class_queries_logits[..., :-1].flatten(1)[range(2), best]
     torch.testing.assert_close(found.output, wanted)
+
+
+def test_the_surest_keypoint_is_explained_by_default_and_its_chance_is_told():
+    model = model_of(SUPERPOINT)
+    inputs = SUPERPOINT.inputs(model)
+    with instrument(model) as lrp:
+        with pytest.warns(UnruledWarning, match="freeze every path"):
+            found = lrp.attribute(inputs)
+    output = model(**inputs)
+    sure, place = output.scores.max(1)
+    torch.testing.assert_close(found.output, sure)
+    for row in range(2):
+        x, y = output.keypoints[row, place[row]].tolist()
+        assert found.targets[row] == f"keypoint at ({x:.2f}, {y:.2f})"
+    with instrument(model, rules="gradient") as lrp:
+        assert (lrp.attribute(inputs).scores != 0).any()
+    with pytest.raises(TargetError, match="nothing says which of its outputs"):
+        explain(model, inputs)
 
 
 def test_the_largest_region_is_explained_by_default():

@@ -1,0 +1,1 @@
+"""Models of other libraries: timm, PyTorch Geometric, diffusers and more."""
