@@ -100,7 +100,7 @@ class Pushing:
     def _differentiate(
         pulled: list[Tensor], tangents: list[Tensor], seeds: list[Tensor]
     ) -> Sequence[Tensor | None]:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), gathering(pulled):
             # Where autograd has no batched form of a kernel, torch calls it for each.
             warnings.filterwarnings(
                 "ignore", "There is a performance drop", UserWarning

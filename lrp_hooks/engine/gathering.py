@@ -21,7 +21,6 @@ __all__ = ["gathering"]
 
 _MANY = 8
 """How many selections are worth a hook each."""
-_WRAPPED = 2**63
 
 
 @contextmanager
@@ -38,17 +37,21 @@ def gathering(outputs: Iterable[Tensor]) -> Generator[None]:
         Nothing.
     """
     with undoing() as undo:
-        for nodes in _groups(outputs):
-            selections = _Selections(nodes)
+        for nodes, alone in _groups(outputs):
+            selections = _Selections(nodes, alone)
             for node in nodes:
-                before = partial(selections.before, _index(node))
+                before = partial(selections.before, _signed(node._saved_index))
                 undo.add(node.register_prehook(before).remove)
                 undo.add(node.register_hook(selections.after).remove)
         yield
 
 
-def _groups(outputs: Iterable[Tensor]) -> list[list[Any]]:
-    """Find tensors of which nothing but selections along one dimension are used."""
+def _groups(outputs: Iterable[Tensor]) -> list[tuple[list[Any], bool]]:
+    """Find tensors that many selections along one dimension are taken from.
+
+    Returns:
+        The selections of each, and whether nothing else is taken from it.
+    """
     takers: dict[tuple[Any, int], list[Any]] = {}
     stack = [output.grad_fn for output in outputs if output.grad_fn is not None]
     roots, seen = set(stack), set(stack)
@@ -61,65 +64,66 @@ def _groups(outputs: Iterable[Tensor]) -> list[list[Any]]:
             if parent not in seen:
                 seen.add(parent)
                 stack.append(parent)
-    return [
-        nodes
-        for (parent, _), nodes in takers.items()
-        if len(nodes) >= _MANY and parent not in roots and _are_selections(nodes)
-    ]
+    found = []
+    for (parent, _), nodes in takers.items():
+        if len(nodes) >= _MANY:
+            taken = [node for node in nodes if node.name() == "SelectBackward0"]
+            same = len({node._saved_dim for node in taken}) == 1
+            if same and len(taken) >= _MANY:
+                alone = len(taken) == len(nodes) and parent not in roots
+                found.append((taken, alone))
+    return found
 
 
-def _are_selections(nodes: list[Any]) -> bool:
-    if any(node.name() != "SelectBackward0" for node in nodes):
-        return False
-    return len({node._saved_dim for node in nodes}) == 1
-
-
-def _index(node: Any) -> int:
-    """Return the position that was selected; autograd keeps it without a sign."""
-    index = int(node._saved_index)
-    return index - 2 * _WRAPPED if index >= _WRAPPED else index
+def _signed(number: int) -> int:
+    """Return a number that autograd keeps without its sign."""
+    return number - (1 << 64) if number >= 1 << 63 else number
 
 
 class _Selections:
-    """The selections of one tensor."""
+    """The selections of one tensor.
 
-    def __init__(self, nodes: list[Any]) -> None:
-        self.count = len(nodes)
-        self.dim = nodes[0]._saved_dim
-        self.dim -= 2 * _WRAPPED if self.dim >= _WRAPPED else 0
+    The whole is what autograd makes of one of them. Of the first, where nothing else
+    is taken from the tensor, so that autograd adds nothing to it in the meantime;
+    otherwise of the last, before it is added to anything.
+    """
+
+    def __init__(self, nodes: list[Any], alone: bool) -> None:
+        self.count, self.alone = len(nodes), alone
+        self.dim = _signed(nodes[0]._saved_dim)
         self.left = 0
         self.whole: Tensor | None = None
         self.parts: list[tuple[int, Tensor]] = []
 
     def before(self, index: int, grads: tuple[Tensor | None]) -> Any:
-        """Take a selection's gradient away, but the first."""
+        """Take a selection's gradient away, but that which makes the whole."""
         if self.left == 0:
             self.left, self.whole, self.parts = self.count, None, []
         self.left -= 1
         (grad,) = grads
+        makes = self.whole is None if self.alone else self.left == 0
+        recorded = torch.is_grad_enabled()
         if grad is None:
-            given = None
-        elif self.whole is None:
-            given = None  # this one makes the whole
+            if self.parts and makes and not self.alone:
+                raise RuntimeError(_CUT)
+            return None
+        if recorded or not (makes or self.alone):
             self.parts.append((index, grad))
-        elif torch.is_grad_enabled():
-            given = (None,)
-            self.parts.append((index, grad))
-        else:
-            given = (None,)
+        elif not makes and self.whole is not None:
             self.whole.select(self.dim, index).add_(grad)
-        if self.left == 0:
-            self._complete()
-        return given
+        return None if makes else (None,)
 
     def after(self, grads: tuple[Tensor | None], _: Any) -> None:
-        """Keep the whole that autograd has made of the first."""
+        """Keep the whole; complete it after the last."""
         if grads[0] is not None:
             self.whole = grads[0]
-
-    def _complete(self) -> None:
-        if self.whole is not None and len(self.parts) > 1:
+        if self.left or self.whole is None:
+            return
+        if torch.is_grad_enabled():
             self.whole.copy_(self._stacked(self.whole.shape[self.dim]))
+        else:
+            for index, part in self.parts:
+                self.whole.select(self.dim, index).add_(part)
         self.parts = []
 
     def _stacked(self, length: int) -> Tensor:
@@ -128,3 +132,9 @@ class _Selections:
         for index, part in self.parts:
             rows[index] = part if rows[index] is nothing else rows[index] + part
         return torch.stack(rows, self.dim)
+
+
+_CUT = (
+    "the gradient of the last of many selections of a tensor was cut, and those of "
+    "others were not; please report the model."
+)
