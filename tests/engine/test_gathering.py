@@ -62,7 +62,7 @@ def written(x):
         part = x[:, step]
         if step % 3 == 0:
             part.mul_(2.0)  # writes to the whole as well
-        total = total + part.sum() * (step + 1.0)
+        total += part.sum() * (step + 1.0)
     return total + x.pow(2).sum()
 
 
