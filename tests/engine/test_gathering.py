@@ -21,7 +21,7 @@ class Counting(TorchDispatchMode):
         super().__init__()
         self.calls = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: PLW3201
         self.calls += func.overloadpacket is torch.ops.aten.select_backward
         return func(*args, **(kwargs or {}))
 
