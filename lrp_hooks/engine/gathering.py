@@ -27,7 +27,7 @@ _MANY = 8
 def gathering(outputs: Iterable[Tensor]) -> Generator[None]:
     """Sum gradients of selections in place while backward passes run.
 
-    The graph stays as it is, and so do the gradients, bit for bit; what the passes
+    The graph stays as it is, and so do the gradients, to the last digit; what passes
     record of themselves is one stack.
 
     Args:

@@ -1,4 +1,4 @@
-"""Gradients of selections are the same, bit for bit, however they are summed."""
+"""Gradients of selections are equal, however they are summed."""
 
 import gc
 import weakref
