@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..engine.autograd import carries
+from ..engine.gathering import gathering
 from .mixing import Mixer, Sink, Source, flat
 
 __all__ = ["find_mixers"]
@@ -64,7 +65,10 @@ def _differentiate(
     y: Tensor, seed: Tensor, sources: Sequence[Source]
 ) -> list[Tensor | None]:
     tensors = [source.tensor for source in sources]
-    found = torch.autograd.grad(y, tensors, seed, retain_graph=True, allow_unused=True)
+    with gathering([y]):
+        found = torch.autograd.grad(
+            y, tensors, seed, retain_graph=True, allow_unused=True
+        )
     return [None if g is None else flat(g) for g in found]
 
 

@@ -64,14 +64,18 @@ class AttentionMaps(results.AttentionMaps):
             )
         recorded = record_maps(model, inputs, live=False)
         batch = recorded.call.batch
-        maps = [found.seen(batch) for found in recorded.maps]
-        if heads == "mean":
-            maps = [
-                AttentionMap(m.module, m.weights.mean(1, keepdim=True), m.kind)
-                for m in maps
-            ]
+        shown = _mean if heads == "mean" else _each
+        maps = [shown(found.seen(batch)) for found in recorded.maps]
         tokens = _tokens(inputs, batch)
         return cls(tuple(maps), recorded.attended, tokens, recorded.fixed)
+
+
+def _each(found: AttentionMap) -> AttentionMap:
+    return found
+
+
+def _mean(found: AttentionMap) -> AttentionMap:
+    return AttentionMap(found.module, found.weights.mean(1, keepdim=True), found.kind)
 
 
 def _tokens(inputs: Any, batch: int) -> list[list[str]] | None:

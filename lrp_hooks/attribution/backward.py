@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..engine.autograd import carries
+from ..engine.gathering import gathering
 from ..engine.sources import SourceCollector
 
 __all__ = ["Apart", "by_example", "gradients", "mixes", "relevance_of", "sum_rows"]
@@ -30,13 +31,14 @@ def gradients(
     live = {name: t for name, t in wanted.items() if t.requires_grad}
     if not (carries(scalar) and live):
         return {}
-    found = torch.autograd.grad(
-        scalar,
-        list(live.values()),
-        torch.ones_like(scalar) if seed is None else seed,
-        retain_graph=seed is not None,
-        allow_unused=True,
-    )
+    with gathering([scalar]):
+        found = torch.autograd.grad(
+            scalar,
+            list(live.values()),
+            torch.ones_like(scalar) if seed is None else seed,
+            retain_graph=seed is not None,
+            allow_unused=True,
+        )
     return {n: g.detach() for n, g in zip(live, found, strict=True) if g is not None}
 
 

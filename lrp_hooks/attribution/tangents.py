@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..engine import autograd
 from ..engine.foreign import nodes
+from ..engine.gathering import gathering
 
 __all__ = ["Pushing"]
 
@@ -50,10 +51,11 @@ class Pushing:
         """Return J'u for each input, as a function of u."""
         if not self.outputs:
             return [None] * len(self.inputs)
-        with torch.enable_grad():
+        outputs = list(self.outputs.values())
+        with torch.enable_grad(), gathering(outputs):
             return list(
                 torch.autograd.grad(
-                    list(self.outputs.values()),
+                    outputs,
                     list(self.inputs.values()),
                     list(self.seeds.values()),
                     create_graph=True,
@@ -98,7 +100,7 @@ class Pushing:
     def _differentiate(
         pulled: list[Tensor], tangents: list[Tensor], seeds: list[Tensor]
     ) -> Sequence[Tensor | None]:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), gathering(pulled):
             # Where autograd has no batched form of a kernel, torch calls it for each.
             warnings.filterwarnings(
                 "ignore", "There is a performance drop", UserWarning

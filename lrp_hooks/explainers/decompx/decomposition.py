@@ -18,6 +18,7 @@ from torch import Tensor
 from .biases import add_bias, shares
 from .encoder import Block, Encoder, Linear, Mean, Norm, Select, Step
 from .mixing import add_mixed, add_mixed_bias, mixed_values
+from .scratch import Scratch
 
 __all__ = [
     "Decomposition",
@@ -175,7 +176,14 @@ class RestOfBlock:
 
     def __post_init__(self) -> None:
         """Take the slopes once for all tokens."""
-        self.slope, self.offset = self.block.activation.line(self.settings.activation)
+        block = self.block
+        self.slope, self.offset = block.activation.line(self.settings.activation)
+        self.scratch = Scratch()
+        # Behind the activation and the second layer a bias takes D numbers, not F.
+        self.inner: Tensor | None = None
+        plain = self.offset is None and self.settings.bias != "none"
+        if block.up.bias is not None and plain:
+            self.inner = (self.slope * block.up.bias) @ block.down.weight.T
 
     def __call__(
         self, z: Tensor, tokens: slice, keep: Callable[..., None] | None
@@ -210,20 +218,17 @@ class RestOfBlock:
     def _feed_forward(self, z: Tensor, tokens: slice) -> Tensor:
         rule, up, down = self.settings.bias, self.block.up, self.block.down
         slope = self.slope[tokens].unsqueeze(1)
-        h = z @ up.weight.T
-        if self.offset is not None:
+        h = self.scratch.product("up", z, up.weight)
+        if self.inner is not None and up.bias is not None:
+            parts = shares(rule, h, up.bias)
+            h *= slope
+            out = self.scratch.product("down", h, down.weight)
+            out.addcmul_(parts, self.inner[tokens].unsqueeze(1))
+        else:
             add_bias(rule, h, up.bias)
             h *= slope
-            add_bias(rule, h, self.offset[tokens])
-            return _linear(down, h, rule)
-        if up.bias is None or rule == "none":
-            h *= slope
-            return _linear(down, h, rule)
-        # Behind the activation and the second layer the bias takes D numbers, not F.
-        parts = shares(rule, h, up.bias)
-        h *= slope
-        out = h @ down.weight.T
-        out.addcmul_(parts, (slope * up.bias) @ down.weight.T)
+            add_bias(rule, h, None if self.offset is None else self.offset[tokens])
+            out = self.scratch.product("down", h, down.weight)
         add_bias(rule, out, down.bias)
         return out
 
@@ -244,7 +249,7 @@ def normalise(norm: Norm, z: Tensor, tokens: slice, settings: Settings) -> None:
         settings: What is decomposed, and how.
     """
     z -= z.mean(-1, keepdim=True)
-    z *= norm.gain[tokens].unsqueeze(1)
+    z *= norm.gain(tokens).unsqueeze(1)
     add_bias(settings.bias, z, norm.bias)
 
 

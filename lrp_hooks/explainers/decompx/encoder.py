@@ -62,14 +62,18 @@ class Norm:
     bias: Tensor | None
     eps: float
 
-    @property
-    def gain(self) -> Tensor:
-        """The frozen scale, weight / sqrt(var(x) + eps), [..., T, D]."""
-        variance = self.x.var(-1, unbiased=False, keepdim=True)
-        scale = (variance + self.eps).rsqrt()
-        if self.weight is None:
-            return scale.expand(self.x.shape)
-        return scale * self.weight
+    def gain(self, tokens: slice) -> Tensor:
+        """Return the frozen scale, weight / sqrt(var(x) + eps).
+
+        Args:
+            tokens: Of which tokens of one example.
+
+        Returns:
+            ``[tokens, D]``.
+        """
+        x = self.x[tokens]
+        scale = (x.var(-1, unbiased=False, keepdim=True) + self.eps).rsqrt()
+        return scale.expand(x.shape) if self.weight is None else scale * self.weight
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise other vectors, [..., D], by their own scale."""

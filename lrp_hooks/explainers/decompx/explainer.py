@@ -76,7 +76,8 @@ class DecompX(Explainer):
                 ``"ffn"``, ``"res2"``, ``"encoder"`` of every layer, ``"aggregated"``
                 after the last one, ``"pooler"``. Of models that are no such encoders:
                 ``"encoder"`` (after every block), ``"aggregated"``, and names of
-                modules whose output to decompose.
+                modules whose output to decompose. Each is in ``.layers[stage]``, but
+                those that are no layer's: ``.aggregated`` and ``.pooler``.
             vectors: Return those vectors whole rather than their norms.
             chunk: How many tokens' vectors are worked on at a time. Defaults to
                 ``None``: what keeps memory small.

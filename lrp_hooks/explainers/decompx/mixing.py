@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .encoder import Block
+from .scratch import Scratch
 
 __all__ = ["add_mixed", "add_mixed_bias", "mixed_values"]
 
@@ -36,9 +37,10 @@ def add_mixed(
     if len(x[rows]) < len(x):
         return x[rows] + _mix_first(block, weights[:, rows], values)
     # A source's vectors are read before they are overwritten, and by itself alone.
+    scratch = Scratch()
     for sources in torch.arange(x.shape[1]).tensor_split(_parts(x)):
         part = slice(int(sources[0]), int(sources[-1]) + 1)
-        x[:, part] += _mix_between(block, weights, values[:, part].contiguous())
+        x[:, part] += _mix_between(block, weights, values[:, part], scratch)
     return x
 
 
@@ -47,12 +49,13 @@ def _parts(x: Tensor) -> int:
     return -(-n_sources // max(1, _CHUNK // n))
 
 
-def _mix_between(block: Block, weights: Tensor, x: Tensor) -> Tensor:
+def _mix_between(block: Block, weights: Tensor, x: Tensor, scratch: Scratch) -> Tensor:
     """Mix between the value and the output projection."""
     heads, n, n_sources = len(weights), len(x), x.shape[1]
-    v = (x @ block.value.weight.T).view(n, n_sources, heads, -1).permute(2, 0, 1, 3)
-    mixed = (weights @ v.flatten(2)).view(heads, n, n_sources, -1)
-    return mixed.permute(1, 2, 0, 3).flatten(2) @ block.output.weight.T
+    v = scratch.product("value", x, block.value.weight).view(n, n_sources, heads, -1)
+    mixed = weights @ v.permute(2, 0, 1, 3).flatten(2)
+    joined = mixed.view(heads, n, n_sources, -1).permute(1, 2, 0, 3).flatten(2)
+    return scratch.product("output", joined, block.output.weight)
 
 
 def _mix_first(block: Block, weights: Tensor, x: Tensor) -> Tensor:
