@@ -16,7 +16,10 @@ __all__ = ["Apart", "by_example", "gradients", "mixes", "relevance_of", "sum_row
 
 
 def gradients(
-    scalar: Tensor, wanted: dict[str, Tensor], seed: Tensor | None
+    scalar: Tensor,
+    wanted: dict[str, Tensor],
+    seed: Tensor | None,
+    selects: bool = True,
 ) -> dict[str, Tensor]:
     """Run the backward pass.
 
@@ -24,6 +27,7 @@ def gradients(
         scalar: What is explained, [B].
         wanted: ``{name: tensor}`` whose gradients are asked for.
         seed: The gradient of ``scalar``, [B], for one pass of several; None for ones.
+        selects: False if it is known that ``scalar`` is made of few selections.
 
     Returns:
         ``{name: gradient}``, without what the pass does not reach.
@@ -31,7 +35,7 @@ def gradients(
     live = {name: t for name, t in wanted.items() if t.requires_grad}
     if not (carries(scalar) and live):
         return {}
-    with gathering([scalar]):
+    with gathering([scalar] if selects else []):
         found = torch.autograd.grad(
             scalar,
             list(live.values()),

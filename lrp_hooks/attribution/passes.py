@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..engine.gathering import selects_much
 from ..engine.nested import first_tensor, replace_floats
 from ..engine.runtime import Runtime
 from ..engine.sharding import is_spread, whole_output
@@ -247,14 +248,15 @@ def backward_pass(
     reads, collector = forward.reads, forward.collector
     collector.clear()
     selected = select_target(subject, forward, target)
-    runtime.report_graph(selected.scalar, collector)
+    # The nodes themselves must not outlive this: they hold what rules have kept.
+    selects = selects_much(runtime.report_graph(selected.scalar, collector))
     check_output(subject, forward.call, selected.scalar)
     wanted = {**reads, **forward.seen}
     shared = any(len(read) != forward.call.batch for read in reads.values())
     scalar = selected.scalar
     if not one_by_one and not shared:
         seed = torch.ones_like(scalar) if retain or probe else None
-        grads = gradients(scalar, wanted, seed)
+        grads = gradients(scalar, wanted, seed, selects)
         inputs = sum_rows(reads, grads)
         collector.settle()
         one_by_one = probe and mixes(scalar, reads, grads)

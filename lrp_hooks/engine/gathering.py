@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,10 +17,23 @@ from torch import Tensor
 
 from .undo import undoing
 
-__all__ = ["gathering"]
+__all__ = ["gathering", "selects_much"]
 
+_SELECT = "SelectBackward0"
 _MANY = 8
 """How many selections are worth a hook each."""
+
+
+def selects_much(graph: Iterable[Any]) -> bool:
+    """Tell whether a graph is worth a look for loops.
+
+    Args:
+        graph: Its nodes.
+
+    Returns:
+        True if there are many selections.
+    """
+    return sum(type(node).__name__ == _SELECT for node in graph) >= _MANY
 
 
 @contextmanager
@@ -36,14 +49,34 @@ def gathering(outputs: Iterable[Tensor]) -> Generator[None]:
     Yields:
         Nothing.
     """
+    groups = _groups(outputs)
+    with _hooked(groups if groups and _hands_on() else []):
+        yield
+
+
+@contextmanager
+def _hooked(groups: Iterable[tuple[list[Any], bool]]) -> Generator[None]:
     with undoing() as undo:
-        for nodes, alone in _groups(outputs):
+        for nodes, alone in groups:
             selections = _Selections(nodes, alone)
             for node in nodes:
                 before = partial(selections.before, _signed(node._saved_index))
                 undo.add(node.register_prehook(before).remove)
                 undo.add(node.register_hook(selections.after).remove)
         yield
+
+
+@cache
+def _hands_on() -> bool:
+    """Try whether autograd hands a gradient on uncopied, which it does not promise."""
+    wanted = torch.arange(_MANY, dtype=torch.float64)
+    with torch.enable_grad():
+        leaf = torch.zeros_like(wanted, requires_grad=True)
+        whole = leaf.clone()
+        out = torch.stack([whole[n] * value for n, value in enumerate(wanted)]).sum()
+        with _hooked(_groups([out])):
+            (found,) = torch.autograd.grad(out, leaf)
+    return torch.equal(found, wanted)
 
 
 def _groups(outputs: Iterable[Tensor]) -> list[tuple[list[Any], bool]]:
@@ -67,7 +100,7 @@ def _groups(outputs: Iterable[Tensor]) -> list[tuple[list[Any], bool]]:
     found = []
     for (parent, _), nodes in takers.items():
         if len(nodes) >= _MANY:
-            taken = [node for node in nodes if node.name() == "SelectBackward0"]
+            taken = [node for node in nodes if node.name() == _SELECT]
             same = len({node._saved_dim for node in taken}) == 1
             if same and len(taken) >= _MANY:
                 alone = len(taken) == len(nodes) and parent not in roots

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
@@ -310,12 +310,15 @@ class Runtime(threading.local):
 
     def report_graph(
         self, output: Tensor, collector: SourceCollector | None = None
-    ) -> None:
+    ) -> Mapping[Any, int]:
         """Report what bends relevance in the graph behind an output.
 
         Args:
             output: What is explained.
             collector: That of the forward pass; None where other threads wrote in none.
+
+        Returns:
+            The nodes of the graph; see `nodes`.
         """
         graph = nodes(output)
         for name in foreign_functions(graph):
@@ -327,6 +330,7 @@ class Runtime(threading.local):
             if crosses_threads(graph, collector.spans):
                 self.surroundings.report("a function in another thread", "")
         self.settled()
+        return graph
 
     def unwinding(self) -> Callable[[], None]:
         """Return what leaves the modules that are entered from now on.

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lrp_hooks.engine import gathering as module
+from lrp_hooks.engine.foreign import nodes
 from lrp_hooks.engine.gathering import gathering
 from strategies import noise, seeds
 
@@ -175,3 +176,28 @@ def test_nothing_stays_on_the_graph(monkeypatch):
         torch.autograd.grad(out, leaf, retain_graph=True)
     gc.collect()
     assert kept and kept[0]() is None
+
+
+def test_few_selections_are_no_loop():
+    _, x = made()
+    assert module.selects_much(nodes(scan(x, range(LENGTH))))
+    assert not module.selects_much(nodes(scan(x, range(7))))
+
+
+def test_a_torch_that_copies_gradients_is_left_alone(monkeypatch):
+    assert module._hands_on()
+    monkeypatch.setattr(module, "_hands_on", lambda: False)
+    leaf, x = made()
+    out = scan(x, range(LENGTH))
+    with gathering([out]), Counting() as plain:
+        torch.autograd.grad(out, leaf)
+    assert plain.calls == LENGTH
+
+
+def test_that_gradients_are_copied_is_found(monkeypatch):
+    class Copied(module._Selections):
+        def after(self, grads, _):
+            super().after((grads[0] if grads[0] is None else grads[0].clone(),), _)
+
+    monkeypatch.setattr(module, "_Selections", Copied)
+    assert not module._hands_on.__wrapped__()
