@@ -1,7 +1,7 @@
 """Where cost is not arithmetic: ``python -m benchmarks.cost.edges [--quick]``.
 
 Few tokens, narrow layers, and instrumenting itself; and at the other end long inputs,
-where memory counts.
+where attention is most of it. Time alone: memory is where the arithmetic is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from . import methods as plain
 from . import report
 from .cases import cases, load_config
 from .methods import Batch, Call, Method
-from .run import measure_memory, measure_time, parse_arguments, save, start
+from .run import measure_time, parse_arguments, save, start
 
 CONFIG = Path(__file__).with_name("edges.json")
 
@@ -31,10 +31,9 @@ def main() -> None:
     torch.set_num_threads(config["threads"])
     path = arguments.output or (None if arguments.quick else report.EDGES)
     results = start(path, config, arguments.fresh)
-    for measure in (measure_time, measure_memory):
-        for case in cases(config):
-            measure(results, case)
-            save(results, path)
+    for case in cases(config):
+        measure_time(results, case)
+        save(results, path)
     print(report.edges(results))
 
 

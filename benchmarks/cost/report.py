@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,9 @@ def summary(results: Results, at_edges: Results) -> str:
         "CPU time, of Gradient x Input": lambda entry: time_ratio(
             entry, MAIN, GRADIENT
         ),
-        "peak memory, of Gradient x Input": lambda entry: peak_ratio(entry, MAIN),
+        "peak memory, of Gradient x Input": lambda entry: (
+            peak_ratio(entry, MAIN) if "peak_bytes" in entry else None
+        ),
     }
     cases = {**results["cases"], **at_edges["cases"]}
     by_cost = sorted(cases, key=lambda name: against_gradient(MAIN)(cases[name]))
@@ -126,9 +128,6 @@ def edges(results: Results) -> str:
         "instrument + remove, ms a hundred modules": lambda entry: (
             1e5 * min(entry["seconds"][INSTRUMENT]) / entry["modules"]
         ),
-        "peak: GxI, MiB": lambda entry: entry["peak_bytes"][GRADIENT] / MEBIBYTE,
-        "peak: conservative / GxI": peak_of(MAIN),
-        "peak: low_memory / GxI": peak_of(LOW_MEMORY),
     }
     return "\n\n".join([table(results, columns), environment(results)])
 
@@ -161,12 +160,14 @@ def details(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def table(results: Results, columns: dict[str, Callable[[Entry], float]]) -> str:
+def table(
+    results: Results, columns: Mapping[str, Callable[[Entry], float | None]]
+) -> str:
     """Write one Markdown table with a row for each case.
 
     Args:
         results: What a run saved.
-        columns: Heading and number of each column.
+        columns: Heading and number of each column; None where none was taken.
 
     Returns:
         The table, three significant digits a number.
@@ -186,7 +187,9 @@ def targets(results: Results) -> str:
     entries = list(results["cases"].values())
     lines = [
         verdict("CPU time", entries, against_gradient(MAIN)),
-        verdict("peak memory", entries, peak_of(MAIN)),
+        verdict(
+            "peak memory", [e for e in entries if "peak_bytes" in e], peak_of(MAIN)
+        ),
     ]
     entry = results["cases"].get(FORWARD_TARGET)
     if entry is not None:
@@ -256,8 +259,10 @@ def label(method: str) -> str:
     return method.removeprefix("attribute ")
 
 
-def number(value: float) -> str:
-    """Print a number: two decimals below ten, none above."""
+def number(value: float | None) -> str:
+    """Print a number: two decimals below ten, none above; a dash for none."""
+    if value is None:
+        return "-"
     return f"{value:.0f}" if value >= 10 else f"{value:.2f}"
 
 

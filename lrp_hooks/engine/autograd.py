@@ -437,4 +437,4 @@ def clear_of_zero(x: Tensor) -> bool:
         number.
     """
     low, high = x.detach().abs().aminmax()
-    return bool((low > torch.finfo(x.dtype).tiny) & (high < torch.inf))
+    return bool(low.item() > torch.finfo(x.dtype).tiny and high.item() < torch.inf)
