@@ -1,7 +1,7 @@
 """Where cost is not arithmetic: ``python -m benchmarks.cost.edges [--quick]``.
 
-Few tokens, narrow layers, and instrumenting itself; and at the other end long inputs,
-where attention is most of it. Time alone: memory is where the arithmetic is.
+Few tokens, narrow layers, and instrumenting itself. Time alone: memory is where the
+arithmetic is.
 """
 
 from __future__ import annotations

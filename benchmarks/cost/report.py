@@ -105,13 +105,13 @@ def summary(results: Results, at_edges: Results) -> str:
         table({"cases": dearest}, columns),
         targets({"cases": cases}),
         environment(results),
-        f"Fewer than 32 tokens, narrow and long cases: {environment(at_edges)}",
+        f"Fewer than 32 tokens: {environment(at_edges)}",
     ]
     return "\n\n".join(parts)
 
 
 def edges(results: Results) -> str:
-    """Write what short, narrow and long cases cost, for this folder's page.
+    """Write what short and narrow cases cost, for this folder's page.
 
     Args:
         results: What a run of `edges` saved.
