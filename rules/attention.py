@@ -136,8 +136,7 @@ class Attention(ScopeRule):
         mask = freeze(attn_mask) if isinstance(attn_mask, Tensor) else None
         if dropout_p > 0 or not _blockable(query, key, value):
             return fused(query, key, value, mask)
-        with torch.no_grad():
-            out = fused(query, key, value, mask)
+        out = fused(query, key, value.detach(), mask)
         if not carries(value):
             return out
         kept = [query, key] if mask is None else [query, key, mask]

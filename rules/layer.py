@@ -8,6 +8,7 @@ Where two or three of the factors carry relevance, they share the product evenly
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import eq, mul
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ def layer_product(
     Returns:
         The output.
     """
-    if not (carries(x) and carries(weight)):
+    if not carries(weight) or not carries(x):
         return layer_plainly(func, x, weight, bias, *args, **kw)
     both = (split(x, 2), split(weight, 2))
     return watch_bias(func(*both, bias, *args, **kw), weight, bias)
@@ -80,28 +81,29 @@ def layer_plainly(
     Returns:
         The output.
     """
-    if carries(x) and is_packed(weight):
+    live = carries(x)
+    if live and is_packed(weight):
         return unpacked(layer_plainly, func, x, weight, bias, *args, **kw)
-    if carries(bias) and not (carries(x) or carries(weight)):
+    if not live and carries(bias) and not carries(weight):
         return affine(func, x, weight, bias, *args, **kw)
     if _folds(func, x, weight):
         y = plain_value(func, x, weight, bias)
-        y = splice(y, x, lambda grad, w: grad @ w, weight) if carries(x) else y
+        y = splice(y, x, lambda grad, w: grad @ w, weight) if live else y
         return watch_bias(y, weight, bias)
     return watch_bias(func(x, weight, bias, *args, **kw), weight, bias)
 
 
 def _folds(func: Callable[..., Any], x: Tensor, weight: Tensor) -> bool:
     """Tell whether torch multiplies otherwise if the weight requires a gradient."""
-    linear = "linear" in func.__name__ and x.ndim > 2 and not _is_foldable(x)
-    return linear and trainable(weight)
+    folded = x.ndim < 3 or "linear" not in func.__name__ or _is_foldable(x)
+    return not folded and trainable(weight)
 
 
 def _is_foldable(x: Tensor) -> bool:
     """Tell whether the leading dimensions are one as they lie in memory."""
     # Not is_contiguous(), which overlooks the strides of dimensions of size 1.
-    steps = zip(x.stride()[:-1], x.stride()[1:], x.shape[1:], strict=True)
-    return all(outer == inner * size for outer, inner, size in steps)
+    steps = x.stride()
+    return all(map(eq, steps, map(mul, steps[1:], x.shape[1:])))
 
 
 def plain_value(

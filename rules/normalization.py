@@ -122,8 +122,8 @@ def _layer_norm(
     if not carries(x):
         return func(x, normalized_shape, weight, bias, eps, *more)
     dims = tuple(range(-len(normalized_shape), 0))
-    with torch.no_grad():
-        y, _, scale = torch.native_layer_norm(x, normalized_shape, weight, bias, eps)
+    given = (normalized_shape, weight, bias, eps)
+    y, _, scale = torch.native_layer_norm(x.detach(), *given)
     y = splice(y, x, partial(centred, dims), *present(scale, weight))
     if bias is not None:
         watch_source(y, bias)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,14 +69,43 @@ def looks_like_rms_norm(module: nn.Module) -> bool:
     Returns:
         True for RMSNorm in any spelling that is called with one tensor.
     """
-    if next(module.children(), None) is not None:
+    if type(module).__module__.startswith("torch.nn.") or _is_any(module.children()):
         return False
+    described = _described(module)
+    if described is None:
+        return _scales_rows(module)
+    if described not in _tried:
+        _tried[described] = _scales_rows(module)
+    return _tried[described]
+
+
+_tried: dict[Any, bool] = {}
+"""What came of modules that differ in nothing but the values of their gain."""
+
+
+def _described(module: nn.Module) -> Any:
+    """Describe a module but for its gain; None where more than numbers shapes it."""
+    own = [(k, type(v), v) for k, v in vars(module).items() if k not in _OF_ALL]
+    if not all(kind in _NUMBERS for _, kind, _ in own):
+        return None
+    shapes = [(n, p.shape) for n, p in module._parameters.items() if p is not None]
+    kind, state = type(module), (module.training, len(module._buffers))
+    return kind, kind.forward, *state, *shapes, *own
+
+
+_NUMBERS = {type(None), bool, int, float, str}
+_OF_ALL = frozenset(vars(nn.Module()))
+"""What every module has, its training flag and its tensors among them."""
+
+
+def _scales_rows(module: nn.Module) -> bool:
+    """Try a copy of a module that has no parts."""
     weights = list(module.parameters())
     has_gain = len(weights) == 1 == weights[0].ndim
-    if (weights and not has_gain) or next(module.buffers(), None) is not None:
+    if (weights and not has_gain) or _is_any(module.buffers()):
         return False
     width = weights[0].shape[0] if weights else 8
-    if type(module).__module__.startswith("torch.nn.") or not _takes_one(module):
+    if not _takes_one(module):
         return False
     double, cpu = torch.float64, torch.device("cpu")  # whatever the default is
     x = torch.linspace(-2.0, 1.7, 2 * width, dtype=double, device=cpu).cos()
@@ -94,6 +124,10 @@ def looks_like_rms_norm(module: nn.Module) -> bool:
         return False
     gain = y / x * x.square().mean(-1, keepdim=True).sqrt()
     return torch.allclose(gain[0], gain[1], rtol=1e-3, atol=1e-6)
+
+
+def _is_any(found: Iterator[Any]) -> bool:
+    return next(found, None) is not None
 
 
 def _forward_with(module: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:

@@ -311,6 +311,8 @@ def _share_name(constants: list[Any]) -> bool:
 
 def _add(func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """A + b and a - b: the hot case of `affine`, without a second evaluation."""
+    if not kwargs and not in_place(func) and all(map(carries, args)):
+        return func(*args)
     values = [*args[:2], *(kwargs[k] for k in ("input", "other") if k in kwargs)]
     if in_place(func) and not (carries(values[0]) and _is_whole(values[0])):
         return affine(func, *args, **kwargs)

@@ -63,6 +63,7 @@ def load_config(quick: bool = False, path: Path = CONFIG) -> dict[str, Any]:
         config |= QUICK
         for shape in config["models"].values():
             shape["config"]["num_hidden_layers"] = QUICK_LAYERS
+            shape.pop("lengths", None)
     return config
 
 
@@ -75,8 +76,9 @@ def cases(config: dict[str, Any]) -> Iterator[Case]:
     Yields:
         The cases, ordered by model, then by their number of tokens.
     """
-    for model in config["models"]:
-        sizes = product(config["batches"], config["lengths"])
+    for model, shape in config["models"].items():
+        lengths = shape.get("lengths") or config["lengths"]  # a shape's own, if any
+        sizes = product(config["batches"], lengths)
         found = [Case(model, batch, length) for batch, length in sizes]
         yield from sorted(found, key=lambda case: case.tokens)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from .timing import median_ratio
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.json")
+EDGES = Path(__file__).with_name("edges_results.json")
 MAIN = attribute_name("conservative")
+LOW_MEMORY = "attribute low_memory"
+INSTRUMENT = "instrument and remove"
 MEBIBYTE = 2**20
 WORST = 3  # cases that the README shows
 FORWARD_TARGET = "bert-base 1x128"
@@ -24,25 +27,32 @@ Results = dict[str, Any]
 
 def main() -> None:
     """Rewrite the tables of both pages."""
-    results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    for path, name, table in documents(results):
+    for path, name, table in documents(*saved()):
         text = put(path.read_text(encoding="utf-8"), name, table)
         path.write_text(text, encoding="utf-8")
         print(f"{path.relative_to(ROOT)}: {name}")
 
 
-def documents(results: Results) -> list[tuple[Path, str, str]]:
+def saved() -> tuple[Results, Results]:
+    """Read what `run` and `edges` saved."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, EDGES)]
+    return found[0], found[1]
+
+
+def documents(results: Results, at_edges: Results) -> list[tuple[Path, str, str]]:
     """List every generated part of a document.
 
     Args:
         results: What a run saved.
+        at_edges: What a run of `edges` saved.
 
     Returns:
         Path, name of the markers, and Markdown of each.
     """
     return [
-        (ROOT / "README.md", "cost-summary", summary(results)),
+        (ROOT / "README.md", "cost-summary", summary(results, at_edges)),
         (Path(__file__).with_name("README.md"), "cost", details(results)),
+        (Path(__file__).with_name("README.md"), "edges", edges(at_edges)),
     ]
 
 
@@ -67,11 +77,12 @@ def put(text: str, name: str, content: str) -> str:
     return f"{head}{begin}\n\n{content}\n\n{end}{rest.split(end)[1]}"
 
 
-def summary(results: Results) -> str:
+def summary(results: Results, at_edges: Results) -> str:
     """Write where the default rule set is dearest, for the main README.
 
     Args:
         results: What a run saved.
+        at_edges: What a run of `edges` saved.
 
     Returns:
         A table of the cases with the largest CPU time of Gradient x Input, how often
@@ -82,18 +93,43 @@ def summary(results: Results) -> str:
         "CPU time, of Gradient x Input": lambda entry: time_ratio(
             entry, MAIN, GRADIENT
         ),
-        "peak memory, of Gradient x Input": lambda entry: peak_ratio(entry, MAIN),
+        "peak memory, of Gradient x Input": lambda entry: (
+            peak_ratio(entry, MAIN) if "peak_bytes" in entry else None
+        ),
     }
-    cases = results["cases"]
+    cases = {**results["cases"], **at_edges["cases"]}
     by_cost = sorted(cases, key=lambda name: against_gradient(MAIN)(cases[name]))
     dearest = {name: cases[name] for name in by_cost[: -WORST - 1 : -1]}
     parts = [
         f"The {len(dearest)} dearest of {len(cases)} cases:",
         table({"cases": dearest}, columns),
-        targets(results),
+        targets({"cases": cases}),
         environment(results),
+        f"Fewer than 32 tokens: {environment(at_edges)}",
     ]
     return "\n\n".join(parts)
+
+
+def edges(results: Results) -> str:
+    """Write what short and narrow cases cost, for this folder's page.
+
+    Args:
+        results: What a run of `edges` saved.
+
+    Returns:
+        One table, and where the numbers were taken.
+    """
+    columns = {
+        "forward, ms": lambda entry: 1000 * min(entry["seconds"][FORWARD]),
+        "GxI / forward": lambda entry: time_ratio(entry, GRADIENT, FORWARD),
+        "conservative / forward": lambda entry: time_ratio(entry, MAIN, FORWARD),
+        "conservative / GxI": against_gradient(MAIN),
+        "low_memory / GxI": against_gradient(LOW_MEMORY),
+        "instrument + remove, ms a hundred modules": lambda entry: (
+            1e5 * min(entry["seconds"][INSTRUMENT]) / entry["modules"]
+        ),
+    }
+    return "\n\n".join([table(results, columns), environment(results)])
 
 
 def details(results: Results) -> str:
@@ -124,12 +160,14 @@ def details(results: Results) -> str:
     return "\n\n".join(parts)
 
 
-def table(results: Results, columns: dict[str, Callable[[Entry], float]]) -> str:
+def table(
+    results: Results, columns: Mapping[str, Callable[[Entry], float | None]]
+) -> str:
     """Write one Markdown table with a row for each case.
 
     Args:
         results: What a run saved.
-        columns: Heading and number of each column.
+        columns: Heading and number of each column; None where none was taken.
 
     Returns:
         The table, three significant digits a number.
@@ -149,7 +187,9 @@ def targets(results: Results) -> str:
     entries = list(results["cases"].values())
     lines = [
         verdict("CPU time", entries, against_gradient(MAIN)),
-        verdict("peak memory", entries, peak_of(MAIN)),
+        verdict(
+            "peak memory", [e for e in entries if "peak_bytes" in e], peak_of(MAIN)
+        ),
     ]
     entry = results["cases"].get(FORWARD_TARGET)
     if entry is not None:
@@ -219,8 +259,10 @@ def label(method: str) -> str:
     return method.removeprefix("attribute ")
 
 
-def number(value: float) -> str:
-    """Print a number: two decimals below ten, none above."""
+def number(value: float | None) -> str:
+    """Print a number: two decimals below ten, none above; a dash for none."""
+    if value is None:
+        return "-"
     return f"{value:.0f}" if value >= 10 else f"{value:.2f}"
 
 

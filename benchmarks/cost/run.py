@@ -113,6 +113,7 @@ def measure_time(results: Results, case: Case) -> None:
         return
     config = results["config"]
     model = build_model(config, case.model)
+    entry["modules"] = len(list(model.modules()))
     table = methods_of(config)
     warm_up = random_batch(model, case.warm_up(), config["seed"])
     batch = random_batch(model, case, config["seed"])
@@ -124,7 +125,7 @@ def measure_time(results: Results, case: Case) -> None:
         rounds=(config["min_rounds"], config["max_rounds"]),
     )
     entry["seconds"] = {
-        name: [round(value, 4) for value in values] for name, values in seconds.items()
+        name: [round(value, 6) for value in values] for name, values in seconds.items()
     }
     print(f"{case.name}: {len(seconds['forward'])} rounds", flush=True)
 

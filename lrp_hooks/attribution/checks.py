@@ -129,8 +129,9 @@ def check_closes(ledger: Ledger, complain: Complain) -> None:
     """
     # 2e-3 in float32, 5e-7 in float64: more than sums of a deep network round to.
     limit = torch.finfo(ledger.output.dtype).eps ** 0.4
-    worst = int(ledger.error.argmax())
-    if ledger.error[worst] <= limit:
+    errors = ledger.error
+    worst = int(errors.argmax())
+    if errors[worst] <= limit:
         return
     missing = float(ledger.output[worst] - ledger.total[worst])
     complain(

@@ -39,13 +39,13 @@ def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
     """
     model = subject.model
     if isinstance(inputs, Tensor):
-        call = _positional(model, (inputs,))
+        call = _positional(subject, (inputs,))
     elif isinstance(inputs, Mapping):
-        call = _from_mapping(model, inputs)
+        call = _from_mapping(subject, inputs)
     elif fields_of(inputs) is not None:
         call = _as_one(model, inputs)
     elif isinstance(inputs, Sequence) and not isinstance(inputs, str):
-        call = _from_sequence(model, inputs)
+        call = _from_sequence(subject, inputs)
     else:
         hint = _EXPLAINS_TEXT if isinstance(inputs, str) and inputs else ""
         raise ArgumentError(
@@ -70,9 +70,9 @@ def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
     return replace(call, doubt=doubt, doubtful=word)
 
 
-def _from_mapping(model: nn.Module, inputs: Mapping[str, Any]) -> Call:
+def _from_mapping(subject: Subject, inputs: Mapping[str, Any]) -> Call:
     """Take a mapping for keyword arguments, or else for the model's one argument."""
-    takes = _signature(model)
+    model, takes = subject.model, subject.signature
     known = takes is None or _fits(takes, inputs) or inputs.keys() & takes.parameters
     if not known and takes is not None and _fits(takes, {}, inputs):
         return _as_one(model, inputs)
@@ -81,11 +81,11 @@ def _from_mapping(model: nn.Module, inputs: Mapping[str, Any]) -> Call:
     return replace(found, kwargs=dict(inputs))
 
 
-def _from_sequence(model: nn.Module, inputs: Sequence[Any]) -> Call:
+def _from_sequence(subject: Subject, inputs: Sequence[Any]) -> Call:
     """Take a sequence for positional arguments, or else for the one argument."""
     if len(inputs) == 1 and fields_of(inputs[0]) is not None:
-        return _as_one(model, inputs[0])
-    call, takes = _positional(model, tuple(inputs)), _signature(model)
+        return _as_one(subject.model, inputs[0])
+    call, takes = _positional(subject, tuple(inputs)), subject.signature
     if takes is None or _fits(takes, {}, *inputs) or not _fits(takes, {}, inputs):
         return call
     return replace(call, args=(inputs,))
@@ -95,13 +95,6 @@ def _as_one(model: nn.Module, inputs: Any) -> Call:
     """Take a mapping or a dataclass for the one argument of a model."""
     call = _keywords(model, fields_of(inputs) or {})
     return replace(call, args=(inputs,), kwargs={})
-
-
-def _signature(model: nn.Module) -> inspect.Signature | None:
-    try:
-        return inspect.signature(model.forward)
-    except (TypeError, ValueError):  # builtins have no signature
-        return None
 
 
 def _fits(takes: inspect.Signature, named: Mapping[str, Any], *args: Any) -> bool:
@@ -166,8 +159,8 @@ def advising(call: Call) -> Generator[None]:
         ) from error
 
 
-def _positional(model: nn.Module, values: tuple[Any, ...]) -> Call:
-    names = _parameter_names(model, len(values))
+def _positional(subject: Subject, values: tuple[Any, ...]) -> Call:
+    names = _parameter_names(subject, len(values))
     tensors = {
         n: v for n, v in zip(names, values, strict=True) if isinstance(v, Tensor)
     }
@@ -197,8 +190,8 @@ def _read_by_default(call: Call, main: str, output_mask: Tensor | None) -> Call:
     )
 
 
-def _parameter_names(model: nn.Module, n: int) -> list[str]:
-    takes = _signature(model)
+def _parameter_names(subject: Subject, n: int) -> list[str]:
+    takes = subject.signature
     names = [] if takes is None else list(takes.parameters)[:n]
     return names + [f"input_{i}" for i in range(len(names), n)]
 

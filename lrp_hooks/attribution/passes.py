@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..engine.gathering import selects_much
 from ..engine.nested import first_tensor, replace_floats
 from ..engine.runtime import Runtime
-from ..engine.sharding import is_spread, whole_output
+from ..engine.sharding import whole_output
 from ..engine.shares import share_of
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
@@ -183,9 +183,9 @@ def forward_pass(
     """
     length = call.rows.shape[1] if _has_positions(call) else None
     collector = collect(call.batch, length)
-    collector.spread = is_spread(subject.model)
     layers, asked = split_layers(subject, request.layers)
     reader = Reader(subject, call, request.wrt, layers)
+    collector.spread = reader.spread
     try:
         with runtime.lending(collector, reader.reads), runtime.eager():
             with watched_latent(subject, runtime, collector, asked) as found:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..engine.walk import named_modules_of
 from .call import Call
 from .content import may_be_merged
 from .graphs import owner_of_edges
@@ -118,7 +119,7 @@ def patches_of(
         ``{"patches": {name: [height, width]}}`` of images whose sides they divide; of
         none where nothing tells.
     """
-    size = _patch_of(model)
+    size = _patch_of(model) if floats else None
     found = {
         name: size
         for name, part in scores.items()
@@ -133,7 +134,8 @@ def _patch_of(model: nn.Module) -> list[int] | None:
     """Return height and width of a patch."""
     size = setting(model, "patch_size")
     if size is None:
-        first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+        named = named_modules_of(model)
+        first = next((m for _, m in named if isinstance(m, nn.Conv2d)), None)
         cuts = first is not None and first.kernel_size == first.stride
         size = first.kernel_size if first is not None and cuts else None
     sides = [size, size] if isinstance(size, int) else list(size or ())[-2:]

@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import ArgumentError, CompiledModelError, UnsupportedModelError
 from .rule import Rule, as_rule
+from .walk import named_modules_of
 from .wrappers import named_modules
 
 __all__ = ["Key", "check_compiled", "checked_overrides"]
@@ -32,7 +33,7 @@ def check_compiled(model: nn.Module) -> None:
             f"the model is TorchScript ({type(model).__name__}), which runs outside "
             "Python, where no rule holds; instrument the original module instead."
         )
-    for name, module in model.named_modules():
+    for name, module in named_modules_of(model):
         compiled = getattr(module, "_compiled_call_impl", None) is not None
         if compiled or type(module).__name__ == "OptimizedModule":
             raise CompiledModelError(
@@ -57,7 +58,7 @@ def checked_overrides(
     Raises:
         ArgumentError: If a key is of another kind, or matches no module.
     """
-    names = dict(named_modules(model))
+    names = dict(named_modules(model)) if overrides else {}
     for key in overrides:
         if isinstance(key, str):
             found = any(fnmatchcase(name, key) for name in names)

@@ -13,6 +13,7 @@ from .registry import Match
 from .rule import LeafRule
 from .runtime import Runtime
 from .undo import Undo
+from .walk import has_parts
 
 __all__ = ["attach"]
 
@@ -77,5 +78,4 @@ def _needs_hooks(module: nn.Module, match: Match | None, fused: bool) -> bool:
     if fused and type(module).__module__.startswith("torch.nn."):
         return False  # hooks would cost nn.TransformerEncoderLayer its fused kernel
     family = None if match is None else match.family
-    alone = next(module.children(), None) is None
-    return not (alone and (family in _SERVED or isinstance(module, LINEAR)))
+    return has_parts(module) or not (family in _SERVED or isinstance(module, LINEAR))

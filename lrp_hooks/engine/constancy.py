@@ -12,21 +12,22 @@ from typing import Any
 
 from torch import Tensor
 
-__all__ = ["drop_history", "expect_histories", "leads_nowhere"]
+__all__ = ["drop_history", "expect_histories", "histories", "leads_nowhere"]
 
 _LEADS_ON = "lrp_hooks: leads to a leaf"
 
 
-class _Thread(threading.local):
+class _Histories(threading.local):
     dropped = False
 
 
-_thread = _Thread()
+histories = _Histories()
+"""Whether one was dropped in this thread, since when tensors may lead nowhere."""
 
 
 def expect_histories() -> None:
     """Spare tensors the look at the graph until a history is dropped again."""
-    _thread.dropped = False
+    histories.dropped = False
 
 
 def drop_history(tensor: Tensor) -> None:
@@ -39,7 +40,7 @@ def drop_history(tensor: Tensor) -> None:
     tensor.detach_()
     # Hooks stay with the node that they were registered at; new ones need a new list.
     tensor._backward_hooks = None
-    _thread.dropped = True
+    histories.dropped = True
 
 
 def leads_nowhere(tensor: Tensor) -> bool:
@@ -51,7 +52,7 @@ def leads_nowhere(tensor: Tensor) -> bool:
     Returns:
         True if no path of its graph ends in a leaf.
     """
-    start = tensor.grad_fn if _thread.dropped else None
+    start = tensor.grad_fn
     return start is not None and not _leads_on(start)
 
 

@@ -48,12 +48,12 @@ class Constants:
         Returns:
             The qualified name.
         """
-        module = self.frames[-1].name if self.frames else ""
         if isinstance(of, Tensor):
             known = self.parameter_name(of)
             if known is not None:
-                return str(known)
+                return known
             of = getattr(of, "_lrp_maker", "constant")
+        module = self.frames[-1].name if self.frames else ""
         last = of if isinstance(of, str) else "constant"
         return f"{module}.{last}" if module else last
 
@@ -157,11 +157,11 @@ class Constants:
         Returns:
             The argument itself if it is no parameter and holds none.
         """
-        kind = type(value)
-        if kind not in self.suspects:
+        kind, suspects = type(value), self.suspects
+        if kind not in suspects:
             return value
-        if kind in {list, tuple}:
-            if not any(type(item) in self.suspects for item in value):
+        if kind is tuple or kind is list:
+            if suspects.isdisjoint(map(type, value)):
                 return value  # a shape, most often
             return kind([self.constant(item) for item in value])
         if not value.requires_grad:
@@ -174,7 +174,8 @@ class Constants:
             return value
         constant = value.detach()
         constant._lrp_name, constant._lrp_trainable = name, True
-        constant._lrp_lent = own is None
+        if own is None:
+            constant._lrp_lent = True
         return constant
 
     def _late_name(self, value: Any) -> str | None:

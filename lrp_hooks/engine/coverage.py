@@ -9,6 +9,7 @@ from torch import nn
 
 from ..support.table import aligned
 from .registry import Match
+from .walk import has_parts
 
 __all__ = ["Coverage", "Row", "row"]
 
@@ -105,6 +106,6 @@ def row(name: str, module: nn.Module, match: Match | None) -> Row:
         return Row(name, kind, repr(match.rule), match.why)
     if isinstance(module, LINEAR):
         return Row(name, kind, "", "linear")
-    if next(module.children(), None) is not None:
+    if has_parts(module):
         return Row(name, kind, "", "its parts, and the functions it calls")
     return Row(name, kind, "", "the functions it calls")

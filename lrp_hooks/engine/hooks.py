@@ -209,7 +209,6 @@ class _Wrapped:
         # A compiler that looks in here finds the model as it is.
         self.plain = hooks.runtime is not None and hooks.runtime.plain
         self.inner = getattr(module, self.method)
-        functools.update_wrapper(self, self.inner)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the method."""
@@ -245,6 +244,10 @@ class _WrappedForward(_WrappedCall):
 
     method = "forward"
 
+    def __init__(self, hooks: ModuleHooks, module: nn.Module) -> None:
+        super().__init__(hooks, module)
+        functools.update_wrapper(self, self.inner)  # models look at its signature
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.plain and torch.compiler.is_compiling():
             return self.inner(*args, **kwargs)
@@ -253,12 +256,16 @@ class _WrappedForward(_WrappedCall):
             return self.opened(self.run, args, kwargs)
         if frame.leaf or frame.functions or frame.fused:
             return self.run(*args, **kwargs)
-        depth = len(scope.frames)
+        frames = scope.frames
+        depth = len(frames)
         scope.enter(frame)
         try:
             return self.inner(*args, **kwargs)
         finally:
-            scope.leave_to(depth)
+            if len(frames) == depth + 1:
+                frames.pop()  # all that `Scope.leave` does for such a frame
+            else:
+                scope.leave_to(depth)
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """Run the forward between `ModuleHooks.enter` and `ModuleHooks.leave`."""

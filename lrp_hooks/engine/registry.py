@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -166,11 +167,22 @@ def _override(
     return None
 
 
+def _keys(kind: type) -> list[tuple[Key, str]]:
+    """List what a rule for a type may be registered under, and what that is called."""
+    known = _known_keys.get(kind)
+    if known is None:
+        known = _known_keys[kind] = []
+        for base in kind.__mro__:
+            name = qualified_name(base)
+            known += [(base, base.__name__), (name, name)]
+    return known
+
+
+_known_keys: WeakKeyDictionary[type, list[Any]] = WeakKeyDictionary()
+
+
 def _registered(module: nn.Module, rules: RuleSet) -> Match | None:
-    keys: list[tuple[Any, str]] = []
-    for base in type(module).__mro__:
-        keys += [(base, base.__name__), (qualified_name(base), qualified_name(base))]
-    for key, label in keys:
+    for key, label in _keys(type(module)):
         entry = _entries.get(key)
         if isinstance(entry, str):
             return Match(getattr(rules, entry), f"{entry}: {label}", entry)

@@ -271,11 +271,14 @@ class Runtime(threading.local):
             Whether rules hold where it was called.
         """
         scope = self.scope
-        if scope is None or all(frame.module is not module for frame in scope.frames):
+        if scope is None:
             return False
-        # After an interrupt, modules inside have left their frames behind.
-        while scope.frames[-1].module is not module:
-            scope.leave()
+        if scope.frames[-1].module is not module:
+            if all(frame.module is not module for frame in scope.frames):
+                return False
+            # After an interrupt, modules inside have left their frames behind.
+            while scope.frames[-1].module is not module:
+                scope.leave()
         scope.leave()
         if not scope.frames:
             self.settled()

@@ -33,7 +33,8 @@ def is_spread(model: nn.Module) -> bool:
         True for tensor parallel models, and for those of ``fully_shard`` while their
         parameters are not gathered.
     """
-    return any(map(is_distributed, parameters_of(model)))
+    kinds = {type(parameter): parameter for parameter in parameters_of(model)}
+    return any(map(is_distributed, kinds.values()))
 
 
 def gathered(tensor: Tensor, share: Share | None = None) -> Tensor:

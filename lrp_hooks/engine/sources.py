@@ -175,18 +175,21 @@ class SourceCollector:
             self.unplaced.update(names)
             total = terms.flatten(1).sum(1, keepdim=True) / self.batch
             readings = [total.expand(-1, self.batch)]
-        for i, name in enumerate(names):
-            rows = self._choose([reading[i] for reading in readings])
-            if rows.ndim == 2:
-                _accumulate(self.positions, name, rows)
-                rows = rows.sum(1)
-            _accumulate(self.sources, name, rows)
+        rows = self._choose(readings)
+        if rows.ndim == 3:
+            for name, part in zip(names, rows.unbind(), strict=True):
+                _accumulate(self.positions, name, part)
+            rows = rows.sum(2)
+        for name, part in zip(names, rows.unbind(), strict=True):
+            _accumulate(self.sources, name, part)
 
     def _choose(self, readings: list[Tensor]) -> Tensor:
         """Take the first reading, or the one in which all is the one example's."""
         if self.row is None or len(readings) == 1:
             return readings[-1 if self._turned else 0]
-        return max(readings, key=lambda rows: float(rows[self.row].abs().sum()))
+        own = [reading[:, self.row].abs().flatten(1).sum(1) for reading in readings]
+        best = torch.stack(own).argmax(0).tolist()
+        return torch.stack([readings[k][i] for i, k in enumerate(best)])
 
     def _readings(self, terms: Tensor) -> list[Tensor]:
         """Read the terms [N, ...] of N sources as [N, B, T], or else as [N, B]."""
@@ -234,7 +237,7 @@ def _whole(out: Tensor) -> Tensor:
 def _check_held(value: Any, name: str) -> None:
     if (
         isinstance(value, Tensor)
-        and value.untyped_storage().size() == 0 < value.numel()
+        and value.untyped_storage().nbytes() == 0 < value.numel()
     ):
         raise UnsupportedModelError(
             f"the memory of {name!r} was freed between the forward and the backward "
@@ -254,7 +257,7 @@ def _inner(grad: Tensor, constant: Tensor | complex) -> Tensor:
     if isinstance(constant, Tensor):
         if constant.dtype != grad.dtype:
             constant = constant.to(grad.dtype)
-        if constant.ndim == 1 < grad.ndim and len(constant) == grad.shape[-1]:
+        if constant.ndim == 1 < grad.ndim and constant.shape[0] == grad.shape[-1]:
             # With infinity in it, the product of a gradient 0 would be NaN.
             if not grad.is_complex():
                 return grad @ constant.nan_to_num(math.nan, 0.0, 0.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +35,7 @@ class Subject:
         self.model = model
         self.apart: set[Any] = set()
         self.modules: dict[str, nn.Module] = dict(named_modules(model))
+        self._signature: tuple[Any, inspect.Signature | None] = (None, None)
 
     def module(self, argument: str, name: object) -> nn.Module:
         """Find a module by its qualified name.
@@ -54,6 +57,14 @@ class Subject:
             f"{argument}={name!r} is the name of no module of the model; "
             f"model.named_modules() lists them.{did_you_mean(name, known, n=3)}"
         )
+
+    @property
+    def signature(self) -> inspect.Signature | None:
+        """What the model's forward takes; None where it does not say."""
+        forward = self.model.forward
+        if self._signature[0] is not forward:  # looked up once while it stays the same
+            self._signature = forward, _signature_of(forward)
+        return self._signature[1]
 
     @cached_property
     def input_embedding(self) -> nn.Module | None:
@@ -91,3 +102,10 @@ class Subject:
             return None
         rows = {getattr(m, "num_embeddings", None) for m in self.embeddings.values()}
         return limit if rows & {limit, limit + 1, limit + 2} else None
+
+
+def _signature_of(forward: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(forward)
+    except (TypeError, ValueError):  # builtins have no signature
+        return None

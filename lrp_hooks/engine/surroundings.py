@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from .rule import FunctionTable
 from .sources import SourceCollector
 from .storage import storage_address
-from .wrappers import named_modules, plain_name
+from .walk import named_modules_of
+from .wrappers import plain_name
 
 __all__ = ["Frame", "State", "Surroundings", "storage_address"]
 
@@ -121,34 +122,58 @@ class Surroundings:
         Returns:
             The surroundings.
         """
-        parameters = [(plain_name(n), p) for n, p in model.named_parameters()]
-        constants, storages = _named(model, parameters)
+        modules = [(plain_name(name), m) for name, m in named_modules_of(model)]
+        holders = [(f"{n}." if n else "", m._parameters) for n, m in modules]
+        parameters = _held(holders)
+        constants = {id(p): (weakref.ref(p), name) for name, p in parameters}
         kinds: set[type] = {type(p) for _, p in parameters}
         suspects = kinds | {list, tuple, nn.Parameter}
-        holders = [
-            (f"{prefix}." if prefix else "", module._parameters)
-            for prefix, module in named_modules(model)
-            if module._parameters
-        ]
-        trained = {storage_address(p) for _, p in parameters if p.requires_grad}
+        storages, trained = _in_memory(modules, parameters)
+        holders = [(prefix, held) for prefix, held in holders if held]
         return cls(table, constants, suspects, holders, storages, trained, report)
 
 
-def _named(
-    model: nn.Module, parameters: list[tuple[str, nn.Parameter]]
-) -> tuple[dict[int, tuple[weakref.ref[Tensor], str]], dict[int, str]]:
-    """Name parameters by identity, and parameters and buffers by storage."""
-    constants: dict[int, tuple[weakref.ref[Tensor], str]] = {
-        id(p): (weakref.ref(p), name) for name, p in parameters
-    }
+def _held(holders: Iterable[tuple[str, dict[str, Any]]]) -> list[tuple[str, Tensor]]:
+    """List what modules hold, each tensor once, by its first name."""
+    found: dict[int, tuple[str, Tensor]] = {}
+    for prefix, held in holders:
+        for name, tensor in held.items():
+            if tensor is not None:
+                found.setdefault(id(tensor), (prefix + name, tensor))
+    return list(found.values())
+
+
+def _in_memory(
+    modules: list[tuple[str, nn.Module]], parameters: list[tuple[str, Tensor]]
+) -> tuple[dict[int, str], set[int]]:
+    """Name parameters and other tensors of modules by where they lie in memory.
+
+    Args:
+        modules: The modules by name.
+        parameters: The parameters by name.
+
+    Returns:
+        ``{storage address: name}``, and the addresses of parameters that learn.
+    """
     storages: dict[int, str] = {}
-    tensors: list[tuple[str, Tensor]] = []
-    for prefix, module in named_modules(model):
-        attributes = [(k, v) for k, v in vars(module).items() if isinstance(v, Tensor)]
+    for prefix, module in modules:
         dot = f"{prefix}." if prefix else ""
-        tensors += [(dot + key, value) for key, value in attributes]
-    buffers = [(plain_name(name), buffer) for name, buffer in model.named_buffers()]
-    for name, tensor in [*tensors, *buffers, *parameters]:
-        storages[storage_address(tensor)] = name
+        own = vars(module)
+        for name in [key for key in own if key not in _OF_EVERY_MODULE]:
+            if isinstance(own[name], Tensor):
+                storages[storage_address(own[name])] = dot + name
+    buffers = _held((f"{n}." if n else "", m._buffers) for n, m in modules)
+    for name, buffer in buffers:
+        storages[storage_address(buffer)] = name
+    trained = set()
+    for name, parameter in parameters:
+        address = storage_address(parameter)
+        storages[address] = name
+        if parameter.requires_grad:
+            trained.add(address)
     storages.pop(0, None)
-    return constants, storages
+    return storages, trained
+
+
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
+"""What holds no tensor of a module's own, or holds those that have their table."""

@@ -1,4 +1,4 @@
-"""A model's modules and parameters, without the names that torch makes up on the way.
+"""A model's modules and parameters: as torch lists them, in a fraction of the time.
 
 Every call of `attribute` looks at all of them; names cost ten times as much as that.
 """
@@ -10,7 +10,19 @@ from collections.abc import Iterator
 from torch import nn
 from torch.nn import Parameter
 
-__all__ = ["modules_of", "parameters_of"]
+__all__ = ["has_parts", "modules_of", "named_modules_of", "parameters_of"]
+
+
+def has_parts(module: nn.Module) -> bool:
+    """Tell a module with modules inside.
+
+    Args:
+        module: Any module.
+
+    Returns:
+        True if it has any.
+    """
+    return any(part is not None for part in module._modules.values())
 
 
 def modules_of(model: nn.Module) -> list[nn.Module]:
@@ -28,8 +40,31 @@ def modules_of(model: nn.Module) -> list[nn.Module]:
         for module in stack.pop()._modules.values():
             if module is not None and id(module) not in found:
                 found[id(module)] = module
-                stack.append(module)
+                if module._modules:
+                    stack.append(module)
     return list(found.values())
+
+
+def named_modules_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """List a model's modules as ``model.named_modules()`` does.
+
+    Args:
+        model: Any module.
+
+    Yields:
+        Each module once, with its first qualified name, a parent before its parts.
+    """
+    seen: set[int] = set()
+    stack: list[tuple[str, nn.Module]] = [("", model)]
+    while stack:
+        prefix, module = stack.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        yield prefix, module
+        dot = f"{prefix}." if prefix else ""
+        parts = [(dot + k, m) for k, m in module._modules.items() if m is not None]
+        stack += reversed(parts)
 
 
 def parameters_of(model: nn.Module) -> Iterator[Parameter]:

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from torch import nn
 
+from .walk import named_modules_of
+
 __all__ = ["named_modules", "plain_name", "unwrapped"]
 
 _INSIDE = frozenset({"_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
@@ -52,5 +54,5 @@ def named_modules(model: nn.Module) -> Generator[tuple[str, nn.Module]]:
     Yields:
         Each name with its module.
     """
-    named = {plain_name(name): module for name, module in model.named_modules()}
+    named = {plain_name(name): module for name, module in named_modules_of(model)}
     yield from named.items()  # what is inside comes later, under the same name

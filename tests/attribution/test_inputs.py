@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from lrp_hooks import ArgumentError, UnsupportedModelError, explain, instrument
+from lrp_hooks.engine.subject import Subject
 from sequence_models import sequence_model, spectrogram
 from strategies import noise
 
@@ -237,3 +238,12 @@ def test_what_is_no_tensor(inputs):
     with instrument(net()) as lrp:
         with pytest.raises(ArgumentError, match="must be a tensor, a tuple"):
             lrp.attribute(inputs, 0)
+
+
+def test_what_a_forward_takes_is_looked_up_again_where_it_is_another_one():
+    subject = Subject(nn.Linear(1, 1))
+    assert list(subject.signature.parameters) == ["input"]
+    subject.model.forward = lambda x, scale: x * scale
+    assert list(subject.signature.parameters) == ["x", "scale"]
+    subject.model.forward = nn.Identity.forward.__get__(subject.model)
+    assert list(subject.signature.parameters) == ["input"]

@@ -1,12 +1,11 @@
 """The cost benchmark's arithmetic, on fakes; and its tables, on what it measured."""
 
-import json
 from contextlib import contextmanager
 from itertools import count
 
 import pytest
 
-from benchmarks.cost import cases, memory, report, run, timing
+from benchmarks.cost import cases, edges, memory, report, run, timing
 
 CONFIG = cases.load_config()
 
@@ -137,15 +136,48 @@ def test_peaks_are_compared_with_gradient_x_input():
     assert report.peak_ratio(entry(), "attribute conservative") == 0.75
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, 1, 2])
 def test_the_readmes_show_the_committed_results(index):
-    results = json.loads(report.RESULTS.read_text(encoding="utf-8"))
-    path, name, table = report.documents(results)[index]
+    path, name, table = report.documents(*report.saved())[index]
     text = path.read_text(encoding="utf-8")
     assert report.put(text, name, table) == text
 
 
 def test_the_committed_results_are_of_the_committed_configuration():
-    results = json.loads(report.RESULTS.read_text(encoding="utf-8"))
-    assert results["config"] == CONFIG
-    assert list(results["cases"]) == [case.name for case in cases.cases(CONFIG)]
+    configs = (CONFIG, cases.load_config(path=edges.CONFIG))
+    for results, config in zip(report.saved(), configs, strict=True):
+        assert results["config"] == config
+        assert list(results["cases"]) == [case.name for case in cases.cases(config)]
+
+
+def test_the_readme_shows_the_dearest_of_all_cases():
+    def at(length, mine):
+        times = {"forward": [1.0], "gradient_x_input": [2.0]}
+        times["attribute conservative"] = [mine]
+        return entry() | {"length": length, "seconds": times}
+
+    about = dict.fromkeys(
+        ("threads", "cores", "cpu", "python", "torch", "transformers", "lrp_hooks"), 1
+    )
+    many, few = (
+        {"cases": found, "environment": about, "date": "now"}
+        for found in (
+            {str(n): at(n, n / 10) for n in range(20, 24)},
+            {"8": at(8, 3.0)},
+        )
+    )
+    del few["cases"]["8"]["peak_bytes"]  # of which no memory was taken
+    text = report.summary(many, few)
+    rows = text.splitlines()[4:7]
+    assert [row.split("|")[5].strip() for row in rows] == ["-", "0.75", "0.75"]
+    assert "in 1 of 5 cases" in text
+    assert "in 4 of 4 cases" in text
+    assert [row.split("|")[2].strip() for row in rows] == ["1 x 8", "1 x 23", "1 x 22"]
+
+
+def test_a_shape_may_have_lengths_of_its_own():
+    shapes = {"wide": {}, "long": {"lengths": [9]}}
+    found = cases.cases({"models": shapes, "lengths": [4, 2], "batches": [1]})
+    assert [case.name for case in found] == ["wide 1x2", "wide 1x4", "long 1x9"]
+    quick = cases.load_config(quick=True, path=edges.CONFIG)
+    assert {case.length for case in cases.cases(quick)} == {16}

@@ -440,7 +440,7 @@ def test_nothing_outlives_the_call():
     model = Around(lambda y, z: y * z)
     with instrument(model):
         model(random(*SHAPE))
-    assert not constancy._thread.dropped
+    assert not constancy.histories.dropped
 
 
 def test_a_rule_of_ones_own_need_not_know_of_in_place_functions():

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lrp_hooks import instrument
 from oracles import (
     Calls,
     check,
@@ -137,3 +138,41 @@ def test_rms_norm_is_finite_in_every_dtype(spelling, dtype):
     (grad,) = passed(inside(norm), x)
     assert grad.isfinite().all()
     RMS[spelling].double()
+
+
+class Switched(LlamaStyle):
+    """RMSNorm where a flag or a function of its own says so."""
+
+    def __init__(self, width, scales, shape=None):
+        super().__init__(width)
+        self.scales, self.shape = scales, shape
+
+    def forward(self, x):
+        y = super().forward(x) if self.scales else x * x
+        return y if self.shape is None else self.shape(y)
+
+
+def _rules_of(*modules):
+    model = nn.Sequential(*modules).double()
+    with instrument(model) as lrp:
+        return [row.why for row in lrp.coverage.rows[1:]]
+
+
+def test_modules_of_one_type_are_told_apart_by_what_shapes_them():
+    norm, square = Switched(4, True), Switched(4, False)
+    assert [bool(why) and "RMSNorm" in why for why in _rules_of(norm, square)] == [
+        True,
+        False,
+    ]
+    cubed, plain = (Switched(4, True, f) for f in (lambda y: y**3, lambda y: y + 0.0))
+    assert ["RMSNorm" in why for why in _rules_of(cubed, plain)] == [False, True]
+
+
+def test_a_module_that_was_changed_is_tried_anew():
+    norm = Switched(4, True)
+    assert "RMSNorm" in _rules_of(norm)[0]
+    norm.scales = False
+    assert "RMSNorm" not in _rules_of(norm)[0]
+    norm.scales = True
+    norm.forward = lambda x: x**3
+    assert "RMSNorm" not in _rules_of(norm)[0]
