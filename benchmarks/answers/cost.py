@@ -1,4 +1,4 @@
-"""Cost of answers: ``python -m benchmarks.answers.cost FOLDER CONTEXT ANSWER [METHOD...]``.
+"""Cost of answers: ``python -m benchmarks.answers.cost FOLDER CONTEXT ANSWER [NAMES]``.
 
 CPU seconds, and peak memory over the loaded model, of one span of ANSWER tokens behind
 CONTEXT others, beside one plain forward and backward pass for the same log-probability.

@@ -1,4 +1,4 @@
-"""Relevance read where an answer reads its prompt: at the keys and values of its tokens.
+"""Relevance read where an answer reads its prompt: at keys and values of its tokens.
 
 The tokens that write an answer know of the prompt only what each layer has kept of it
 for attention. These keys and values are a cut through the model: their relevance, that
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attribution.backward import relevance_of
-from ..attribution.copies import snapshot
+from ..attribution.copies import held_tensors, snapshot
 from ..attribution.passes import eval_mode
 from ..errors import ArgumentError, UnsupportedModelError
 
@@ -132,20 +132,25 @@ def prompt_cache(model: nn.Module, ids: Tensor) -> PromptCache:
             kept = model(input_ids=ids, use_cache=True, **given).past_key_values
     layers = getattr(kept, "layers", None)
     if not layers:
-        raise _refused(model, f"returned {type(kept).__name__}")
+        raise UnsupportedModelError(_refused(model, f"returned {type(kept).__name__}"))
     leaves = []
     for layer in layers:
         for part in _PARTS:
             value = getattr(layer, part, None)
             if not isinstance(value, Tensor) or not 0 < value.shape[2] <= ids.shape[1]:
-                raise _refused(model, f"keeps a {type(layer).__name__}")
+                found = _refused(model, f"keeps a {type(layer).__name__}")
+                raise UnsupportedModelError(found)
             leaves.append(value.detach().requires_grad_())
             setattr(layer, part, leaves[-1])
+    known = set(map(id, leaves))
+    if any(t.is_floating_point() and id(t) not in known for t in held_tensors(kept)):
+        found = _refused(model, "keeps states of whole prompts, too")
+        raise UnsupportedModelError(found)
     return PromptCache(kept, leaves, ids.shape[1])
 
 
-def _refused(model: nn.Module, found: str) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        f"wrt='cache' reads the keys and values that a model keeps of each token; "
+def _refused(model: nn.Module, found: str) -> str:
+    return (
+        "wrt='cache' reads the keys and values that a model keeps of each token; "
         f"{type(model).__name__} {found}. Use wrt='tokens'."
     )

@@ -139,3 +139,11 @@ def test_what_does_not_go_together_is_refused(options, message):
 def test_a_model_without_keys_is_refused():
     with pytest.raises(UnsupportedModelError, match="Use wrt='tokens'"):
         explained(language_model("Mamba"))
+
+
+def test_a_model_with_states_beside_its_keys_is_refused():
+    sizes = {"d_ssm": 16, "n_heads": 2, "d_head": 8, "d_state": 4, "n_groups": 1}
+    model = language_model("FalconH1", **{f"mamba_{k}": v for k, v in sizes.items()})
+    assert explained(model, "tokens").scores.shape == (2, 3)
+    with pytest.raises(UnsupportedModelError, match="states of whole prompts"):
+        explained(model)
