@@ -236,8 +236,8 @@ def _check_path(
         check_reached(done.forward.reads, request.complain)
     elif done.forward.gate is None and (gate := last_gate(scalar)) is not None:
         check_gate(gate, request.complain, replaced=False)
-    elif request.wrt is None:
-        # What is named may be a query alone, which is frozen by right; not all inputs.
+    elif len(call.content) > 1 and request.wrt is None:
+        # One input may be a query alone, which is frozen by right; not all there are.
         check_frozen(done.forward.reads, request.complain)
 
 

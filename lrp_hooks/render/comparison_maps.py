@@ -133,7 +133,7 @@ def _panels(target: str, maps: Maps) -> list[_Panel]:
     """Return an example's picture, if it is shown alone, and its maps."""
     image, first = _seen(maps), next(iter(maps.values()))[0]
     seen = [] if image is None else [_Panel(target, image.numpy(), first)]
-    heads = ["" if seen else f"{target}\n", *[""] * len(maps)]
+    heads = ["" if seen or not target else f"{target}\n", *[""] * len(maps)]
     return seen + [
         _Panel(
             f"{head}{label}\nup to {signed(scale, decimals(scale))}",

@@ -14,7 +14,7 @@ from torch import nn
 
 from hand_built import calm, relevance, seeds
 from lrp_hooks import ArgumentError, Explanation, explain, instrument
-from lrp_hooks.explainers.explain import _images
+from lrp_hooks.explainers.backdrop import lay_over
 from lrp_hooks.render.colour import LEVELS, rgb
 from lrp_hooks.render.pictures import backgrounds, data_url, pixels
 
@@ -172,6 +172,19 @@ def test_grey_pictures_weigh_colours_as_eyes_do():
     assert green > red > blue
 
 
+class Taking(nn.Module):
+    """Takes one picture, or two."""
+
+    def forward(self, x, y=None):
+        return x.flatten(1)[:, :2]
+
+
+def laid_over(inputs, shape):
+    found = Explanation(scores=torch.ones(shape), output=torch.ones(2))
+    lay_over(found, Taking(), inputs)
+    return found.images
+
+
 @pytest.mark.parametrize(
     "inputs",
     [
@@ -182,7 +195,7 @@ def test_grey_pictures_weigh_colours_as_eyes_do():
 )
 def test_pictures_are_found_in_whatever_holds_them(inputs):
     pictures = torch.randn(2, 1, 4, 4)
-    assert _images(inputs(pictures), torch.ones(2, 2, 2)) is pictures
+    assert torch.equal(laid_over(inputs(pictures), (2, 4, 4)), pictures)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +208,7 @@ def test_pictures_are_found_in_whatever_holds_them(inputs):
     ],
 )
 def test_what_may_be_no_picture_is_not_shown(inputs, shape):
-    assert _images(inputs, torch.ones(shape)) is None
+    assert laid_over(inputs, shape) is None
 
 
 class Seeing(nn.Module):

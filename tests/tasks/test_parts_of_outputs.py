@@ -114,12 +114,13 @@ def test_a_mask_of_a_segmentation_has_its_query():
     torch.testing.assert_close(found.output, wanted)
 
 
-def test_the_surest_keypoint_is_explained_by_default_and_its_chance_is_told():
+def test_the_surest_keypoint_is_explained_by_default_and_is_all_constants():
     model = model_of(SUPERPOINT)
     inputs = SUPERPOINT.inputs(model)
     with instrument(model) as lrp:
-        with pytest.warns(UnruledWarning, match="freeze every path"):
-            found = lrp.attribute(inputs)
+        found = lrp.attribute(inputs)
+    assert not found.ledger.inputs.any()
+    torch.testing.assert_close(found.ledger.total, found.output)
     output = model(**inputs)
     sure, place = output.scores.max(1)
     torch.testing.assert_close(found.output, sure)

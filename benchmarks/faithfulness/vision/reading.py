@@ -110,7 +110,7 @@ def resolutions(scores: Tensor, side: int, by_patches: bool) -> dict[str, Tensor
     Args:
         scores: ``[B, H, W]``, or ``[B, 1 + N]`` of the class token and N patches.
         side: Of a patch, in pixels.
-        by_patches: Whether the pixels of a patch all show its score.
+        by_patches: Whether the pixels of a patch share what was measured of it.
 
     Returns:
         ``[B, h, w]`` by name.
@@ -119,7 +119,7 @@ def resolutions(scores: Tensor, side: int, by_patches: bool) -> dict[str, Tensor
         return {"patches": grid(scores[:, 1:])}
     summed = patch_sums(scores, side)
     if by_patches:
-        return {"patches": summed / side**2}
+        return {"patches": summed}
     return {"patches": summed, "pixels": scores}
 
 
