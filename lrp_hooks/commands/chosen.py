@@ -9,7 +9,8 @@ from typing import Any, TextIO
 
 from torch import nn
 
-from ..attribution.readout import Contrast, label_id, label_ids
+from ..attribution.classes import label_id, label_ids
+from ..attribution.readout import Contrast
 from ..errors import ArgumentError, TargetError
 from ..sentiment import sentiment_model
 from ..support.suggest import did_you_mean

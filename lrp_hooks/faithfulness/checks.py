@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..attribution.readout import label_id
+from ..attribution.classes import label_id
 from ..errors import ArgumentError, NonFiniteError, TargetError
 
 __all__ = ["check_scores", "classes_of"]

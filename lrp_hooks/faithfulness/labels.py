@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..attribution.readout import label_id, label_ids
+from ..attribution.classes import label_id, label_ids
 from ..errors import ArgumentError, LrpHooksWarning, TargetError
 from ..support.suggest import did_you_mean
 from ..texts.listing import as_list

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..attribution.readout import label_id
+from ..attribution.classes import label_id
 from ..attribution.rows import most_rows
 from ..errors import LrpHooksWarning, NonFiniteError, TargetError, TextError
 from ..explainers.explain import answer, asked

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..attribution.readout import find_logits, label_ids
+from ..attribution.classes import label_ids
+from ..attribution.readout import find_logits
 from ..support.suggest import whatever_case
 from ..tasks import Task, mask_places, task_of
 from ..texts.prediction import Prediction, predict

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..attribution.readout import class_of
+from ..attribution.classes import class_of
 from ..attribution.spots import field_of
 from ..attribution.usual import DETECTED, chances, spots_of_boxes
 from ..errors import TargetError

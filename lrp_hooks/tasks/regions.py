@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from ..attribution.readout import class_of
+from ..attribution.classes import class_of
 from ..attribution.regions import Regions
 from ..attribution.usual import label_of
 from ..errors import TargetError

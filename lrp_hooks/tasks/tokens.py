@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..attribution.readout import Contrast, class_of, find_logits, label_ids
+from ..attribution.classes import class_of, label_ids
+from ..attribution.readout import Contrast, find_logits
 from ..attribution.spots import Spot, Spots
 from ..errors import TargetError
 from .asked import Asked, Posed

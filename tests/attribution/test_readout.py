@@ -10,7 +10,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from lrp_hooks import Contrast, LrpHooksWarning, TargetError, instrument
-from lrp_hooks.attribution.readout import find_logits, label_ids, select
+from lrp_hooks.attribution.classes import label_ids
+from lrp_hooks.attribution.readout import find_logits, select
 from small_models import hugging_face
 from strategies import build, noise, seeds, tokens
 

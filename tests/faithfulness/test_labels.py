@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lrp_hooks import ArgumentError, LrpHooksWarning, TargetError, instrument
-from lrp_hooks.attribution.readout import label_id
+from lrp_hooks.attribution.classes import label_id
 from lrp_hooks.faithfulness.labels import classes_of_labels, known_classes
 from small_models import hugging_face
 
