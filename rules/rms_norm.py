@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from types import MethodType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -74,23 +75,29 @@ def looks_like_rms_norm(module: nn.Module) -> bool:
     described = _described(module)
     if described is None:
         return _scales_rows(module)
-    if described not in _tried:
-        _tried[described] = _scales_rows(module)
-    return _tried[described]
+    known = _tried.setdefault(type(module), {})
+    if described not in known:
+        known[described] = _scales_rows(module)
+    return known[described]
 
 
-_tried: dict[Any, bool] = {}
+_tried: WeakKeyDictionary[type, dict[Any, bool]] = WeakKeyDictionary()
 """What came of modules that differ in nothing but the values of their gain."""
 
 
 def _described(module: nn.Module) -> Any:
     """Describe a module but for its gain; None where more than numbers shapes it."""
-    own = [(k, type(v), v) for k, v in vars(module).items() if k not in _OF_ALL]
-    if not all(kind in _NUMBERS for _, kind, _ in own):
+    own = [(k, v) for k, v in vars(module).items() if k not in _OF_ALL]
+    buffers = [buffer for buffer in module._buffers.values() if buffer is not None]
+    if buffers or not all(type(v) in _NUMBERS for _, v in own):
         return None
+    # What a class has may be changed after a module of it was tried.
+    classes = type(module).__mro__[: -len(nn.Module.__mro__)]
+    shared = [item for kind in classes for item in vars(kind).items()]
+    kept = [(k, v) for k, v in shared if callable(v) or type(v) in _NUMBERS]
     shapes = [(n, p.shape) for n, p in module._parameters.items() if p is not None]
-    kind, state = type(module), (module.training, len(module._buffers))
-    return kind, kind.forward, *state, *shapes, *own
+    numbers = [(k, type(v), v) for k, v in own + kept]
+    return module.training, *shapes, *numbers
 
 
 _NUMBERS = {type(None), bool, int, float, str}

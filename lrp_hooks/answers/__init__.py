@@ -97,9 +97,9 @@ def explain_answer(
         wrt: Where the prompt's relevance is read: ``"tokens"``, at their embeddings; or
             ``"cache"``, at the keys and values by which the answer's tokens read them,
             so that what a token had gathered from those before it counts as its own.
-            Rows sum as well. It predicts better what becomes of the answer without a
-            source, and costs and keeps little more than one forward pass, since the
-            prompt runs without a graph; in benchmarks/answers.
+            Rows sum as well. It predicts as well or better what becomes of the answer
+            without a source, and costs and keeps little more than one forward pass,
+            since the prompt runs without a graph; in benchmarks/answers.
         low_memory: Keep no more than the inputs of the model's blocks, and run each
             again in the backward pass: the same numbers.
         method: ``"lrp"``; ``"ablation"``: a sparse linear regression on random
@@ -214,7 +214,14 @@ def _read(
         ids = as_ids(given.ids, device_of(model))
         written = greedy(model, ids, max_new_tokens)
         text = Text(given, [*given.ids, *written], len(given.ids))
-        return read_written(tokenizer, text)
+        reading = read_written(tokenizer, text)
+        if all(reading.special[reading.start :]):
+            raise TextError(
+                f"the model wrote nothing but {reading.answer!r}, which is no answer. "
+                "Pass chat=True if it answers chats, end the prompt where an answer "
+                "begins, or pass answer=..., what it is taken to have said."
+            )
+        return reading
     if not isinstance(answer, str) and len(answer) == 0:
         raise TextError(
             "answer has no token id in it. Pass at least one, or answer=None with "

@@ -10,6 +10,7 @@ so that a backward pass costs what it costs for the answer alone.
 from __future__ import annotations
 
 import inspect
+import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class PromptCache:
 
     @contextmanager
     def lent(self, model: nn.Module) -> Generator[None]:
-        """Let a model go on behind the prompt, in every call.
+        """Let a model go on behind the prompt, in every call of this thread.
 
         Args:
             model: The model.
@@ -52,8 +53,11 @@ class PromptCache:
         Yields:
             Nothing.
         """
+        thread = threading.get_ident()
 
         def lend(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+            if threading.get_ident() != thread:
+                return None
             return args, {**kwargs, "past_key_values": snapshot(self.kept)}
 
         handle = model.register_forward_pre_hook(lend, with_kwargs=True)
@@ -125,11 +129,13 @@ def prompt_cache(model: nn.Module, ids: Tensor) -> PromptCache:
         UnsupportedModelError: If the model does not keep keys and values of tokens.
     """
     takes = inspect.signature(model.forward).parameters
+    passes_on = any(p.kind is p.VAR_KEYWORD for p in takes.values())  # peft's
     kept = None
-    if {"past_key_values", "use_cache"} <= takes.keys():
+    if passes_on or {"past_key_values", "use_cache"} <= takes.keys():
         given = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
         with eval_mode(model), torch.no_grad():
-            kept = model(input_ids=ids, use_cache=True, **given).past_key_values
+            out = model(input_ids=ids, use_cache=True, **given)
+        kept = getattr(out, "past_key_values", None)
     layers = getattr(kept, "layers", None)
     if not layers:
         raise UnsupportedModelError(_refused(model, f"returned {type(kept).__name__}"))

@@ -72,12 +72,14 @@ def add_answer(commands: Any) -> None:
     parser.add_argument(
         "--rules",
         metavar="NAME",
-        help="a rule set (default: between conservative and attnlrp)",
+        help="a rule set (default: between conservative and attnlrp; conservative at "
+        "the cache)",
     )
     parser.add_argument(
         "--wrt",
         metavar="WHERE",
-        help="tokens, or cache: where the answer reads them (default: tokens)",
+        help="where the prompt is read: tokens, or cache, which is what the answer "
+        "reads of them, and cheaper (default: tokens)",
     )
     parser.add_argument(
         "--method",

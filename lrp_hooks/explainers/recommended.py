@@ -15,12 +15,12 @@ __all__ = ["RECOMMENDED", "recommendation"]
 
 _SHARED = 'rules=RuleSet.named("conservative").override(attention=Attention(0.4))'
 RECOMMENDED = {
-    "texts": f'explain(..., {_SHARED}).complete("abs")',
+    "texts": f'explain(..., {_SHARED}).complete("equal")',
     "a next token": 'explain(..., rules="attnlrp").complete("site")',
     "pictures": f'explain(..., {_SHARED}).complete("abs")',
-    "molecules and reactions": 'explain(..., rules="attnlrp")',
+    "molecules and reactions": f'explain(..., {_SHARED}).complete("equal")',
     "what people marked": 'explain(..., method="generic_attention")',
-    "anything": f'explain(..., {_SHARED}).complete("abs")',
+    "anything": f'explain(..., {_SHARED}).complete("equal")',
 }
 """By mean relative rank the best of the methods with one backward pass."""
 

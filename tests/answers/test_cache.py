@@ -1,10 +1,14 @@
 """Relevance read at the prompt's keys and values: a cut that sums, by an own cut."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+from torch import nn
 
 from generation_models import SHAPES, language_model, word_tokenizer
 from lrp_hooks import ArgumentError, UnsupportedModelError, explain_answer, instrument
+from lrp_hooks.answers.cache import prompt_cache
 
 IN_FLOAT32 = {"Gemma", "Gemma2", "GPTJ"}  # in parts, whatever their weights
 WITHOUT = {"Mamba"}
@@ -112,6 +116,33 @@ def test_the_prompt_leaves_no_graph():
             explained(model, wrt, rules="conservative", answer=" c")
         kept[wrt] = sum(sizes)
     assert kept["cache"] < kept["tokens"] / 2
+
+
+def test_other_threads_run_the_model_as_it_is():
+    model, ids = language_model(), torch.tensor([[8, 7, 2, 3]])
+    with torch.no_grad():
+        plain = model(ids).logits
+    kept = prompt_cache(model, ids)
+    with kept.lent(model), ThreadPoolExecutor(1) as pool, torch.no_grad():
+        there = pool.submit(model, ids).result().logits.detach()
+        here = model(ids, attention_mask=torch.ones(1, 8)).logits
+    assert torch.equal(there, plain)
+    assert not torch.allclose(here, plain)
+
+
+def test_a_wrapper_that_passes_all_on_is_asked():
+    class Wrapped(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, **given):
+            return self.inner(**given)
+
+    model, ids = language_model(), torch.tensor([[8, 7, 2, 3]])
+    found, direct = prompt_cache(Wrapped(model), ids), prompt_cache(model, ids)
+    for one, two in zip(found.leaves, direct.leaves, strict=True):
+        assert torch.equal(one, two)
 
 
 def test_the_model_is_left_as_it_was():

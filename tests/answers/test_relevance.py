@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from generation_models import SHAPES, language_model, word_tokenizer
-from lrp_hooks import explain_answer, instrument
+from lrp_hooks import TextError, explain_answer, instrument
 
 IN_FLOAT32 = {"Gemma", "Gemma2", "GPTJ", "Mamba"}  # in parts, whatever their weights
 PROMPT = "Paris is the capital of France . \n London is a capital . \n London one two ."
@@ -200,3 +200,12 @@ def test_any_spans_and_sources_conserve(seed, data):
     )
     assert float(found.ledger.error.max()) < 1e-8
     torch.testing.assert_close(found.scores.sum(1), found.ledger.inputs)
+
+
+def test_special_tokens_alone_are_no_answer():
+    model, tokenizer = language_model(), word_tokenizer()
+    with torch.no_grad():
+        for parameter in model.lm_head.parameters():
+            parameter.zero_()  # ties go to the first token, which is special
+    with pytest.raises(TextError, match="nothing but '<s> <s>', which is no answer"):
+        explain_answer(model, tokenizer, PROMPT, max_new_tokens=2)

@@ -176,3 +176,40 @@ def test_a_module_that_was_changed_is_tried_anew():
     norm.scales = True
     norm.forward = lambda x: x**3
     assert "RMSNorm" not in _rules_of(norm)[0]
+
+
+class Shifted(LlamaStyle):
+    """RMSNorm, and something behind it where there is a buffer."""
+
+    def __init__(self, width, shift):
+        super().__init__(width)
+        self.register_buffer("shift", torch.full((width,), 5.0) if shift else None)
+
+    def forward(self, x):
+        y = super().forward(x)
+        return y if self.shift is None else y + self.shift
+
+
+def test_a_buffer_tells_modules_apart():
+    for order in ((False, True), (True, False)):
+        why = _rules_of(*(Shifted(4, shift) for shift in order))
+        assert ["RMSNorm" in each for each in why] == [not shift for shift in order]
+
+
+def test_a_class_that_was_changed_is_tried_anew(monkeypatch):
+    class Late(LlamaStyle):
+        scales = True
+
+        def forward(self, x):
+            return self.last(super().forward(x)) if self.scales else x * x
+
+        def last(self, y):
+            return y * 1.0
+
+    assert "RMSNorm" in _rules_of(Late(4))[0]
+    monkeypatch.setattr(Late, "last", lambda self, y: y**3)
+    assert "RMSNorm" not in _rules_of(Late(4))[0]
+    monkeypatch.undo()
+    assert "RMSNorm" in _rules_of(Late(4))[0]
+    Late.scales = False
+    assert "RMSNorm" not in _rules_of(Late(4))[0]
