@@ -171,10 +171,10 @@ def test_the_keyboard_is_enough(tab, asking):
         assert tab.is_visible(f"#{panel}")
         assert tab.get_attribute(f"#{panel}-tab", "aria-selected") == "true"
     order = []
-    for _ in range(9):
+    for _ in range(10):
         tab.keyboard.press("Tab")
         order.append(tab.evaluate("document.activeElement.id"))
-    fields = "passages asked given sources spans answer-method hops new-tokens"
+    fields = "passages asked given sources spans answer-method wrt hops new-tokens"
     assert order == [*fields.split(), "explain-answer"]
     tab.focus("#given")
     tab.keyboard.type("Paris . London .")
