@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -92,15 +92,16 @@ def _described(module: nn.Module) -> Any:
     if buffers or not all(type(v) in _NUMBERS for _, v in own):
         return None
     # What a class has may be changed after a module of it was tried.
-    classes = type(module).__mro__[: -len(nn.Module.__mro__)]
+    classes = [k for k in type(module).__mro__ if k not in nn.Module.__mro__]
     shared = [item for kind in classes for item in vars(kind).items()]
-    kept = [(k, v) for k, v in shared if callable(v) or type(v) in _NUMBERS]
+    kept = [(k, v) for k, v in shared if type(v) in _NUMBERS | _FUNCTIONS]
     shapes = [(n, p.shape) for n, p in module._parameters.items() if p is not None]
     numbers = [(k, type(v), v) for k, v in own + kept]
     return module.training, *shapes, *numbers
 
 
 _NUMBERS = {type(None), bool, int, float, str}
+_FUNCTIONS = {FunctionType, staticmethod, classmethod, property}
 _OF_ALL = frozenset(vars(nn.Module()))
 """What every module has, its training flag and its tensors among them."""
 

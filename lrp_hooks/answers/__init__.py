@@ -133,6 +133,8 @@ def explain_answer(
         given = read_prompt(tokenizer, prompt, chat)
         reading = _read(model, tokenizer, given, answer, max_new_tokens, rules)
         written = bodies(tokenizer, given, prompt)
+    if answer is None:
+        _check_written(reading)
     passages = prompt_sources(reading, sources, written)
     named, inside = answer_spans(reading, spans)
     if given is None or method == "lrp":
@@ -214,14 +216,7 @@ def _read(
         ids = as_ids(given.ids, device_of(model))
         written = greedy(model, ids, max_new_tokens)
         text = Text(given, [*given.ids, *written], len(given.ids))
-        reading = read_written(tokenizer, text)
-        if all(reading.special[reading.start :]):
-            raise TextError(
-                f"the model wrote nothing but {reading.answer!r}, which is no answer. "
-                "Pass chat=True if it answers chats, end the prompt where an answer "
-                "begins, or pass answer=..., what it is taken to have said."
-            )
-        return reading
+        return read_written(tokenizer, text)
     if not isinstance(answer, str) and len(answer) == 0:
         raise TextError(
             "answer has no token id in it. Pass at least one, or answer=None with "
@@ -231,6 +226,16 @@ def _read(
     check_ids(reading.ids, vocabulary(model))
     check_length(model, reading.start, reading.count)
     return reading
+
+
+def _check_written(reading: Reading) -> None:
+    """Refuse what a model wrote that says nothing."""
+    if all(reading.special[reading.start :]):
+        raise TextError(
+            f"the model wrote nothing but {reading.answer!r}, which is no answer. Pass "
+            "chat=True if it answers chats, end the prompt where an answer begins, or "
+            "pass answer=..., what it is taken to have said."
+        )
 
 
 def _check_relevance(method: str) -> None:

@@ -80,9 +80,7 @@ def reads_pictures(folder: str | PathLike[str]) -> bool:
     Returns:
         True where it reads pixel values.
     """
-    path = _check_folder(folder)
-    kind = _class_named(path, _load_config(path))
-    return getattr(kind, "main_input_name", "input_ids") == "pixel_values"
+    return getattr(_class_in(folder), "main_input_name", "input_ids") == "pixel_values"
 
 
 def takes(folder: str | PathLike[str], *names: str) -> bool:
@@ -95,10 +93,13 @@ def takes(folder: str | PathLike[str], *names: str) -> bool:
     Returns:
         Whether it takes any of them.
     """
-    path = _check_folder(folder)
-    kind = _class_named(path, _load_config(path))
-    named = inspect.signature(kind.forward).parameters
+    named = inspect.signature(_class_in(folder).forward).parameters
     return any(name in named for name in names)
+
+
+def _class_in(folder: str | PathLike[str]) -> Any:
+    path = _check_folder(folder)
+    return _class_named(path, _load_config(path))
 
 
 def load_model(folder: str | PathLike[str]) -> nn.Module:

@@ -213,3 +213,17 @@ def test_a_class_that_was_changed_is_tried_anew(monkeypatch):
     assert "RMSNorm" in _rules_of(Late(4))[0]
     Late.scales = False
     assert "RMSNorm" not in _rules_of(Late(4))[0]
+
+
+def test_a_class_beside_the_module_is_looked_at_too(monkeypatch):
+    class Last:
+        def last(self, y):
+            return y * 1.0
+
+    class Mixed(LlamaStyle, Last):
+        def forward(self, x):
+            return self.last(super().forward(x))
+
+    assert "RMSNorm" in _rules_of(Mixed(4))[0]
+    monkeypatch.setattr(Last, "last", lambda self, y: y**3)
+    assert "RMSNorm" not in _rules_of(Mixed(4))[0]
