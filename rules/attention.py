@@ -9,7 +9,6 @@ absorbs some: the difference is a line of the ledger, at the query's position.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,13 +33,12 @@ from ..engine import (
 )
 from ..errors import ArgumentError
 from .structure import SHAPES, keeps_role
+from .value_gradient import has_blocks, hiding, value_gradient
 
-__all__ = ["Attention", "value_gradient"]
+__all__ = ["Attention"]
 
 SOFTMAX = spellings("softmax _softmax safe_softmax _safe_softmax")
 DOT_PRODUCT = spellings("", F.scaled_dot_product_attention)
-_BLOCK = 1 << 19
-"""How many probabilities the backward pass holds at a time."""
 
 
 class Attention(ScopeRule):
@@ -134,7 +132,7 @@ class Attention(ScopeRule):
             return _shared(self.query_key_share, fused, query, key, value, attn_mask)
         query, key = freeze(query), freeze(key)
         mask = freeze(attn_mask) if isinstance(attn_mask, Tensor) else None
-        if dropout_p > 0 or not _blockable(query, key, value):
+        if dropout_p > 0 or not has_blocks(query, key, value):
             return fused(query, key, value, mask)
         out = fused(query, key, value.detach(), mask)
         if not carries(value):
@@ -144,7 +142,7 @@ class Attention(ScopeRule):
         def backward(
             grad: Tensor, q: Tensor, k: Tensor, mask: Tensor | None = None
         ) -> Tensor:
-            return value_gradient(grad, q, k, _hiding(mask), is_causal, scale)
+            return value_gradient(grad, q, k, hiding(mask), is_causal, scale)
 
         return splice(out, value, backward, *kept)
 
@@ -199,89 +197,6 @@ def _shared(
         bias = mask.detach()
         on_gradient(mask, lambda g: absorb(-share * (g * bias).sum((0, -1))[None]))
     return out
-
-
-def _blockable(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    """Tell whether plain batched products on the CPU serve the backward pass."""
-    heads = 1 if query.ndim < 4 else query.shape[-3]
-    groups = 1 if key.ndim < 4 else key.shape[-3]
-    return (
-        query.device.type == "cpu"
-        and not query.is_nested
-        and 3 <= query.ndim == key.ndim == value.ndim <= 4
-        and query.shape[0] == key.shape[0] == value.shape[0]
-        and key.shape[:-1] == value.shape[:-1]
-        and heads % groups == 0
-    )
-
-
-def value_gradient(
-    grad: Tensor,
-    query: Tensor,
-    key: Tensor,
-    mask: Tensor | None = None,
-    is_causal: bool = False,
-    scale: float | None = None,
-) -> Tensor:
-    """Return P^T g, block by block over the queries, without keeping P.
-
-    Args:
-        grad: g, the gradient for attention's output, [B, H, Q, E] or [B, Q, E].
-        query: [B, H, Q, D] or [B, Q, D].
-        key: [B, G, K, D] with G groups of heads, H a multiple of G; or [B, K, D].
-        mask: Added to the scores, or True where attention is allowed; broadcasts to
-            [B, H, Q, K].
-        is_causal: Whether a query sees no later key.
-        scale: Of the scores; 1/sqrt(D) by default.
-
-    Returns:
-        The gradient for the values, [B, G, K, E] or [B, K, E].
-    """
-    if query.ndim == 3:
-        lifted = mask.unsqueeze(1) if mask is not None and mask.ndim == 3 else mask
-        grad, query, key = (t.unsqueeze(1) for t in (grad, query, key))
-        return value_gradient(grad, query, key, lifted, is_causal, scale).squeeze(1)
-    if not (query.numel() and key.numel()):
-        return grad.new_zeros(*key.shape[:-1], grad.shape[-1])
-    batch, groups, n_keys = key.shape[:3]
-    scaled = query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-    query, grad = (t.reshape(batch * groups, -1, *t.shape[2:]) for t in (scaled, grad))
-    turned = key.reshape(batch * groups, n_keys, -1).transpose(1, 2)
-    result = grad.new_zeros(batch * groups, n_keys, grad.shape[-1])
-    block = max(16, _BLOCK // (query.shape[0] * query.shape[1] * n_keys))
-    for start in range(0, query.shape[2], block):
-        rows = slice(start, min(start + block, query.shape[2]))
-        seen = min(rows.stop, n_keys) if is_causal else n_keys
-        scores = torch.bmm(query[:, :, rows].flatten(1, 2), turned[:, :, :seen])
-        _hide(scores.view(batch, -1, rows.stop - start, seen), mask, is_causal, rows)
-        p = torch.softmax(scores, -1)
-        if mask is not None:
-            p.nan_to_num_(0.0)  # a query that sees no key
-        result[:, :seen].baddbmm_(p.transpose(1, 2), grad[:, :, rows].flatten(1, 2))
-    return result.view(batch, groups, n_keys, -1)
-
-
-def _hiding(mask: Tensor | None) -> Tensor | None:
-    """Return a mask that hides something, or None."""
-    idle = mask is not None and mask.dtype == torch.bool and bool(mask.all())
-    return None if idle else mask
-
-
-def _hide(scores: Tensor, mask: Tensor | None, is_causal: bool, rows: slice) -> None:
-    """Apply the mask and causality to the scores of a block of queries, in place."""
-    seen = scores.shape[-1]
-    if mask is not None:
-        part = mask if mask.ndim < 2 or mask.shape[-2] == 1 else mask[..., rows, :]
-        part = part if part.shape[-1] == 1 else part[..., :seen]
-        if mask.dtype == torch.bool:
-            scores.masked_fill_(~part, -math.inf)
-        else:
-            scores += part
-    if is_causal and rows.start < seen:
-        # Keys before the first query of the block are seen by all of them.
-        last = scores[..., rows.start :]
-        later = torch.ones(last.shape[-2:], dtype=torch.bool, device=scores.device)
-        last.masked_fill_(later.triu_(1), -math.inf)
 
 
 register(nn.MultiheadAttention, family="attention")

@@ -21,12 +21,15 @@ SHAPES = [(1, 1, 1, 1), (2, 3, 7, 7), (1, 2, 40, 33), (2, 2, 19, 64), (3, 1, 64,
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("mask", ["none", "causal", "padding", "float", "row"])
-@pytest.mark.parametrize("block", [None, 1])
+@pytest.mark.parametrize(
+    "mask", ["none", "causal", "padding", "float", "row", "heads", "all"]
+)
+@pytest.mark.parametrize("block", [None, 1, 200, 2000])
 def test_values_only_backward_equals_stock_autograd(shape, mask, block, monkeypatch):
     batch, heads, queries, keys = shape
-    if block is not None:  # blocks of the least number of queries
-        monkeypatch.setattr("lrp_hooks.rules.attention._BLOCK", block)
+    if block is not None:  # few queries, heads or examples at a time
+        monkeypatch.setattr("lrp_hooks.rules.value_gradient._BLOCK", block)
+        monkeypatch.setattr("lrp_hooks.rules.value_gradient._FEW", 3)
     q, k, v = qkv((batch, heads), queries, keys, width=5)
     visible = torch.arange(keys) < torch.arange(keys, keys - batch, -1)[:, None]
     options = {
@@ -35,6 +38,8 @@ def test_values_only_backward_equals_stock_autograd(shape, mask, block, monkeypa
         "padding": {"attn_mask": visible[:, None, None]},
         "float": {"attn_mask": random(queries, keys, seed=5)},
         "row": {"attn_mask": random(batch, 1, 1, keys, seed=5)},
+        "heads": {"attn_mask": random(heads, queries, keys, seed=5)},
+        "all": {"attn_mask": random(batch, heads, queries, keys, seed=5)},
     }[mask]
     if mask == "padding" and keys < batch:
         options = {}
@@ -67,3 +72,19 @@ def test_a_query_that_sees_nothing_passes_nothing():
         grads = passed(model, q, k, v, rules=rules)
         assert all(g.isfinite().all() for g in grads)
         assert not grads[0][:, :, 1].any()
+
+
+@pytest.mark.parametrize("block", [1, 300, 3000])
+def test_groups_of_heads_in_portions_equal_stock_autograd(block, monkeypatch):
+    monkeypatch.setattr("lrp_hooks.rules.value_gradient._BLOCK", block)
+    monkeypatch.setattr("lrp_hooks.rules.value_gradient._FEW", 3)
+    q, k, v = random(2, 6, 11, 4), random(2, 3, 11, 4, seed=1), random(2, 3, 11, 5)
+    mask = random(2, 6, 11, 11, seed=3)
+
+    def attend(q, k, v):
+        return F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
+
+    leaf = v.clone().requires_grad_()
+    y = attend(q, k, leaf)
+    (stock,) = torch.autograd.grad(y, leaf, seed_like(y))
+    exact(passed(of(attend), q, k, v)[2], stock)
