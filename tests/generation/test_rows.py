@@ -153,7 +153,8 @@ def test_one_forward_pass_and_few_logits():
     assert calls == [(1, 3, VOCABULARY)]
 
 
-def test_a_rule_is_asked_for_one_gradient_at_a_time():
+@pytest.mark.parametrize("mixes", [True, False])
+def test_a_rule_is_asked_for_gradients_one_by_one_unless_it_says_the_same(mixes):
     shapes = []
 
     class Passing(LeafRule):
@@ -161,8 +162,9 @@ def test_a_rule_is_asked_for_one_gradient_at_a_time():
             shapes.append(tuple(grad.shape))
             if bool((grad == 0).all()):  # what vmap does not let anyone ask
                 return grad
-            self.source("kept", 0.25 * grad * y)
-            return grad * 0.75 * y / x
+            part = 0.75 / len(grad) if mixes else 0.75
+            self.source("kept", (1 - part) * grad * y)
+            return grad * part * y / x
 
     model = language_model()
     name = "model.layers.1.mlp.act_fn"
@@ -173,7 +175,8 @@ def test_a_rule_is_asked_for_one_gradient_at_a_time():
         each = Table(3, 3)
         list(passes.relevance_of_each(model, lrp, inputs, targets, None, 3, each))
         each = each.rows()
-        assert set(shapes) == {(1, 5, 12)} and len(shapes) == 3
+        one, together = (1, 5, 12), (3, 5, 12)
+        assert shapes == [together, one, *[one] * (3 * mixes)]  # tried, then checked
         for t, target in enumerate(targets.tolist()):
             alone = lrp.attribute({"input_ids": ids[:, : 3 + t]}, target)
             assert_close(each.scores[t, : 3 + t], alone.scores[0])
