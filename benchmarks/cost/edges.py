@@ -1,7 +1,8 @@
-"""Where cost is not arithmetic: ``python -m benchmarks.cost.edges [--quick]``.
+"""Where cost is not as elsewhere: ``python -m benchmarks.cost.edges [--quick]``.
 
-Few tokens, narrow layers, and instrumenting itself. Time alone: memory is where the
-arithmetic is.
+Few tokens, narrow layers and instrumenting itself, where it is not arithmetic; and long
+inputs, where attention is most of it. A shape's ``"measure"`` says whether time is
+measured, memory, or both.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from . import methods as plain
 from . import report
 from .cases import cases, load_config
 from .methods import Batch, Call, Method
-from .run import measure_time, parse_arguments, save, start
+from .run import measure_memory, measure_time, parse_arguments, save, start
 
 CONFIG = Path(__file__).with_name("edges.json")
+TIME = "time"
+MEASURES = {TIME: measure_time, "memory": measure_memory}
 
 
 def main() -> None:
@@ -32,8 +35,9 @@ def main() -> None:
     path = arguments.output or (None if arguments.quick else report.EDGES)
     results = start(path, config, arguments.fresh)
     for case in cases(config):
-        measure_time(results, case)
-        save(results, path)
+        for what in config["models"][case.model].get("measure", [TIME]):
+            MEASURES[what](results, case)
+            save(results, path)
     print(report.edges(results))
 
 

@@ -97,7 +97,7 @@ def summary(results: Results, at_edges: Results) -> str:
             peak_ratio(entry, MAIN) if "peak_bytes" in entry else None
         ),
     }
-    cases = {**results["cases"], **at_edges["cases"]}
+    cases = {**results["cases"], **timed(at_edges)["cases"]}
     by_cost = sorted(cases, key=lambda name: against_gradient(MAIN)(cases[name]))
     dearest = {name: cases[name] for name in by_cost[: -WORST - 1 : -1]}
     parts = [
@@ -129,7 +129,17 @@ def edges(results: Results) -> str:
             1e5 * min(entry["seconds"][INSTRUMENT]) / entry["modules"]
         ),
     }
-    return "\n\n".join([table(results, columns), environment(results)])
+    parts = [table(timed(results), columns)]
+    weighed = {n: e for n, e in results["cases"].items() if "peak_bytes" in e}
+    if weighed:
+        parts += [MEMORY_NOTE, table({"cases": weighed}, EDGE_PEAKS)]
+    return "\n\n".join([*parts, environment(results)])
+
+
+def timed(results: Results) -> Results:
+    """Keep the cases whose time was measured."""
+    found = {n: e for n, e in results["cases"].items() if "seconds" in e}
+    return results | {"cases": found}
 
 
 def details(results: Results) -> str:
@@ -224,7 +234,8 @@ def environment(results: Results) -> str:
     """Say where and how the numbers were taken."""
     about = results["environment"]
     cores = f"{about['threads']} thread of {about['cores']} cores"
-    rounds = [len(entry["seconds"][FORWARD]) for entry in results["cases"].values()]
+    found = timed(results)["cases"].values()
+    rounds = [len(entry["seconds"][FORWARD]) for entry in found]
     return (
         f"float32, {cores} of {about['cpu']}; Python {about['python']}, torch "
         f"{about['torch']}, transformers {about['transformers']}, lrp_hooks "
@@ -252,6 +263,15 @@ def against_gradient(method: str) -> Callable[[Entry], float]:
 def peak_of(method: str) -> Callable[[Entry], float]:
     """Column of a method's peak beside Gradient x Input."""
     return lambda entry: peak_ratio(entry, method)
+
+
+EDGE_PEAKS: dict[str, Callable[[Entry], float | None]] = {
+    "GxI, MiB": lambda entry: entry["peak_bytes"][GRADIENT] / MEBIBYTE,
+    "conservative, MiB": lambda entry: entry["peak_bytes"][MAIN] / MEBIBYTE,
+    "low_memory, MiB": lambda entry: entry["peak_bytes"][LOW_MEMORY] / MEBIBYTE,
+    "conservative / GxI": peak_of(MAIN),
+    "low_memory / GxI": peak_of(LOW_MEMORY),
+}
 
 
 def label(method: str) -> str:

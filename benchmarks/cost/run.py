@@ -132,7 +132,7 @@ def measure_time(results: Results, case: Case) -> None:
 
 def measure_memory(results: Results, case: Case) -> None:
     """Add a case's peaks to the results, one process a method, a core each."""
-    entry = results["cases"][case.name]
+    entry = results["cases"].setdefault(case.name, vars(case).copy())
     if "peak_bytes" in entry:
         return
     config = results["config"]
