@@ -97,12 +97,16 @@ def compare(
     if not explanations:
         reasons = " ".join(f"{label}: {why}" for label, why in failures.items())
         raise ArgumentError(f"none of the methods works on this input. {reasons}")
-    notes = {
+    return Comparison(explanations, costs, failures, _notes(explanations))
+
+
+def _notes(explanations: Mapping[str, Explanation]) -> dict[str, str]:
+    """Return what explanations say themselves that they are worth."""
+    return {
         label: " ".join(found.verdicts)
         for label, found in explanations.items()
         if isinstance(found, SelfJudging)
     }
-    return Comparison(explanations, costs, failures, notes)
 
 
 def _answers(
