@@ -21,7 +21,15 @@ from torch import Tensor, nn
 from ..results.comparison import Cost
 from .copies import held_tensors
 
-__all__ = ["Passes", "is_repeating", "is_sharing", "run_plain", "shared", "sharing"]
+__all__ = [
+    "Passes",
+    "is_repeating",
+    "is_sharing",
+    "repeating",
+    "run_plain",
+    "shared",
+    "sharing",
+]
 
 _ROOM = 2**28
 """Bytes of outputs that are kept: every batch of perturbed inputs has one."""
@@ -37,7 +45,7 @@ class Passes:
         cost: What the explanation under way has cost. A pass that ran for another one
             counts as if it had run again.
         room: Bytes of outputs that may still be kept.
-        repeats: Whether the next explanations differ in their target alone.
+        repeats: Whether another target of the same instrumentation is to follow.
     """
 
     cost: Cost = field(default_factory=Cost)
@@ -98,6 +106,24 @@ def sharing() -> Generator[Passes]:
 def is_sharing() -> bool:
     """Tell whether another explanation may need the graph of a pass."""
     return _passes.get() is not None
+
+
+@contextmanager
+def repeating(again: bool) -> Generator[None]:
+    """Keep the graphs of an instrumentation's passes for other targets, where shared.
+
+    Args:
+        again: Whether the instrumentation stays.
+
+    Yields:
+        Nothing.
+    """
+    passes = _passes.get() or Passes()
+    passes.repeats = again
+    try:
+        yield
+    finally:
+        passes.repeats = False
 
 
 def is_repeating() -> bool:

@@ -127,8 +127,7 @@ def _answers(
     apart = all("target" in own for own in options.values())
     common = None if apart else ask(target)
     for labels in _alike(options):
-        passes.repeats = len(labels) > 1
-        with keeping_instrumented() if passes.repeats else nullcontext():
+        with keeping_instrumented() if len(labels) > 1 else nullcontext():
             for label in labels:
                 chosen = dict(options[label])
                 method, other = chosen.pop("method"), chosen.pop("target", target)
