@@ -34,6 +34,7 @@ from .finite import check_ledger, check_relevance
 from .inputs import Call, advising
 from .passes import (
     Collect,
+    Forward,
     Pass,
     Request,
     backward_pass,
@@ -43,6 +44,7 @@ from .passes import (
 )
 from .readout import class_logits
 from .seen import boxes_of, patches_of, pictures_of, scores_of, sounds_of
+from .sharing import is_repeating, shared
 
 __all__ = ["Request", "attribute", "attribute_each"]
 
@@ -67,11 +69,19 @@ def attribute(
         The relevance and its ledger.
     """
     with prepared(subject, request.inputs, request.batch_dim) as call:
+        # What a pass depends on beside the model and its hooks.
+        given = (request.inputs, request.wrt, request.layers, request.batch_dim)
+        again = is_repeating() and collect is SourceCollector
+
+        def forward() -> Forward:
+            return forward_pass(subject, runtime, call, request, collect)
 
         def run(one_by_one: bool, probe: bool = False) -> Pass:
-            forward = forward_pass(subject, runtime, call, request, collect)
+            done = (
+                shared(runtime, subject.model, given, forward) if again else forward()
+            )
             return backward_pass(
-                subject, runtime, forward, request.target, one_by_one, probe=probe
+                subject, runtime, done, request.target, one_by_one, again, probe
             )
 
         # An audit counts what each backward pass brings, and needs no examples apart.

@@ -7,22 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..attribution.instrument import Instrumentation, instrument
+from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
 from ..engine.subject import Subject
 from ..errors import ArgumentError, UnruledWarning
 from ..support.suggest import did_you_mean
-from .circuit import Circuit, plain_target
+from .circuit import Circuit
 from .examples import Examples, read_examples
-from .flows import Flows, flows_of
-from .nodes import CONSTANT, OUTPUT, REST, TOKEN, Edge, Node
+from .flows import flows_of
 from .origin import Origin
-from .outflow import Columns, Places
-from .selection import Carried, carried_by, select_nodes
+from .selection import carried_by, select_nodes
 from .sites import HEAD, NEURON, Site
-from .trace import Traced, sites_of, traced
+from .table import Table
+from .trace import sites_of, traced
 
 __all__ = ["find_circuit"]
 
@@ -31,9 +30,6 @@ MOST = 200
 """Nodes that are kept at most by default."""
 MOST_EVER = 4000
 """Nodes of a table that fits into a memory, and is made in minutes."""
-MOST_TOKENS = 512
-"""Places of the input that are nodes of their own at most; pixels may be more."""
-LEAK = "leak"
 
 
 def find_circuit(
@@ -77,34 +73,22 @@ def find_circuit(
             one example or in several, are one.
 
     Returns:
-        The circuit.
-
-    Raises:
-        ArgumentError: If an argument is not as described, or the model has no such
-            nodes.
+        The circuit. An argument that is not as described, or a model that has no such
+        nodes, is an `ArgumentError`.
     """
-    if not isinstance(model, nn.Module):
-        raise ArgumentError(
-            f"model is a {type(model).__name__}; it must be a torch.nn.Module: of a "
-            "pipeline, pass its .model and tokenizer=its .tokenizer."
-        )
+    _check_model(model)
     kinds = _checked(nodes, share, max_nodes)
     most = MOST if max_nodes is None and share < 1 else max_nodes
     examples = read_examples(model, inputs_or_text, tokenizer, target, positions)
     subject = Subject(model)
-    sites = [sites_of(subject, example, kinds) for example in examples.each]
-    if any(found != sites[0] for found in sites):
-        raise ArgumentError(
-            "the examples run through different layers of the model; find a circuit of "
-            "each."
-        )
+    sites = _sites(subject, examples, kinds)
     with instrument(model, rules) as lrp:
-        traces = [traced(subject, lrp, each, sites[0]) for each in examples.each]
-        carried = carried_by(sites[0], examples.each, traces)
+        traces = [traced(subject, lrp, each, sites) for each in examples.each]
+        carried = carried_by(sites, examples.each, traces)
         traces = [trace.without_activations() for trace in traces]
         kept = select_nodes(carried, share, most)
         _check_count(sum(map(len, kept)))
-        table = _Table(examples, traces, carried, kept, lrp.rules.complete)
+        table = Table(examples, traces, carried, kept, lrp.rules.complete)
         levels = [each.level for each in carried]
         del carried, kept  # as large as the cut graph
         flows = [
@@ -117,6 +101,23 @@ def find_circuit(
     found.meta["prompt"] = inputs_or_text if isinstance(inputs_or_text, str) else ""
     found.origin = Origin(model, tokenizer, examples, kinds, target, positions)
     return found
+
+
+def _sites(
+    subject: Subject, examples: Examples, kinds: tuple[str, ...]
+) -> Sequence[Site]:
+    """Return where nodes stand, in all examples alike.
+
+    Raises:
+        ArgumentError: If the examples differ.
+    """
+    first, *others = [sites_of(subject, each, kinds) for each in examples.each]
+    if any(found != first for found in others):
+        raise ArgumentError(
+            "the examples run through different layers of the model; find a circuit of "
+            "each."
+        )
+    return first
 
 
 def _check_count(count: int) -> None:
@@ -147,6 +148,19 @@ def _check_balance(found: Circuit, dtype: torch.dtype, complete: bool) -> None:
         )
 
 
+def _check_model(model: object) -> None:
+    """Refuse a pipeline, and all else that is no module.
+
+    Raises:
+        ArgumentError: If it is one.
+    """
+    if not isinstance(model, nn.Module):
+        raise ArgumentError(
+            f"model is a {type(model).__name__}; it must be a torch.nn.Module: of a "
+            "pipeline, pass its .model and tokenizer=its .tokenizer."
+        )
+
+
 def _checked(
     nodes: Sequence[str], share: float, max_nodes: int | None
 ) -> tuple[str, ...]:
@@ -174,138 +188,3 @@ def _checked(
     if max_nodes is not None and (not whole or max_nodes < 1):
         raise ArgumentError(f"max_nodes={max_nodes!r} must be a whole number from 1.")
     return tuple(dict.fromkeys(KINDS[name] for name in names))
-
-
-class _Table:
-    """All nodes, each with a number, and what flows between them."""
-
-    def __init__(
-        self,
-        examples: Examples,
-        traces: Sequence[Traced],
-        carried: Sequence[Carried],
-        kept: Sequence[Tensor],
-        complete: bool,
-    ) -> None:
-        self.labels, self.traces = examples.labels, traces
-        self.complete = complete
-        self.outside = examples.each[0].outside
-        self.nodes: list[Node] = []
-        inputs = self._add_inputs(examples)
-        constants = [sum(trace.constants.values()) for trace in traces]
-        self.nodes.append(_plain(CONSTANT, CONSTANT, sum(constants) / len(traces)))
-        constant = len(self.nodes) - 1
-        levels = [
-            self._add_level(each, keys)
-            for each, keys in zip(carried, kept, strict=True)
-        ]
-        output = sum(trace.output for trace in traces) / len(traces)
-        self.nodes.append(_plain(OUTPUT, OUTPUT, output, output))
-        self.places = Places(inputs, constant, levels, len(self.nodes) - 1)
-
-    def _add_inputs(self, examples: Examples) -> Tensor:
-        """Add what is read, and return the number of each place."""
-        roles = [
-            example.places(len(trace.inputs))
-            for example, trace in zip(examples.each, self.traces, strict=True)
-        ]
-        size = max(int(role.max()) for role in roles) + 1
-        sums = torch.zeros(size, dtype=torch.float64)
-        for role, trace in zip(roles, self.traces, strict=True):
-            sums.index_add_(0, role, trace.inputs.cpu())
-        sums /= len(self.traces)
-        order = sums.abs().argsort(descending=True, stable=True)
-        shown = sorted(order[:MOST_TOKENS].tolist())
-        owners = torch.full((size,), len(shown))
-        for place in shown:
-            owners[place] = len(self.nodes)
-            named = self.labels[place] if size == len(self.labels) else None
-            value = float(sums[place])
-            name = f"{TOKEN}:{place}"
-            self.nodes.append(Node(name, TOKEN, None, place, None, named, value, None))
-        if size > len(shown):
-            rest = float(sums.sum() - sums[shown].sum())
-            self.nodes.append(_plain(f"{REST}:inputs", REST, rest))
-        return owners
-
-    def _add_level(self, carried: Carried, kept: Tensor) -> Columns:
-        """Add the nodes of a level, and return where they stand."""
-        level, site = carried.level, carried.level.site
-        values, activations = carried.relevance.flatten(), carried.activation.flatten()
-        first, roles = len(self.nodes), len(carried.relevance)
-        has_place = roles > 1 or len(self.labels) == 1
-        same = has_place and self._has_labels(site, roles)
-        for key in kept.tolist():
-            role, index = divmod(key, level.width)
-            place = role if has_place else None
-            at = "" if place is None else f"{place}:"
-            self.nodes.append(
-                Node(
-                    f"{site.kind}:{site.layer}:{at}{index}",
-                    site.kind,
-                    site.layer,
-                    place,
-                    index,
-                    self.labels[role] if same else None,
-                    float(values[key]),
-                    float(activations[key]),
-                    site,
-                )
-            )
-        if len(kept) == int(carried.present.sum()):
-            return Columns(kept, first, -1)
-        total = float(values.sum() - values[kept].sum())
-        name = f"{REST}:{site.kind}:{site.layer}"
-        self.nodes.append(Node(name, REST, site.layer, None, None, None, total, None))
-        return Columns(kept, first, len(self.nodes) - 1)
-
-    def _has_labels(self, site: Site, roles: int) -> bool:
-        """Tell whether a site's positions are those of the input's tokens."""
-        return roles == len(self.labels) and site.module not in self.outside
-
-    def circuit(self, flows: Sequence[Flows], lrp: Instrumentation) -> Circuit:
-        """Make the circuit of everything that flows."""
-        table = torch.stack([each.table for each in flows]).mean(0)
-        nodes = list(self.nodes)
-        edges = [
-            Edge(nodes[i].id, nodes[j].id, float(table[i, j]))
-            for i, j in table.nonzero().tolist()
-        ]
-        if not self.complete:
-            edges += self._leaks(table)
-            lost = sum(edge.flow for edge in edges if edge.source == LEAK)
-            nodes.insert(self.places.constant + 1, _plain(LEAK, CONSTANT, lost))
-        constants: dict[str, float] = {}
-        for trace in self.traces:
-            for name, value in trace.constants.items():
-                constants[name] = constants.get(name, 0.0) + value / len(self.traces)
-        meta = {
-            "examples": len(self.traces),
-            "constants": constants,
-            "backward_passes": sum(each.passes for each in flows),
-        }
-        return Circuit(
-            nodes=nodes,
-            edges=edges,
-            output=nodes[-1].relevance,
-            target=plain_target([trace.target for trace in self.traces]),
-            rules=lrp.rules.name,
-            tokens=self.labels,
-            meta=meta,
-        )
-
-    def _leaks(self, table: Tensor) -> list[Edge]:
-        """Say what a rule set that loses relevance has lost before each node."""
-        gaps = [
-            (node, node.relevance - float(into))
-            for node, into in zip(self.nodes, table.sum(0), strict=True)
-            if not node.is_given
-        ]
-        return [Edge(LEAK, node.id, gap) for node, gap in gaps if gap]
-
-
-def _plain(
-    name: str, kind: str, relevance: float, activation: float | None = None
-) -> Node:
-    """Return a node that has no place."""
-    return Node(name, kind, None, None, None, None, relevance, activation)

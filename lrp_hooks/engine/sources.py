@@ -105,6 +105,7 @@ class SourceCollector:
         """Forget what a backward pass brought; what the forward recorded stays."""
         self._noted.clear()
         self.sources, self.positions, self.unplaced = {}, {}, set()
+        self.ambiguous, self.row = False, None
 
     def watch(self, out: Tensor, constant: Constant, name: str) -> None:
         """Record <constant, gradient of out> when the backward pass comes by.

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..attribution.attention_maps import Recorded, record_maps
 from ..attribution.inputs import is_encoder_decoder
 from ..attribution.readout import select
+from ..attribution.sharing import is_sharing, shared
 from ..errors import UnsupportedModelError
 from .base import Explainer, check_option
 from .calls import check_one_text
@@ -84,7 +85,12 @@ class AttentionMethod(Explainer):
             Scores [B, T], 0 at padding, and the matrices.
         """
         check_one_text(self.model, inputs, type(self).__name__)
-        recorded = record_maps(self.model, inputs, live=True)
+        recorded = shared(
+            "maps",
+            self.model,
+            inputs,
+            lambda: record_maps(self.model, inputs, live=True),
+        )
         call = recorded.call
         mask = call.output_mask
         with torch.enable_grad():
@@ -142,7 +148,9 @@ def _differentiate(recorded: Recorded, total: Tensor) -> list[Tensor]:
     handles = [found.handle for found in recorded.maps]
     found: Sequence[Tensor | None] = (None,) * len(handles)
     if total.requires_grad:
-        found = torch.autograd.grad(total, handles, allow_unused=True)
+        found = torch.autograd.grad(
+            total, handles, retain_graph=is_sharing(), allow_unused=True
+        )
     if found[-1] is None:
         raise UnsupportedModelError(
             "the explained output does not depend on the last attention map "

@@ -15,6 +15,7 @@ from ..attribution.inputs import Call, advising, bind
 from ..attribution.pairs import Pairs
 from ..attribution.readout import Contrast, Selected, select
 from ..attribution.regions import Regions
+from ..attribution.sharing import run_plain
 from ..attribution.spots import Spots
 from ..engine.subject import Subject
 from ..errors import ArgumentError, UnsupportedModelError
@@ -127,7 +128,7 @@ def run(subject: Subject, call: Call, target: Any) -> Selected:
     """
     with advising(call), torch.no_grad():
         given = call.fresh()
-        output = subject.model(*given.args, **given.kwargs)
+        output = run_plain(subject.model, given.args, given.kwargs)
         selected = select(output, target, subject.model, call.batch, call.output_mask)
     check_output(subject, call, selected.scalar)
     return selected

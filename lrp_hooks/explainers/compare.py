@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol, TextIO, runtime_checkable
 
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from .. import explainers
+from ..attribution.sharing import Passes, sharing
 from ..errors import ArgumentError, LrpHooksError
 from ..results.comparison import Comparison, Cost
 from ..results.explanation import Explanation
 from ..tasks import Task
 from .explain import Question, answer, asked
+from .lrp import keeping_instrumented
 
 __all__ = ["compare"]
 
@@ -44,6 +46,9 @@ def compare(
 ) -> Comparison:
     """Explain the same outputs by several methods, or several outputs.
 
+    A forward pass that several need runs once, and scores are those of each method
+    alone.
+
     Args:
         model: See `explain`.
         inputs_or_text: See `explain`.
@@ -68,42 +73,87 @@ def compare(
             message has every reason.
     """
     options = _options(explainers.COMPARED if methods is None else methods)
-    explanations: dict[str, Explanation] = {}
-    costs: dict[str, Cost] = {}
-    failures: dict[str, str] = {}
+
+    def ask(target: Any) -> Question:
+        return asked(model, inputs_or_text, tokenizer, target, stride, decoder)
+
     bar = tqdm(
-        options.items(),
+        total=len(options),
         disable=not progress,
         file=None if isinstance(progress, bool) else progress,
         leave=False,
     )
-    shared: Question | None = None
-    if any("target" not in own for own in options.values()):
-        shared = asked(model, inputs_or_text, tokenizer, target, stride, decoder)
-    for label, own in bar:
-        chosen = dict(own)
-        method, other = chosen.pop("method"), chosen.pop("target", target)
+    with bar, sharing() as passes:
+        answers, costs, failures = _answers(ask, options, target, passes, bar)
+    explanations: dict[str, Explanation] = {}
+    for label in options:
         try:
-            question = (
-                asked(model, inputs_or_text, tokenizer, other, stride, decoder)
-                if shared is None or "target" in own
-                else shared
-            )
-            with _counted(question.model) as cost:
-                found = answer(question, method, chosen)
-            explanations[label] = _checked(found, explanations)
-            costs[label] = cost
-        except LrpHooksError as error:
+            if label in answers:
+                explanations[label] = _checked(answers[label], explanations)
+        except ArgumentError as error:
             failures[label] = str(error)
+    failures = {label: failures[label] for label in options if label in failures}
+    costs = {label: costs[label] for label in explanations}
     if not explanations:
         reasons = " ".join(f"{label}: {why}" for label, why in failures.items())
         raise ArgumentError(f"none of the methods works on this input. {reasons}")
-    notes = {
+    return Comparison(explanations, costs, failures, _notes(explanations))
+
+
+def _notes(explanations: Mapping[str, Explanation]) -> dict[str, str]:
+    """Return what explanations say themselves that they are worth."""
+    return {
         label: " ".join(found.verdicts)
         for label, found in explanations.items()
         if isinstance(found, SelfJudging)
     }
-    return Comparison(explanations, costs, failures, notes)
+
+
+def _answers(
+    ask: Callable[[Any], Question],
+    options: Mapping[str, Mapping[str, Any]],
+    target: Any,
+    passes: Passes,
+    bar: Any,
+) -> tuple[dict[str, Explanation], dict[str, Cost], dict[str, str]]:
+    """Explain by each method.
+
+    Returns:
+        Explanations and costs by label, and why there is none for the others.
+    """
+    found: dict[str, Explanation] = {}
+    costs: dict[str, Cost] = {}
+    failures: dict[str, str] = {}
+    apart = all("target" in own for own in options.values())
+    common = None if apart else ask(target)
+    for labels in _alike(options):
+        with keeping_instrumented() if len(labels) > 1 else nullcontext():
+            for label in labels:
+                chosen = dict(options[label])
+                method, other = chosen.pop("method"), chosen.pop("target", target)
+                try:
+                    own = "target" in options[label]
+                    question = ask(other) if own or common is None else common
+                    with _counted(question.model, passes) as costs[label]:
+                        found[label] = answer(question, method, chosen)
+                except LrpHooksError as error:
+                    failures[label] = str(error)
+                bar.update()
+    return found, costs, failures
+
+
+def _alike(options: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Group labels that differ in what they explain alone."""
+    groups: dict[Any, list[str]] = {}
+    for label, own in options.items():
+        plain = (str, int, float, type(None))
+        key = frozenset(
+            (name, value if isinstance(value, plain) else id(value))
+            for name, value in own.items()
+            if name != "target"
+        )
+        groups.setdefault(key, []).append(label)
+    return list(groups.values())
 
 
 def _options(
@@ -189,13 +239,13 @@ def _places(explanation: Explanation) -> str:
 
 
 @contextmanager
-def _counted(model: nn.Module) -> Generator[Cost]:
+def _counted(model: nn.Module, passes: Passes) -> Generator[Cost]:
     """Count calls and CPU seconds.
 
     Yields:
         The cost, complete at the end.
     """
-    cost = Cost()
+    cost = passes.cost = Cost()
 
     def count(module: nn.Module, args: Any, kwargs: Any) -> None:
         tensors = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
@@ -208,4 +258,4 @@ def _counted(model: nn.Module) -> Generator[Cost]:
         yield cost
     finally:
         handle.remove()
-        cost.seconds = time.process_time() - start
+        cost.seconds += time.process_time() - start

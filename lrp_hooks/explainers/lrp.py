@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from ..attribution.instrument import Instrumentation, instrument
+from ..attribution.sharing import repeating
 from ..engine.rule import Rule
 from ..engine.ruleset import RuleSet
 from ..results.relevance import Relevance
@@ -99,7 +100,8 @@ class LRP(Explainer):
         Returns:
             Relevance, with the ledger of the whole output.
         """
-        with self._instrumented() as lrp:
+        again = _kept.get() is not None
+        with self._instrumented() as lrp, repeating(again):
             relevance = lrp.attribute(
                 inputs,
                 target=target,

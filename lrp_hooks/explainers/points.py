@@ -12,6 +12,7 @@ from ..attribution.finite import check_output
 from ..attribution.inputs import Call, advising
 from ..attribution.reader import Reader
 from ..attribution.readout import select
+from ..attribution.sharing import shared
 from ..engine.foreign import depends
 from ..engine.subject import Subject
 from ..errors import ArgumentError
@@ -49,17 +50,17 @@ class Points:
             target: What is explained.
         """
         self.subject, self.call, self.wrt = subject, call, wrt
-        reader = Reader(subject, call, wrt, ())
+        given = (call.args, call.kwargs, wrt)
         with advising(call):
-            output = reader.forward()
+            reads, output = shared("read", subject.model, given, self._read)
             self.selected = select(
                 output, target, subject.model, call.batch, call.output_mask
             )
         check_output(subject, call, self.selected.scalar)
-        for name, leaf in reader.reads.items():
+        for name, leaf in reads.items():
             _check_read(name, leaf, self.selected.scalar, call.batch)
-        self.names = tuple(reader.reads)
-        self.values = tuple(leaf.detach() for leaf in reader.reads.values())
+        self.names = tuple(reads)
+        self.values = tuple(leaf.detach() for leaf in reads.values())
         self.attended = attended(subject.model, call)
         self.shown = call.batch
 
@@ -132,6 +133,12 @@ class Points:
         target = target_of(self.selected.target, rows)
         model = self.subject.model
         return select(output, target, model, len(rows), call.output_mask).scalar
+
+    def _read(self) -> tuple[dict[str, Tensor], Any]:
+        """Return the leaves that are read, and what the model returns."""
+        reader = Reader(self.subject, self.call, self.wrt, ())
+        output = reader.forward()
+        return reader.reads, output
 
     def _groups(self, alone: bool) -> list[Group]:
         nowhere = torch.zeros(self.call.batch, 0, dtype=torch.bool)

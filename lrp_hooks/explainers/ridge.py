@@ -33,7 +33,9 @@ def least_squares(design: Tensor, aims: Tensor, samples: Sequence[int]) -> Tenso
             f"n_samples={number} drew subsets that do not determine the scores of "
             f"{d} features; draw more, for example n_samples={10 * (d + 2)}."
         )
-    found: Tensor = torch.linalg.lstsq(design, aims[:, None]).solution[:, 0]
+    # LAPACK's default, gelsy, has other last digits at other addresses in memory.
+    solved = torch.linalg.lstsq(design, aims[:, None], driver="gels")
+    found: Tensor = solved.solution[:, 0]
     return found
 
 

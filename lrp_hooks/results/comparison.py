@@ -26,7 +26,7 @@ __all__ = ["Comparison", "Cost"]
 
 @dataclass
 class Cost:
-    """What an explanation cost.
+    """What an explanation cost, or would have, had it shared nothing with others.
 
     Attributes:
         calls: How often the model was called.

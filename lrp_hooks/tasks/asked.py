@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..attribution.inputs import advising
 from ..attribution.passes import prepared
 from ..attribution.readout import Contrast
+from ..attribution.sharing import run_plain
 from ..engine.nested import first_tensor
 from ..engine.subject import Subject
 from ..errors import ArgumentError, TargetError
@@ -85,7 +86,7 @@ class Asked:
             with advising(call), torch.no_grad():
                 given = call.fresh()
                 try:
-                    return self.model(*given.args, **given.kwargs)
+                    return run_plain(self.model, given.args, given.kwargs)
                 except _REFUSALS as error:
                     towers = hasattr(self.model, "get_text_features")
                     both = "both of what it compares, such as (pixel values, text)"

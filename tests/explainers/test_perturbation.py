@@ -342,3 +342,13 @@ def test_what_begins_texts_stays_though_it_stands_for_unknown_words(method):
             *(model, {"input_ids": ids}, method, tokenizer), target=3, replace_with=5
         )
     assert found.scores[0, 0] == 0 and (found.scores[0, 1:] != 0).any()
+
+
+@pytest.mark.parametrize("method", [Lime, KernelShap])
+def test_one_seed_has_one_answer_to_the_bit(method):
+    """Wherever in memory the tensors of the fit come to lie."""
+    explainer, ids = method(build(), replace_with=4, n_samples=20), tokens(2, 6)
+    first = explainer(ids).scores
+    for size in range(1, 60, 3):
+        moved = [torch.empty(size) for _ in range(3)]
+        assert torch.equal(first, explainer(ids).scores), len(moved)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...attribution.passes import Forward
 from ...attribution.readout import find_logits
+from ...attribution.sharing import shared
 from ...errors import ArgumentError, UnsupportedModelError
 from .blocks import SUPPORTED, read_encoder
 from .decomposition import Settings, decompose
@@ -58,11 +59,13 @@ def record_encoder(model: nn.Module, inputs: Any, place: Place) -> Recording:
         place: Where vectors start.
 
     Returns:
-        The recording.
-
-    Raises:
-        UnsupportedModelError: If the model is no such encoder.
+        The recording. A model that is no such encoder is an `UnsupportedModelError`.
     """
+    what = ("encoder", place)
+    return shared(what, model, inputs, lambda: _recorded(model, inputs, place))
+
+
+def _recorded(model: nn.Module, inputs: Any, place: Place) -> Recording:
     tape, forward = record(model, inputs, place.wrt)
     logits = find_logits(forward.output)
     if logits.ndim > 2:

@@ -18,6 +18,7 @@ from ...attribution.inputs import bind
 from ...attribution.instrument import instrument
 from ...attribution.passes import Forward, Request, forward_pass, prepared
 from ...attribution.reader import InputOf
+from ...attribution.sharing import shared
 from ...engine.sources import SourceCollector
 from ...engine.subject import Subject
 from ...engine.surroundings import storage_address
@@ -52,13 +53,16 @@ def find_place(model: nn.Module, inputs: Any) -> Place:
     Returns:
         The place; an empty one for a model without attention.
     """
-    subject = Subject(model)
+    return shared("place", model, inputs, lambda: _found(Subject(model), inputs))
+
+
+def _found(subject: Subject, inputs: Any) -> Place:
     try:
         _run(subject, inputs, Tape(to_first_mix=True), None, strict=False)
     except FirstMix as first:
         main = bind(subject, inputs).main
         wrt = _wrt(subject, first, main.shape[: 1 if main.is_floating_point() else 2])
-        return Place(wrt, _value_bias(model, first.node))
+        return Place(wrt, _value_bias(subject.model, first.node))
     return Place()
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from ...attribution.inputs import Call
 from ...attribution.readout import Contrast, find_logits
 from ...attribution.rows import most_rows
+from ...attribution.sharing import run_plain
 from ...errors import ArgumentError, NonFiniteError, TargetError
 from .document import Positions
 
@@ -91,8 +92,7 @@ class Probe:
         args = [self._cut(name, value, places) for name, value in named]
         kwargs = {k: self._cut(k, v, places) for k, v in self.call.kwargs.items()}
         self.shown += len(sequences)
-        with torch.no_grad():
-            return self.model(*args, **kwargs)
+        return run_plain(self.model, tuple(args), kwargs)
 
     def log_odds(self, sequences: Sequence[Positions], target: Any) -> Tensor:
         """Ask for the log-odds of sequences.
