@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from transformers import BertConfig
+
 from ..cost import report
 from ..cost.methods import FORWARD
 from .methods import ONE_CLASS, TWO_CLASSES, forward_path
@@ -82,9 +84,30 @@ def targets(results: Results) -> str:
         }
         lines.append(f"* {name}: {_verdict(found, limits)} forward passes.")
     exact = forward_path("absdot")
+    bert = BertConfig()
+    worth = [f"{multiplications(bert, n):.0f} ({n} tokens)" for n in PUBLISHED]
+    lines.append(f"* {exact}: as many multiplications as {', '.join(worth)} forwards.")
     peaks = {e["length"]: _peak(exact)(e) for e in results["cases"].values()}
     lines.append(f"* {exact}, memory: {_verdict(peaks, MEMORY_TARGETS)} MiB.")
     return "\n".join(lines)
+
+
+def multiplications(bert: BertConfig, length: int) -> float:
+    """Count the multiplications of a decomposition into tokens, but the biases'.
+
+    Args:
+        bert: The model's sizes.
+        length: The number of tokens, and of sources.
+
+    Returns:
+        How many forward passes have as many. The first layer's sources are one token
+        each before attention, and the last layer goes on with one token alone.
+    """
+    width, n_layers = bert.hidden_size, bert.num_hidden_layers
+    square, mixing = width * width, length * width
+    feed_forward = 2 * width * bert.intermediate_size
+    vector = (n_layers - 1) * (2 * square + mixing + feed_forward) - 2 * square
+    return length * vector / (n_layers * (4 * square + 2 * mixing + feed_forward))
 
 
 def _verdict(found: dict[int, float], limits: dict[int, float]) -> str:

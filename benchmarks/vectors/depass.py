@@ -11,7 +11,6 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from datetime import datetime, timezone
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -24,10 +23,10 @@ from torch import Tensor, nn
 from lrp_hooks.explainers import DecompX
 
 from ..cost import report
-from ..cost.cases import Case, build_model, random_batch
+from ..cost.cases import build_model, cases, random_batch
 from ..cost.methods import FORWARD, Batch
-from ..cost.run import environment, save
-from ..cost.timing import cpu_seconds, interleave, median_ratio
+from ..cost.run import save, start
+from ..cost.timing import cpu_seconds, interleave
 
 CONFIG = Path(__file__).with_name("config.json")
 RESULTS = Path(__file__).with_name("results-depass.json")
@@ -41,17 +40,17 @@ def main() -> None:
     """Run what the results lack, save after each length, print the table."""
     arguments = _arguments()
     config = json.loads(CONFIG.read_text(encoding="utf-8"))["vectors"]
-    torch.set_num_threads(1)
-    results = _start(config, arguments.rounds)
-    name = next(iter(config["models"]))
+    torch.set_num_threads(config["threads"])
+    results = start(RESULTS, config, arguments.fresh)
+    (name,) = config["models"]
     model = build_model(config, name)
     depass = {share: published(arguments.depass, model, share) for share in SHARES}
-    for length in arguments.lengths:
-        batch = random_batch(model, Case(name, 1, length), config["seed"])
-        if str(length) not in results["lengths"]:
-            results["lengths"][str(length)] = measure(
-                model, batch, depass, arguments.rounds
-            )
+    for case in cases(config):
+        if case.name not in results["cases"]:
+            batch = random_batch(model, case, config["seed"])
+            rounds = config["min_rounds"], config["max_rounds"]
+            found = measure(model, batch, depass, rounds, config["seconds_per_case"])
+            results["cases"][case.name] = vars(case) | found
             save(results, RESULTS)
     print(table(results))
 
@@ -59,18 +58,8 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--depass", type=Path, required=True, help="folder of DePass")
-    parser.add_argument("--lengths", type=int, nargs="+", default=[32, 64, 128])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--fresh", action="store_true", help="measure all anew")
     return parser.parse_args()
-
-
-def _start(config: dict[str, Any], rounds: int) -> dict[str, Any]:
-    new = {"environment": environment(config), "rounds": rounds, "lengths": {}}
-    if RESULTS.exists():
-        old: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
-        if old["environment"] == new["environment"] and old["rounds"] == rounds:
-            return old
-    return new | {"date": datetime.now(timezone.utc).date().isoformat()}
 
 
 def published(folder: Path, model: nn.Module, share: str) -> Vectors:
@@ -131,7 +120,11 @@ def ours(model: nn.Module) -> Vectors:
 
 
 def measure(
-    model: nn.Module, batch: Batch, depass: dict[str, Vectors], rounds: int
+    model: nn.Module,
+    batch: Batch,
+    depass: dict[str, Vectors],
+    rounds: tuple[int, int],
+    budget: float,
 ) -> dict[str, Any]:
     """Time everything in turn, and compare the numbers.
 
@@ -139,29 +132,34 @@ def measure(
         model: A Llama.
         batch: One text.
         depass: DePass's vectors by how it shares neurons.
-        rounds: How many rounds.
+        rounds: The least and the largest number of rounds.
+        budget: No further round starts once this many seconds were measured.
 
     Returns:
         Seconds by method; the correlation of DePass's norms with ours, and how much of
         each hidden state its vectors leave out.
     """
-    mine = ours(model)
+    methods = {OURS: ours(model), **depass}
+    found: dict[str, Tensor] = {}
 
-    def forward() -> object:
+    def forward() -> None:
         with torch.no_grad():
-            return model(**batch)
+            model(**batch)
 
-    with torch.no_grad():
-        hidden = model(**batch, output_hidden_states=True).hidden_states[-1][0]
-    found = {share: each(batch).detach() for share, each in depass.items()}
-    norms = mine(batch).detach().norm(dim=-1)
-    calls = {FORWARD: forward, OURS: partial(mine, batch)}
-    calls |= {share: partial(each, batch) for share, each in depass.items()}
+    def keep(name: str) -> None:
+        found[name] = methods[name](batch).detach()
+
+    for each in methods.values():
+        each({name: value[:, :2] for name, value in batch.items()})
+    calls = {FORWARD: forward} | {name: partial(keep, name) for name in methods}
     seconds = interleave(
         {name: partial(cpu_seconds, call) for name, call in calls.items()},
-        budget=float("inf"),
-        rounds=(rounds, rounds),
+        budget,
+        rounds,
     )
+    with torch.no_grad():
+        hidden = model(**batch, output_hidden_states=True).hidden_states[-1][0]
+    norms = found.pop(OURS).norm(dim=-1)
     return {
         "seconds": {n: [round(x, 4) for x in each] for n, each in seconds.items()},
         "correlation": {n: _correlation(v, norms) for n, v in found.items()},
@@ -191,20 +189,24 @@ def table(results: dict[str, Any]) -> str:
     Returns:
         Markdown.
     """
+    both = "softmax's, linear's"
     lines = [
-        "| tokens | rounds | vectors, forwards | DePass, softmax, forwards | "
-        "DePass, linear, forwards | correlation with softmax's, linear's shares |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| model | batch x tokens | vectors, forwards | DePass, softmax, forwards | "
+        f"DePass, linear, forwards | correlation with {both} | left out by {both} |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for length, entry in results["lengths"].items():
-        cells = [
-            report.number(median_ratio(entry["seconds"], name, FORWARD))
+    for entry in results["cases"].values():
+        cells = [entry["model"], f"{entry['batch']} x {entry['length']}"]
+        cells += [
+            report.number(report.time_ratio(entry, name, FORWARD))
             for name in (OURS, *SHARES)
         ]
-        alike = ", ".join(f"{entry['correlation'][share]:.4f}" for share in SHARES)
-        n = len(entry["seconds"][OURS])
-        lines.append(f"| {length} | {n} | {' | '.join(cells)} | {alike} |")
-    return "\n".join(lines)
+        cells += [
+            ", ".join(f"{entry[part][share]:.4f}" for share in SHARES)
+            for part in ("correlation", "left out")
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", report.environment(results)])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..cost import report
 from ..cost.methods import FORWARD
-from . import selective
+from . import depass, selective
 from .decomposition import ONE_CLASS, VECTORS
 from .maps import MAPS, RELEVANCE
 
@@ -28,6 +28,8 @@ def main() -> None:
     for part, path in RESULTS.items():
         results = json.loads(path.read_text(encoding="utf-8"))
         text = report.put(text, part, table(part, results))
+    results = json.loads(depass.RESULTS.read_text(encoding="utf-8"))
+    text = report.put(text, "depass", depass.table(results))
     rows = json.loads(selective.RESULTS.read_text(encoding="utf-8"))
     text = report.put(text, "selective", selective.table(rows))
     README.write_text(text, encoding="utf-8")

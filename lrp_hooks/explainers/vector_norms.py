@@ -21,7 +21,7 @@ from .calls import check_one_text
 from .decompx.decomposition import RestOfBlock, Settings, normalise
 from .decompx.encoder import Block, Mean, Select
 from .decompx.forward import Recording, record_encoder
-from .decompx.mixing import mixed_values
+from .decompx.mixing import add_mixed_values
 from .decompx.reading import find_place
 from .rollout import RolloutExplanation, normalised, rollout
 
@@ -104,7 +104,9 @@ def _taken_row(recording: Recording, joint: Tensor) -> Tensor:
 def attended(block: Block) -> Tensor:
     """Return the vectors that each token's value brings, [n, n, D]."""
     x = block.x if block.norm0 is None else block.norm0(block.x)
-    return mixed_values(block, block.weights(), block.value(x)).clone()
+    vectors = x.new_zeros(len(x), *x.shape)
+    add_mixed_values(block, block.weights(), block.value(x), vectors)
+    return vectors
 
 
 def with_residual(block: Block) -> Tensor:

@@ -1,8 +1,16 @@
 import json
 
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import BertConfig, BertForSequenceClassification
+
 from benchmarks.cost.methods import methods_of
 from benchmarks.decompx import report, run
 from benchmarks.decompx.methods import ONE_CLASS, TWO_CLASSES
+from lrp_hooks.explainers.decompx.decomposition import Settings
+from lrp_hooks.explainers.decompx.forward import decompose_batch, record_encoder
+from lrp_hooks.explainers.decompx.reading import find_place
 
 EXACT = "decomposition, absdot"
 ENVIRONMENT = "threads cores cpu python torch transformers lrp_hooks".split()
@@ -48,3 +56,18 @@ def test_the_pages_show_the_committed_results():
 def test_a_configuration_names_its_methods():
     config = json.loads(run.CONFIG.read_text(encoding="utf-8"))
     assert list(methods_of(config)) == ["forward", ONE_CLASS, TWO_CLASSES, EXACT]
+
+
+def test_multiplications_are_those_that_torch_counts():
+    sizes = {"hidden_size": 96, "intermediate_size": 384, "num_attention_heads": 4}
+    config = BertConfig(vocab_size=40, num_hidden_layers=4, **sizes)
+    config._attn_implementation = "eager"  # torch does not count the fused kernel's
+    model, ids = BertForSequenceClassification(config).eval(), torch.ones(1, 48).long()
+    recording = record_encoder(model, ids, find_place(model, ids))
+    with torch.no_grad():
+        with FlopCounterMode(display=False) as plain:
+            model(ids)
+        with FlopCounterMode(display=False) as ours:
+            decompose_batch(recording, Settings("absdot"), (), whole=False)
+    counted = ours.get_total_flops() / plain.get_total_flops()
+    assert report.multiplications(config, 48) == pytest.approx(counted, rel=0.05)

@@ -109,11 +109,23 @@ def test_depass_is_run_from_a_folder_and_compared(package):
     assert {name for name, _ in model.named_modules()} == before
     ids = torch.tensor([[3, 1, 4, 1, 5]])
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    found = depass.measure(model, batch, each, rounds=2)
+    found = depass.measure(model, batch, each, rounds=(2, 2), budget=60)
     # All of a token's vector is its own here, so nothing is left out.
     assert found["left out"] == {"softmax": 0.0, "linear": 0.0}
     assert all(0 < value < 1 for value in found["correlation"].values())
     assert {len(s) for s in found["seconds"].values()} == {2}
     seconds = {"forward": [1.0], "vectors": [15.0], "softmax": [30.0], "linear": [20.0]}
-    shown = {**found, "seconds": seconds}
-    assert "| 5 | 1 | 15 | 30 | 20 |" in depass.table({"lengths": {"5": shown}})
+    results = fake()
+    results["cases"]["m"] |= {
+        "seconds": seconds,
+        "correlation": {"softmax": 0.75, "linear": 0.5},
+        "left out": {"softmax": 0.0, "linear": 0.25},
+    }
+    shown = "| m | 1 x 32 | 15 | 30 | 20 | 0.7500, 0.5000 | 0.0000, 0.2500 |"
+    assert shown in depass.table(results)
+
+
+def test_the_page_shows_what_depass_costs():
+    results = json.loads(depass.RESULTS.read_text(encoding="utf-8"))
+    assert results["config"] == run.load(quick=False)["vectors"]
+    assert depass.table(results) in report.README.read_text(encoding="utf-8")

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from .biases import add_bias, shares
 from .encoder import Block, Encoder, Linear, Mean, Norm, Select, Step
-from .mixing import add_mixed, add_mixed_bias, mixed_values
-from .scratch import Scratch
+from .mixing import add_mixed, add_mixed_bias, add_mixed_values
+from .scratch import CHUNK, Scratch
 
 __all__ = [
     "Decomposition",
@@ -28,9 +28,6 @@ __all__ = [
     "decompose",
     "normalise",
 ]
-
-_CHUNK = 1 << 21
-"""How many numbers of a feed-forward network's inner vectors are held at a time."""
 
 Keep = Callable[[int, str, slice, Tensor], None]
 
@@ -137,7 +134,7 @@ def _attend(
         normalise(block.norm0, values, slice(0, len(x)), settings)
         x = add_mixed(block, weights, x, values, rows)
     elif is_diagonal:
-        x[:, : len(x)] += mixed_values(block, weights, block.x @ block.value.weight.T)
+        add_mixed_values(block, weights, block.x @ block.value.weight.T, x)
         x = x[rows]
     else:
         x = add_mixed(block, weights, x, x, rows)
@@ -152,8 +149,7 @@ def _go_on(
     rest: RestOfBlock, x: Tensor, rows: slice, keep: Callable[..., None] | None
 ) -> None:
     """Take some tokens at a time through the rest of a block, in place."""
-    n_inner = x.shape[1] * len(rest.block.up.weight)
-    size = rest.settings.chunk or max(1, _CHUNK // n_inner)
+    size = rest.settings.chunk or max(1, CHUNK // x.shape[1])
     for start in range(0, len(x), size):
         part = x[start : start + size]
         first = rows.start + start

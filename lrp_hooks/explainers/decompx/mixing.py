@@ -11,12 +11,9 @@ import torch
 from torch import Tensor
 
 from .encoder import Block
-from .scratch import Scratch
+from .scratch import CHUNK, Scratch
 
-__all__ = ["add_mixed", "add_mixed_bias", "mixed_values"]
-
-_CHUNK = 1 << 10
-"""How many vectors are projected at a time."""
+__all__ = ["add_mixed", "add_mixed_bias", "add_mixed_values"]
 
 
 def add_mixed(
@@ -46,7 +43,7 @@ def add_mixed(
 
 def _parts(x: Tensor) -> int:
     n, n_sources = x.shape[:2]
-    return -(-n_sources // max(1, _CHUNK // n))
+    return -(-n_sources // max(1, CHUNK // n))
 
 
 def _mix_between(block: Block, weights: Tensor, x: Tensor, scratch: Scratch) -> Tensor:
@@ -68,21 +65,19 @@ def _mix_first(block: Block, weights: Tensor, x: Tensor) -> Tensor:
     return joined @ block.output.weight.T
 
 
-def mixed_values(block: Block, weights: Tensor, v: Tensor) -> Tensor:
-    """Return what each token's value brings to each token.
+def add_mixed_values(block: Block, weights: Tensor, v: Tensor, x: Tensor) -> None:
+    """Add what each token's value brings to each token, in place.
 
     Args:
         block: The block.
         weights: Its attention weights, [H, n, n].
         v: The values, [n, D].
-
-    Returns:
-        sum_h p_h[i, k] W_O^h v[k], [n, n, D].
+        x: [n, K, D]; sum_h p_h[i, k] W_O^h v[k] is added to x[i, k].
     """
     heads, n, _ = weights.shape
     images = v.view(n, heads, -1).transpose(0, 1) @ _by_head(block, heads)  # [H, n, D]
-    mixed = weights.permute(2, 1, 0) @ images.transpose(0, 1)
-    return mixed.transpose(0, 1)
+    by_source = x[:, :n].transpose(0, 1)
+    by_source.baddbmm_(weights.permute(2, 1, 0), images.transpose(0, 1))
 
 
 def add_mixed_bias(block: Block, weights: Tensor, x: Tensor, rows: slice) -> None:

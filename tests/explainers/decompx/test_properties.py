@@ -173,6 +173,16 @@ def test_chunks_change_nothing(seed, rule, activation, chunk, stages):
         assert_close(parts.layers[stage], vectors, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("vectors", [1, 13, 24])
+def test_mixing_some_sources_at_a_time_changes_nothing(monkeypatch, vectors):
+    model, inputs = made(Encoder), padded(0, 2, 6)
+    whole = DecompX(model, "absdot", stages="encoder", vectors=True)(inputs, "all")
+    monkeypatch.setattr("lrp_hooks.explainers.decompx.mixing.CHUNK", vectors)
+    parts = DecompX(model, "absdot", stages="encoder", vectors=True)(inputs, "all")
+    assert_close(parts.scores, whole.scores, rtol=0, atol=1e-12)
+    assert_close(parts.layers["encoder"], whole.layers["encoder"], rtol=0, atol=1e-12)
+
+
 def test_what_is_kept_does_not_change_attributions():
     for rule in ("absdot", "token"):
         plain = DecompX(tiny("Bert"), rule, stages="pooler")(batch(), "all")
