@@ -71,11 +71,6 @@ def value_gradient(
         lifted = mask.unsqueeze(1) if mask is not None and mask.ndim == 3 else mask
         grad, query, key = (t.unsqueeze(1) for t in (grad, query, key))
         return value_gradient(grad, query, key, lifted, is_causal, scale).squeeze(1)
-    if len(query) > 1 and all(map(_is_repeated, (query, key, mask))):
-        wide = grad.permute(1, 2, 0, 3).flatten(2).unsqueeze(0)
-        mask = mask[:1] if mask is not None and mask.ndim == 4 else mask
-        found = value_gradient(wide, query[:1], key[:1], mask, is_causal, scale)
-        return found[0].unflatten(-1, (len(query), -1)).permute(2, 0, 1, 3)
     result = grad.new_zeros(*key.shape[:-1], grad.shape[-1])
     if not (query.numel() and key.numel()):
         return result
@@ -97,11 +92,6 @@ def value_gradient(
             is_causal,
         )
     return result
-
-
-def _is_repeated(value: Tensor | None) -> bool:
-    """Tell whether all examples are one and the same in memory."""
-    return value is None or value.ndim < 4 or len(value) == 1 or value.stride(0) == 0
 
 
 def _portions(batch: int, groups: int, fit: int) -> Iterator[tuple[slice, slice]]:

@@ -122,7 +122,7 @@ class _Runs:
             sinks = [out.part.sink for out in self.outflows if out.part.sink]
             made = [sink.made for sink in sinks if sink.made is not None]
             live = [self.graph.output] if carries(self.graph.output) else []
-            batch_rules([*live, *edges, *made], self.collector)
+            batch_rules([*live, *edges, *made], self.collector, folds=True)
 
     def output(self) -> None:
         """Enter what flows into the output."""

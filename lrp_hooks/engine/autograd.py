@@ -408,21 +408,15 @@ def secant_backward(
     Returns:
         ``grad * function(x)/x``, in the shape of ``x``.
     """
-    point = _distinct(x)
-    if x.numel() == 0 or clear_of_zero(point):
+    if x.numel() == 0 or clear_of_zero(x):
         with torch.no_grad():
-            ratio = torch.div(function(point), point).conj()
-        in_place = not (grad.requires_grad or x.is_complex() or point is not x)
-        return _real_as(x, ratio.mul_(grad) if in_place else grad * ratio)
+            ratio = torch.div(function(x), x).conj()
+        plain = grad.requires_grad or x.is_complex()
+        return _real_as(x, grad * ratio if plain else ratio.mul_(grad))
     with torch.enable_grad():
-        point = point.detach().requires_grad_()
+        point = x.detach().requires_grad_()
         y = function(point)
     return _real_as(x, grad * slope(point, y).conj())
-
-
-def _distinct(x: Tensor) -> Tensor:
-    """Return one example of several that are one and the same in memory."""
-    return x[:1] if x.ndim > 1 and len(x) > 1 and x.stride(0) == 0 else x
 
 
 def _real_as(x: Tensor, grad: Tensor) -> Tensor:

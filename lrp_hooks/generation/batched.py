@@ -1,7 +1,6 @@
 """Several backward passes through one graph at once.
 
 Autograd's own functions take a batch of gradients by ``torch.vmap``. A rule is asked
-once for all, as for as many equal examples, where that is found to say the same; else
 for one gradient after another, so that it may be written as for one.
 """
 
@@ -72,17 +71,19 @@ class _Each(torch.autograd.Function):
         return outputs, (0,) * len(outputs)
 
 
-def batch_rules(ends: Sequence[End], collector: Noting) -> None:
+def batch_rules(ends: Sequence[End], collector: Noting, folds: bool = False) -> None:
     """Let every rule in a graph take a batch of gradients.
 
     Args:
         ends: Where backward passes start.
         collector: Where the graph's rules enter sources.
+        folds: Whether a rule may be asked once for all, as for as many equal examples;
+            that it says the same then is checked by numbers.
     """
     for node in _graph(ends):
         made = getattr(node, "_forward_cls", None)
         if made is not None and made.__module__ == autograd.__name__:
-            node.rule = partial(_batched, _Run(node.rule, collector))
+            node.rule = partial(_batched, _Run(node.rule, collector, folds))
             node.takes_batches = True
 
 
@@ -103,9 +104,11 @@ def _graph(ends: Sequence[End]) -> Generator[Any]:
 class _Run:
     """A rule that returns what it notes, too."""
 
-    def __init__(self, rule: Callable[..., Tensor], collector: Noting) -> None:
+    def __init__(
+        self, rule: Callable[..., Tensor], collector: Noting, folds: bool
+    ) -> None:
         self.rule, self.collector = rule, collector
-        self.folds: bool | None = None  # until it is known by numbers
+        self.folds: bool | None = None if folds else False
         self.names: list[str] = []
 
     def __call__(self, grad: Tensor, *saved: Tensor) -> tuple[Tensor, ...]:
@@ -146,11 +149,8 @@ class _Run:
         folded = tuple(out.unsqueeze(1) for out in outputs)
         if self.folds is None:
             last = self(grads[-1], *saved)
-            if not all(map(_alike, (out[-1] for out in folded), last)):
-                self.folds = False
-            elif grads[-1].any():  # of a gradient of zeros, any rule makes the same
-                self.folds = True
-        return None if self.folds is False else folded
+            self.folds = all(map(_alike, (out[-1] for out in folded), last))
+        return folded if self.folds else None
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:

@@ -153,8 +153,7 @@ def test_one_forward_pass_and_few_logits():
     assert calls == [(1, 3, VOCABULARY)]
 
 
-@pytest.mark.parametrize("mixes", [True, False])
-def test_a_rule_is_asked_for_gradients_one_by_one_unless_it_says_the_same(mixes):
+def test_a_rule_is_asked_for_one_gradient_at_a_time():
     shapes = []
 
     class Passing(LeafRule):
@@ -162,9 +161,8 @@ def test_a_rule_is_asked_for_gradients_one_by_one_unless_it_says_the_same(mixes)
             shapes.append(tuple(grad.shape))
             if bool((grad == 0).all()):  # what vmap does not let anyone ask
                 return grad
-            part = 0.75 / len(grad) if mixes else 0.75
-            self.source("kept", (1 - part) * grad * y)
-            return grad * part * y / x
+            self.source("kept", 0.25 * grad * y)
+            return grad * 0.75 * y / x
 
     model = language_model()
     name = "model.layers.1.mlp.act_fn"
@@ -175,8 +173,7 @@ def test_a_rule_is_asked_for_gradients_one_by_one_unless_it_says_the_same(mixes)
         each = Table(3, 3)
         list(passes.relevance_of_each(model, lrp, inputs, targets, None, 3, each))
         each = each.rows()
-        one, together = (1, 5, 12), (3, 5, 12)
-        assert shapes == [together, one, *[one] * (3 * mixes)]  # tried, then checked
+        assert set(shapes) == {(1, 5, 12)} and len(shapes) == 3
         for t, target in enumerate(targets.tolist()):
             alone = lrp.attribute({"input_ids": ids[:, : 3 + t]}, target)
             assert_close(each.scores[t, : 3 + t], alone.scores[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lrp_hooks.rules.value_gradient import value_gradient
 from torch.nn import functional as F
 
 from oracles import exact, of, passed, random, seed_like
@@ -89,17 +88,3 @@ def test_groups_of_heads_in_portions_equal_stock_autograd(block, monkeypatch):
     y = attend(q, k, leaf)
     (stock,) = torch.autograd.grad(y, leaf, seed_like(y))
     exact(passed(of(attend), q, k, v)[2], stock)
-
-
-@pytest.mark.parametrize("lead", [1, 4])
-def test_examples_that_are_one_in_memory_are_as_apart(lead):
-    q, k, g = random(1, 4, 6, 3), random(1, 2, 5, 3, seed=1), random(4, 4, 6, 7, seed=2)
-    mask = random(lead, 1, 6, 5, seed=3)
-    repeated = [t.expand(4, -1, -1, -1) for t in (q, k)]
-    found = value_gradient(g, *repeated, mask[:1].expand(lead, -1, -1, -1))
-    apart = [value_gradient(g[i, None], q, k, mask[:1]) for i in range(4)]
-    exact(found, torch.cat(apart))
-    if lead > 1:  # masks of their own
-        found = value_gradient(g, *repeated, mask)
-        apart = [value_gradient(g[i, None], q, k, mask[i, None]) for i in range(4)]
-        exact(found, torch.cat(apart))
