@@ -70,7 +70,13 @@ def attribute(
     """
     with prepared(subject, request.inputs, request.batch_dim) as call:
         # What a pass depends on beside the model and its hooks.
-        given = (request.inputs, request.wrt, request.layers, request.batch_dim)
+        given = (
+            request.inputs,
+            request.wrt,
+            request.layers,
+            request.batch_dim,
+            callable(request.target),
+        )
         again = is_repeating() and collect is SourceCollector
 
         def forward() -> Forward:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..engine.nested import replace_floats
 from ..results.comparison import Cost
 from .copies import held_tensors
 
@@ -29,6 +30,7 @@ __all__ = [
     "run_plain",
     "shared",
     "sharing",
+    "unshared",
 ]
 
 _ROOM = 2**28
@@ -99,6 +101,20 @@ def sharing() -> Generator[Passes]:
     token = _passes.set(Passes())
     try:
         yield _passes.get()  # type: ignore[misc]
+    finally:
+        _passes.reset(token)
+
+
+@contextmanager
+def unshared() -> Generator[Passes]:
+    """Run what follows as if nothing were shared.
+
+    Yields:
+        What counts the cost.
+    """
+    token = _passes.set(None)
+    try:
+        yield Passes()
     finally:
         _passes.reset(token)
 
@@ -175,7 +191,9 @@ def run_plain(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
 
     def call() -> Any:
         with torch.no_grad():
-            return model(*args, **kwargs)
+            output = model(*args, **kwargs)
+        # A model may return its own memory, which its next call overwrites.
+        return replace_floats(output, torch.clone) if is_sharing() else output
 
     return shared("plain", model, (args, kwargs), call, keeps=False)
 

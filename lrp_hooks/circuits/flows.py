@@ -20,6 +20,7 @@ from ..attribution.checks import TARGET
 from ..attribution.instrument import Instrumentation
 from ..engine.autograd import carries
 from ..engine.subject import Subject
+from ..errors import UnsupportedModelError
 from ..generation.batched import End, Noting, batch_rules, gradients_of_each
 from .cut import Cut, cut
 from .examples import Example
@@ -144,7 +145,7 @@ class _Runs:
             seeds = torch.where(live == asked, coefficient, 0.0)
             try:
                 self._enter(several, *self._ends(number, seeds), number)
-            except (RuntimeError, NotImplementedError) as error:
+            except (RuntimeError, UnsupportedModelError) as error:
                 if self.batched == 1:
                     raise
                 self._alone(error)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .. import explainers
-from ..attribution.sharing import Passes, sharing
+from ..attribution.sharing import Passes, sharing, unshared
 from ..errors import ArgumentError, LrpHooksError
 from ..results.comparison import Comparison, Cost
 from ..results.explanation import Explanation
@@ -124,8 +124,8 @@ def _answers(
     found: dict[str, Explanation] = {}
     costs: dict[str, Cost] = {}
     failures: dict[str, str] = {}
-    apart = all("target" in own for own in options.values())
-    common = None if apart else ask(target)
+    each_its_own = all("target" in own for own in options.values())
+    common = None if each_its_own else ask(target)
     for labels in _alike(options):
         with keeping_instrumented() if len(labels) > 1 else nullcontext():
             for label in labels:
@@ -134,7 +134,7 @@ def _answers(
                 try:
                     own = "target" in options[label]
                     question = ask(other) if own or common is None else common
-                    with _counted(question.model, passes) as costs[label]:
+                    with _costing(question.model, other, passes) as costs[label]:
                         found[label] = answer(question, method, chosen)
                 except LrpHooksError as error:
                     failures[label] = str(error)
@@ -236,6 +236,15 @@ def _places(explanation: Explanation) -> str:
     if scores.ndim > 2:
         return "pixels"
     return next(iter(explanation.meta.get("sounds", {}).values()), "tokens")
+
+
+@contextmanager
+def _costing(model: nn.Module, target: Any, passes: Passes) -> Generator[Cost]:
+    """Count what an explanation costs, and share passes unless they might change."""
+    # A function may write to what it is given.
+    with unshared() if callable(target) else nullcontext(passes) as own:
+        with _counted(model, own) as cost:
+            yield cost
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from torch.autograd.graph import GradientEdge
 
 from ..engine import autograd
 from ..engine.sources import SourceCollector, of_all_ranks
+from ..errors import LrpHooksError
 
 __all__ = ["End", "Noting", "batch_rules", "gradients_of_each"]
 
@@ -136,21 +137,60 @@ class _Run:
             s.expand(count, *s.shape[1:]) if s.ndim > 1 and len(s) == 1 else s
             for s in saved
         ]
+        if self.folds is None:
+            self.folds = self._says_the_same(grads, alike, saved)
+        if not self.folds:
+            return None
+        outputs = self(grads.flatten(0, 1), *alike)
+        return tuple(out.unsqueeze(1) for out in outputs)
+
+    def _says_the_same(
+        self, grads: Tensor, alike: Sequence[Tensor], saved: Sequence[Tensor]
+    ) -> bool | None:
+        """Try whether a rule asked once says what it says when it is asked for each.
+
+        Rows of very different sizes show what looks at all of them; None if all are
+        zeros, of which any rule makes the same.
+
+        Returns:
+            Whether it does.
+        """
+        live = grads.flatten(1).any(1)
+        if not bool(live.any()):
+            return None
+        rows = torch.where(
+            live, torch.arange(len(grads)).to(live.device), live.long().argmax()
+        )
+        sizes = [64.0 ** (k % 3 - 1) for k in range(len(grads))]
+        tried = grads[rows] * grads.new_tensor(sizes).view(-1, *(1,) * (grads.ndim - 1))
         start = self.collector.count
         try:
-            outputs = self(grads.flatten(0, 1), *alike)
-        except (RuntimeError, IndexError, ValueError):
+            outputs = self(tried.flatten(0, 1).clone(), *alike)
+        except _REFUSALS:
             self.collector.take(start)
-            self.folds = False
-            return None
-        if any(not out.ndim or len(out) != count for out in outputs):
-            self.folds = False
-            return None
-        folded = tuple(out.unsqueeze(1) for out in outputs)
-        if self.folds is None:
-            last = self(grads[-1], *saved)
-            self.folds = all(map(_alike, (out[-1] for out in folded), last))
-        return folded if self.folds else None
+            return False
+        if any(not out.ndim or len(out) != len(grads) for out in outputs):
+            return False
+        each = [self(grad.clone(), *saved) for grad in tried]
+        return all(
+            len(found) == len(outputs)
+            and all(map(_alike, (out[k, None] for out in outputs), found))
+            for k, found in enumerate(each)
+        )
+
+
+_REFUSALS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    LrpHooksError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a rule may raise that was written for one example."""
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:

@@ -24,6 +24,7 @@ from ..attribution.readable import is_plain
 from ..engine.autograd import carries
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
+from ..errors import UnsupportedModelError
 from ..results.ledger import Ledger
 from .batched import batch_rules, gradients_of_each
 from .begun import Begun, Read, started
@@ -187,7 +188,7 @@ class _Passes:
             tokens = range(begin, min(begin + self.chunk, self.count))
             try:
                 rows = self._explain(tokens)
-            except (RuntimeError, NotImplementedError) as error:
+            except (RuntimeError, UnsupportedModelError) as error:
                 if self.chunk == 1:
                     raise
                 self._alone(error)

@@ -255,3 +255,72 @@ def test_other_inputs_are_other_passes(seed, change):
     assert len(ran) == (1 if change == "none" else 2)
     run("a", x)
     assert len(ran) == (2 if change == "none" else 3)
+
+
+class Gated(nn.Module):
+    """A classifier that returns probabilities."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(20, 8), nn.Linear(8, 3)
+
+    def forward(self, ids):
+        return torch.sigmoid(self.head(self.embed(ids).mean(1)))
+
+
+class Buffered(nn.Module):
+    """A model that returns its own memory where no graph is recorded."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Embedding(20, 8), nn.Linear(8, 3)
+        self.register_buffer("out", torch.zeros(64, 3), persistent=False)
+
+    def forward(self, ids):
+        y = self.head(torch.tanh(self.embed(ids)).mean(1))
+        if torch.is_grad_enabled():
+            return y
+        self.out[: len(y)] = y
+        return self.out[: len(y)]
+
+
+def doubled(output):
+    return output.mul_(2)[:, 1]
+
+
+def plainly(output):
+    return output[:, 0]
+
+
+PERTURBED = ("leave_one_out", "shapley_value_sampling", "kernel_shap", "lime")
+
+
+@pytest.mark.parametrize(
+    ("kind", "methods"),
+    [
+        (Gated, {"a": {"target": 0}, "b": {"target": plainly}}),
+        (Gated, {"a": {"target": plainly}, "b": {"target": 0}}),
+        (
+            Buffered,
+            {m: {"method": m, "target": doubled} for m in ("saliency", "smooth_grad")},
+        ),
+        (
+            Gated,
+            {m: {"method": m, "target": doubled, "replace_with": 0} for m in PERTURBED},
+        ),
+        (
+            Buffered,
+            {m: {"method": m, "target": 1, "replace_with": 0} for m in PERTURBED},
+        ),
+    ],
+)
+def test_what_a_target_or_a_model_overwrites_is_shared_with_none(kind, methods):
+    torch.manual_seed(0)
+    model, ids = kind().eval(), torch.tensor([[3, 4, 5, 6]])
+    methods = {label: {"method": "lrp", **own} for label, own in methods.items()}
+    found = compare(model, ids, methods)
+    assert not found.failures
+    for label, own in methods.items():
+        alone = explain(model, ids, **own)
+        assert torch.equal(found.explanations[label].output, alone.output)
+        assert torch.equal(found.explanations[label].scores, alone.scores)

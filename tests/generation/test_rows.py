@@ -306,3 +306,15 @@ def test_the_model_is_left_as_it_was():
         assert parameter.requires_grad and parameter.grad is None
         assert torch.equal(parameter, before[name])
     assert "forward" not in vars(model)
+
+
+def test_a_graph_that_takes_no_batch_is_explained_token_by_token_and_told():
+    sizes = {"num_heads": 2, "head_dim": 8, "state_size": 3, "n_groups": 1}
+    model = language_model(
+        "Mamba2", torch.float32, hidden_size=8, expand=2, chunk_size=4, **sizes
+    )
+    with pytest.warns(UserWarning, match="one by one"):
+        found = explain_generation(model, TOKENIZER, PROMPT, max_new_tokens=3)
+    alone = explain_generation(model, TOKENIZER, PROMPT, max_new_tokens=3, chunk=1)
+    assert found.meta["chunk"] == 1
+    assert_close(found.scores, alone.scores)
