@@ -105,7 +105,7 @@ def summary(results: Results, at_edges: Results) -> str:
         table({"cases": dearest}, columns),
         targets({"cases": cases}),
         environment(results),
-        f"Fewer than 32 tokens: {environment(at_edges)}",
+        f"Fewer than 32 tokens, more than 512: {environment(at_edges)}",
     ]
     return "\n\n".join(parts)
 
