@@ -48,14 +48,22 @@ def _flow(layers: Tensor, query: int) -> Tensor:
     layers = layers.clone()
     layers[-1, torch.arange(layers.shape[1]) != query] = 0
     for layer, above, below in layers[1:].nonzero().tolist():
-        capacity = float(layers[layer + 1, above, below])
+        capacity = _units(layers[layer + 1, above, below])
         graph.add_edge((layer + 2, above), (layer + 1, below), capacity=capacity)
     flows = []
     for token, column in enumerate(layers[0].T):
         sink = (0, token)
         graph.add_node(sink)
         for above in column.nonzero()[:, 0].tolist():
-            graph.add_edge((1, above), sink, capacity=float(column[above]))
-        flows.append(networkx.maximum_flow_value(graph, source, sink))
+            graph.add_edge((1, above), sink, capacity=_units(column[above]))
+        flows.append(networkx.maximum_flow_value(graph, source, sink) / _UNIT)
         graph.remove_node(sink)
     return layers.new_tensor(flows)
+
+
+_UNIT = 1 << 60
+"""Flows are whole numbers of parts: where a sum rounds, the algorithm may not end."""
+
+
+def _units(capacity: Tensor) -> int:
+    return int(float(capacity) * _UNIT)
