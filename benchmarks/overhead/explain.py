@@ -6,9 +6,6 @@ text, which are made outside the clock.
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 import warnings
 from functools import partial
@@ -23,13 +20,13 @@ from torch import nn
 
 import lrp_hooks
 
-from ..cost import report, timing
+from ..cost import timing
 from ..cost.methods import Batch
+from . import page
 
 HERE = Path(__file__).parent
 CONFIG = HERE / "explain_config.json"
 RESULTS = HERE / "explain_results.json"
-README = HERE / "README.md"
 LIMIT = 1.20
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
@@ -122,13 +119,7 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
                 found = measure_case(model, size, length, config["rounds"])
                 case = {"model": name, "vocabulary": size, "length": length}
                 cases.append({**case, **found})
-    versions = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "tokenizers": tokenizers.__version__,
-        "lrp_hooks": lrp_hooks.__version__,
-    }
+    versions = page.versions() | {"tokenizers": tokenizers.__version__}
     return {"config": config, "versions": versions, "cases": cases}
 
 
@@ -167,17 +158,7 @@ def table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, save, and rewrite the table in this folder's page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--report", action="store_true", help="only rewrite the table")
-    if not parser.parse_args().report:
-        config = json.loads(CONFIG.read_text(encoding="utf-8"))
-        draft = RESULTS.with_suffix(".part")
-        draft.write_text(json.dumps(measure(config), indent=1) + "\n", encoding="utf-8")
-        draft.replace(RESULTS)
-    content = table(json.loads(RESULTS.read_text(encoding="utf-8")))
-    text = README.read_text(encoding="utf-8")
-    README.write_text(report.put(text, "explain", content), encoding="utf-8")
-    print(content)
+    page.command(__doc__, "explain", CONFIG, RESULTS, measure, table)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,6 @@ rule set ``gradient``: there every function passes the scope, and none has a rul
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
 import statistics
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -17,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import nn
 
 import lrp_hooks
 
-from ..cost import report, timing
+from ..cost import timing
 from ..cost.cases import Case, build_model, load_config, random_batch
 from ..cost.methods import Batch, Call, gradient_x_input
+from . import page
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
-README = HERE / "README.md"
 LIMIT = 1.03
 
 
@@ -74,13 +70,7 @@ def measure(config: dict[str, Any]) -> dict[str, Any]:
     rounds = config["rounds"]
     calls = {n: partial(timing.timed, m, model, batch) for n, m in methods.items()}
     seconds = timing.interleave(calls, budget=float("inf"), rounds=(rounds, rounds))
-    versions = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "lrp_hooks": lrp_hooks.__version__,
-    }
-    return {"config": config, "versions": versions, "seconds": seconds}
+    return {"config": config, "versions": page.versions(), "seconds": seconds}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -107,17 +97,7 @@ def table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, save, and rewrite the table in this folder's page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--report", action="store_true", help="only rewrite the table")
-    if not parser.parse_args().report:
-        config = json.loads((HERE / "config.json").read_text(encoding="utf-8"))
-        draft = RESULTS.with_suffix(".part")
-        draft.write_text(json.dumps(measure(config), indent=1) + "\n", encoding="utf-8")
-        draft.replace(RESULTS)
-    content = table(json.loads(RESULTS.read_text(encoding="utf-8")))
-    text = README.read_text(encoding="utf-8")
-    README.write_text(report.put(text, "overhead", content), encoding="utf-8")
-    print(content)
+    page.command(__doc__, "overhead", HERE / "config.json", RESULTS, measure, table)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from benchmarks.overhead import explain, run
+from benchmarks.overhead import explain, page, run
 
 FAKE = {
     "config": {
@@ -27,7 +27,7 @@ def test_the_readme_shows_the_committed_results():
     results = json.loads(run.RESULTS.read_text(encoding="utf-8"))
     config = json.loads((run.HERE / "config.json").read_text(encoding="utf-8"))
     assert results["config"] == config
-    assert run.table(results) in run.README.read_text(encoding="utf-8")
+    assert run.table(results) in page.README.read_text(encoding="utf-8")
 
 
 EXPLAINED = {
@@ -57,7 +57,7 @@ def test_the_readme_shows_the_committed_results_of_explain():
     results = json.loads(explain.RESULTS.read_text(encoding="utf-8"))
     config = json.loads(explain.CONFIG.read_text(encoding="utf-8"))
     assert results["config"] == config
-    assert explain.table(results) in explain.README.read_text(encoding="utf-8")
+    assert explain.table(results) in page.README.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("length", [8, 32])
