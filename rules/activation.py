@@ -9,7 +9,7 @@ softplus, exp) is a gate, and a gate is frozen.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -217,15 +217,16 @@ def _key(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
     return (func, args, *kwargs.items()) if plain else None
 
 
-def _held(module: nn.Module) -> tuple[Callable[[], Iterator[Any]], ...]:
-    return module.children, module.parameters, module.buffers
+def _holds_any(module: nn.Module) -> bool:
+    held = (module._modules, module._parameters, module._buffers)
+    return any(value is not None for table in held for value in table.values())
 
 
 def _is_element_wise(module: nn.Module) -> bool:
     """Recognise an activation of unknown type: no state, no parts, works by element."""
     if type(module).__module__.startswith("torch.nn."):
         return False
-    if any(next(held(), None) is not None for held in _held(module)):
+    if _holds_any(module):
         return False
     if module not in _tried:
         _tried[module] = _works_by_element(module)

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import ArgumentError, CompiledModelError, UnsupportedModelError
 from .rule import Rule, as_rule
-from .walk import named_modules_of
+from .walk import modules_of, named_modules_of
 from .wrappers import named_modules
 
 __all__ = ["Key", "check_compiled", "checked_overrides"]
@@ -33,14 +33,19 @@ def check_compiled(model: nn.Module) -> None:
             f"the model is TorchScript ({type(model).__name__}), which runs outside "
             "Python, where no rule holds; instrument the original module instead."
         )
-    for name, module in named_modules_of(model):
-        compiled = getattr(module, "_compiled_call_impl", None) is not None
-        if compiled or type(module).__name__ == "OptimizedModule":
-            raise CompiledModelError(
-                f"{name or 'the model'} is compiled by torch.compile, which does not "
-                "run hooks that are attached later; instrument the original module "
-                "(model._orig_mod) instead."
-            )
+    if not any(map(_is_compiled, modules_of(model))):
+        return
+    name = next(name for name, m in named_modules_of(model) if _is_compiled(m))
+    raise CompiledModelError(
+        f"{name or 'the model'} is compiled by torch.compile, which does not run hooks "
+        "that are attached later; instrument the original module (model._orig_mod) "
+        "instead."
+    )
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    compiled = getattr(module, "_compiled_call_impl", None) is not None
+    return compiled or type(module).__name__ == "OptimizedModule"
 
 
 def checked_overrides(

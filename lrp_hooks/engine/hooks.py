@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from types import MethodType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import RuleError
 from .autograd import carries
 from .nested import first_tensor, replace_first
-from .rule import LeafRule, Rule, joining
+from .rule import FunctionTable, LeafRule, Rule, joining
 from .runtime import Runtime
 from .stack import active_scope
 from .surroundings import Frame
@@ -24,6 +24,7 @@ from .writes import rule_table
 __all__ = ["ModuleHooks", "around_forward", "unhooked"]
 
 
+_NONE: FunctionTable = {}
 FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
 """Modules that look for function modes before they take their fused kernels."""
 
@@ -36,6 +37,8 @@ class ModuleHooks:
 
     A copy of an instrumented model is a plain model: copies of these hooks do nothing.
     """
+
+    __slots__ = ("frame", "rule", "runtime")
 
     def __init__(
         self,
@@ -55,7 +58,7 @@ class ModuleHooks:
         self.runtime = runtime
         self.rule = rule
         leaf = isinstance(rule, LeafRule)
-        functions = {} if leaf or rule is None else rule_table(rule, module)
+        functions = _NONE if leaf or rule is None else rule_table(rule, module)
         self.frame = Frame(module, name, functions, leaf, isinstance(module, FUSED))
 
     def __reduce__(self) -> Any:
@@ -198,7 +201,8 @@ class _Wrapped:
     ``nn.TransformerEncoderLayer``'s fused kernel to a module with hooks.
     """
 
-    method: str
+    __slots__ = ("hooks", "inner", "module", "plain", "surroundings")
+    method: ClassVar[str]
 
     def __init__(self, hooks: ModuleHooks, module: nn.Module) -> None:
         self.hooks = hooks
@@ -221,6 +225,7 @@ class _Wrapped:
 class _WrappedCall(_Wrapped):
     """Opens the scope for an outermost call, hooks of others included."""
 
+    __slots__ = ()
     method = "_call_impl"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -114,7 +114,7 @@ def register_shape(family: str, why: str, matches: Shape) -> None:
     _shapes.append((family, matches, why))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Match:
     """The rule that a module got, and why."""
 
@@ -147,8 +147,12 @@ def lookup(
     """
     if isinstance(module, torch.jit.ScriptModule):
         return None  # its forward is no Python, nor are those of its parts
-    match = _override(name, module, overrides) or _registered(module, rules)
-    return match and replace(match, rule=match.rule.at(module))
+    overridden = _override(name, module, overrides) if overrides else None
+    match = overridden or _registered(module, rules)
+    if match is None:
+        return None
+    own = match.rule.at(module)
+    return match if own is match.rule else replace(match, rule=own)
 
 
 def _override(

@@ -149,12 +149,15 @@ def check_ranks(model: nn.Module) -> None:
         UnsupportedModelError: If its layers are spread over a pipeline of ranks, or it
             is wrapped by ``FullyShardedDataParallel``.
     """
-    if any(type(m).__name__ == "FullyShardedDataParallel" for m in modules_of(model)):
+    modules = modules_of(model)
+    kinds = {type(module).__name__ for module in modules}
+    if "FullyShardedDataParallel" in kinds:
         raise UnsupportedModelError(
             "the model is wrapped by FullyShardedDataParallel, whose flat parameters "
             "no rule can tell from the inputs; use torch.distributed.fsdp.fully_shard."
         )
-    stages = [getattr(m, "_pp_stage", None) for m in modules_of(model)]
+    # What a module has not takes a module long to say.
+    stages = [vars(module).get("_pp_stage") for module in modules]
     stage = next((s for s in stages if getattr(s, "pp_size", 1) > 1), None)
     if stage is not None:
         raise UnsupportedModelError(

@@ -62,9 +62,10 @@ def named_modules_of(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             continue
         seen.add(id(module))
         yield prefix, module
-        dot = f"{prefix}." if prefix else ""
-        parts = [(dot + k, m) for k, m in module._modules.items() if m is not None]
-        stack += reversed(parts)
+        if parts := module._modules:
+            dot = f"{prefix}." if prefix else ""
+            inside = [(dot + k, m) for k, m in parts.items() if m is not None]
+            stack += reversed(inside)
 
 
 def parameters_of(model: nn.Module) -> Iterator[Parameter]:
