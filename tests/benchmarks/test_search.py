@@ -39,6 +39,7 @@ from benchmarks.faithfulness.search.verdicts import (
     holm,
     sign_flips,
 )
+from benchmarks.papers.decompx import data as qnli
 from lrp_hooks import RuleSet, instrument
 from lrp_hooks.explainers.recommended import RECOMMENDED
 from shared_models import sentiment
@@ -273,6 +274,31 @@ def test_what_an_item_lacks_is_no_cell():
     assert list(lines.cells()[("BACE", "aopc")]) == ["a"]
     lines = Lines([line(0, a=0.9, b=0.5), line(1, a=0.7), line(1, b=0.4)])
     assert list(lines.cells()[("BACE", "aopc")]) == ["a", "b"]
+
+
+def test_pairs_are_read_as_pairs_and_never_chosen_on_and_told_of(monkeypatch):
+    asked = [(f"what is film {i} like ?", "it is good ." * (i + 1)) for i in range(5)]
+    labels = torch.zeros(5, dtype=torch.long)
+
+    def read(task, data, tokenizer, seed):
+        made = qnli.Examples(tokenizer, asked, labels, 96)
+        return qnli.Parts(made, made, made)
+
+    monkeypatch.setattr(encoders.qnli, "read", read)
+    monkeypatch.setattr(encoders, "_loaded", lambda *_: sentiment())
+    settings = {"model": "-", "metrics": ["aopc"]}
+    settings |= {"search": {"limit": 9}, "told": {"limit": 1}}
+    tokenizer, found = sentiment()[1], {}
+    for stage in ("search", "told"):
+        count, item = encoders.pairs(settings, stage, Places(Path(), Path()))
+        found[stage] = [item(number) for number in range(count)]
+    assert [len(items) for items in found.values()] == [3, 1]
+    for place, item in zip((0, 2, 4, 1), sum(found.values(), []), strict=True):
+        wanted = tokenizer(*asked[place], return_tensors="pt")
+        assert {*item.batch} == {*wanted}
+        assert (item.batch["input_ids"] == tokenizer.sep_token_id).sum() == 2
+        assert all(torch.equal(item.batch[name], wanted[name]) for name in wanted)
+        assert item.judge(scores(item, {"share": 0.4})).keys() == {"aopc"}
 
 
 def test_a_run_goes_on_where_it_stopped(tmp_path, monkeypatch):

@@ -25,6 +25,7 @@ class Column(NamedTuple):
 
 KINDS: dict[str, Callable[[dict[str, Any], str, Places], tuple[int, Any]]] = {
     "text": encoders.texts,
+    "pairs": encoders.pairs,
     "people": encoders.people,
     "reactions": encoders.reactions,
     "molecules": pictures.molecules,

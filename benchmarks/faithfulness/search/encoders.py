@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lrp_hooks.faithfulness import Occlusion, curves
 from lrp_hooks.texts.loading import load_folder
 
+from ...papers.decompx import data as qnli
 from ..chemistry import run as chemistry
 from ..chemistry.reactions import load as load_reactions
 from ..plausibility import texts as hat
@@ -22,7 +23,7 @@ from ..text.run import choose
 from ..training import mamba
 from .scoring import Item, Judged, Places, rivals
 
-__all__ = ["judge_by_curves", "people", "reactions", "texts"]
+__all__ = ["judge_by_curves", "pairs", "people", "reactions", "texts"]
 
 Made = tuple[int, Callable[[int], Item]]
 SEED = 0
@@ -48,9 +49,31 @@ def texts(settings: dict[str, Any], stage: str, places: Places) -> Made:
     def item(number: int) -> Item:
         own = chosen[number * size : (number + 1) * size]
         ids = tokenizer(own, truncation=True)["input_ids"]
-        return _text(model, tokenizer, ids, settings["metrics"])
+        return _text(model, tokenizer, pad(tokenizer, ids), settings["metrics"])
 
     return -(-len(chosen) // size), item
+
+
+def pairs(settings: dict[str, Any], stage: str, places: Places) -> Made:
+    """Questions with sentences, and whether a model finds the answer there.
+
+    Args:
+        settings: The model, the metrics, and how many of each stage.
+        stage: Every other pair of those that were not trained on is its.
+        places: Where they are.
+
+    Returns:
+        How many, and what makes an item.
+    """
+    model, tokenizer = _loaded(settings["model"], places)
+    examples = qnli.read("qnli", places.shared / "data", tokenizer, SEED).held_out
+    own = range(int(stage == "told"), len(examples), 2)[: settings[stage]["limit"]]
+
+    def item(number: int) -> Item:
+        batch = examples.batch([own[number]]).inputs
+        return _text(model, tokenizer, batch, settings["metrics"])
+
+    return len(own), item
 
 
 def people(settings: dict[str, Any], stage: str, places: Places) -> Made:
@@ -79,7 +102,7 @@ def people(settings: dict[str, Any], stage: str, places: Places) -> Made:
                 m: METRICS[m](words[None], marked).tolist() for m in settings["metrics"]
             }
 
-        return _text(model, tokenizer, [text.ids], [], judge)
+        return _text(model, tokenizer, pad(tokenizer, [text.ids]), [], judge)
 
     return len(found), item
 
@@ -109,7 +132,8 @@ def reactions(settings: dict[str, Any], stage: str, places: Places) -> Made:
             part["reactants"][None] for part in (example.rationales, example.masks)
         )
         followed = [metric for metric in settings["metrics"] if metric not in METRICS]
-        own = ([example.ids], followed, None, filler, [example.target])
+        batch = pad(tokenizer, [example.ids])
+        own = (batch, followed, None, filler, [example.target])
         made = _text(model, tokenizer, *own)
 
         def judge(scores: Tensor) -> Judged:
@@ -132,14 +156,13 @@ def _loaded(name: str, places: Places) -> tuple[nn.Module, Any]:
 def _text(
     model: nn.Module,
     tokenizer: Any,
-    ids: list[list[int]],
+    batch: Mapping[str, Tensor],
     metrics: list[str],
     judge: Callable[[Tensor], Judged] | None = None,
     filler: int | None = None,
     target: list[int] | None = None,
 ) -> Item:
-    """Make an item of token ids."""
-    batch = pad(tokenizer, ids)
+    """Make an item of texts as the model reads them."""
     with torch.no_grad():
         logits = model(**batch).logits
     target = logits.argmax(1).tolist() if target is None else target
