@@ -449,12 +449,15 @@ def test_what_people_marked_is_another_review_at_each_stage(monkeypatch):
         SimpleNamespace(ids=[n], rationales={hat.MAJORITY: torch.zeros(1)})
         for n in range(7)
     ]
-    monkeypatch.setattr(encoders, "_loaded", lambda *_: (None, None))
+    tokenizer = SimpleNamespace(pad_token_id=0)
+    monkeypatch.setattr(encoders, "_loaded", lambda *_: (None, tokenizer))
     monkeypatch.setattr(encoders.hat, "read", lambda *_: (reviews, {}))
     asked = []
-    monkeypatch.setattr(
-        encoders, "_text", lambda m, t, ids, *_: asked.append(ids[0][0])
-    )
+
+    def seen(_model, _tokenizer, batch, *_):
+        asked.append(batch["input_ids"].item())
+
+    monkeypatch.setattr(encoders, "_text", seen)
     settings = {"model": "", "part": "", "longest": 9, "texts": 7, "metrics": []}
     own = {}
     for stage in run.STAGES:
