@@ -15,7 +15,7 @@ import lrp_hooks
 import shared_models
 from explorer_server import serving
 from lrp_hooks import cli
-from lrp_hooks.attribution import instrument
+from lrp_hooks.attribution import claims
 from lrp_hooks.commands import chosen
 from lrp_hooks.engine import registry, ruleset
 from lrp_hooks.engine.stack import active_scope
@@ -112,18 +112,14 @@ def isolated_registry():
 @pytest.fixture(autouse=True)
 def nothing_left_over():
     """Verify that a test closes every scope and takes its hooks off again."""
-    before = weakref.WeakSet(instrument._instrumented)
+    before = weakref.WeakSet(claims._claimed)
     yield
     assert active_scope() is None
     assert not torch.overrides._get_current_function_mode_stack()
     assert torch.is_grad_enabled()
-    if len(instrument._instrumented) > len(before):
+    if len(claims._claimed) > len(before):
         gc.collect()
-    left = {
-        type(module).__name__
-        for module in instrument._instrumented
-        if module not in before
-    }
+    left = {type(module).__name__ for module in claims._claimed if module not in before}
     assert not left, f"still instrumented: {left}"
 
 

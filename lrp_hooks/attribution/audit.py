@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.autograd import carries, on_gradient, splice
+from ..engine.autograd import carries, on_gradient
 from ..engine.coverage import Coverage
 from ..engine.nested import replace_first
 from ..engine.ruleset import RuleSet
 from ..engine.runtime import Runtime
 from ..engine.shares import Share, sums
 from ..engine.sources import Constant, SourceCollector
+from ..engine.splicing import splice
 from ..engine.subject import Subject
 from ..engine.undo import undoing
 from ..results.ledger import Ledger

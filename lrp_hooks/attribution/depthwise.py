@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..engine.autograd import carries, splice
+from ..engine.autograd import carries
 from ..engine.functions import table
 from ..engine.rule import FunctionTable
+from ..engine.splicing import splice
 
 __all__ = ["DEPTHWISE"]
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..engine.autograd import splice
 from ..engine.functions import FUSED, MOVES, PRODUCTS, SOFTMAX
 from ..engine.runtime import Runtime
 from ..engine.scope import Scope
 from ..engine.sharding import gathered
 from ..engine.sources import SourceCollector
+from ..engine.splicing import splice
 from ..engine.subject import Subject
 from ..engine.surroundings import Frame
 from ..errors import ArgumentError, UnsupportedModelError

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import threading
-import warnings
-import weakref
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -27,24 +24,16 @@ from ..engine.subject import Subject
 from ..engine.surroundings import Surroundings
 from ..engine.undo import Undo, undoing
 from ..engine.wrappers import unwrapped
-from ..errors import (
-    AlreadyInstrumentedError,
-    ArgumentError,
-    UnruledError,
-    UnruledWarning,
-    WeightGradientWarning,
-)
+from ..errors import ArgumentError
 from ..results.relevance import Relevance
 from . import attribute as _attribute
 from . import audit as _audit
 from .audit import Audit
 from .checkpointing import checkpointed
+from .claims import claim
+from .telling import Telling
 
 __all__ = ["Instrumentation", "instrument"]
-
-_instrumented: weakref.WeakKeyDictionary[nn.Module, weakref.ref[Instrumentation]] = (
-    weakref.WeakKeyDictionary()
-)
 
 
 def instrument(
@@ -123,8 +112,6 @@ class Instrumentation:
         self._overrides = overrides
         self._lock = threading.RLock()
         self._undo = Undo()
-        self._warned: set[tuple[str, str]] = set()
-        self._told_of_weights = False
         self._subject: Subject | None = None
         try:
             self._put_on(model, overrides)
@@ -135,14 +122,18 @@ class Instrumentation:
     def _put_on(self, model: nn.Module, overrides: Mapping[Key, Rule]) -> None:
         self._subject = Subject(model)
         modules = self._subject.modules
-        _claim(modules, self, self._undo)
+        claim(modules, self, self._undo)
         found = {n: lookup(n, m, self.rules, overrides) for n, m in modules.items()}
         self.coverage = Coverage(tuple(row(n, m, found[n]) for n, m in modules.items()))
-        surroundings = Surroundings.of(model, self.rules.functions(), self._report)
+        telling = Telling(self.rules.name, self.coverage, self._strict)
+        self._complain = telling.complain
+        surroundings = Surroundings.of(model, self.rules.functions(), telling.report)
         own = found.get("")
         self._batch_dim = 0 if own is None else own.rule.batch_dim
         plain = self.rules.plain and not overrides
-        self.runtime = Runtime(surroundings, self._warn, self._weights_asked, plain)
+        self.runtime = Runtime(
+            surroundings, telling.settled, telling.weights_asked, plain
+        )
         attach(modules, found, self.runtime, self._undo)
 
     @property
@@ -330,78 +321,9 @@ class Instrumentation:
         given = (self._subject.model, self.rules, self._overrides, self._strict)
         return (_instrumented_again, given)
 
-    def _report(self, func: Callable[..., Any] | str, module: str) -> None:
-        label = func if isinstance(func, str) else func.__qualname__
-        self.coverage.unruled.add((label, module))
-        self.runtime.surroundings.state.told = True
-        if self._strict:
-            raise UnruledError(
-                f"{label}, called by {module or 'the model'}, bends relevance and has "
-                f"no rule. {_REMEDY}"
-            )
-
-    def _complain(self, message: str) -> None:
-        if self._strict:
-            raise UnruledError(message)
-        warnings.warn(message, UnruledWarning, stacklevel=2)
-
-    def _weights_asked(self) -> None:
-        """Warn, once, that weights are constants."""
-        if not self._told_of_weights:
-            self._told_of_weights = True
-            warnings.warn(
-                f"a backward pass asked for gradients of weights while rules "
-                f"{self.rules.name!r} were in force: weights are constants there, and "
-                "got none. Train after remove(), or with rules='gradient'; for "
-                "relevance alone use torch.autograd.grad(output, inputs).",
-                WeightGradientWarning,
-                stacklevel=2,
-            )
-
-    def _warn(self) -> None:
-        new = self.coverage.unruled - self._warned
-        if new and not self._strict:
-            self._warned |= new
-            calls = ", ".join(f"{f} (in {m or 'the model'})" for f, m in sorted(new))
-            warnings.warn(
-                f"without a rule, left to their own gradient: {calls}. {_REMEDY}",
-                UnruledWarning,
-                stacklevel=2,
-            )
-
 
 def _instrumented_again(
     model: nn.Module, rules: RuleSet, overrides: Mapping[Key, Rule], strict: bool
 ) -> Instrumentation:
     """Instrument the copy of a model."""
     return instrument(unhooked(model), rules, overrides=overrides, strict=strict)
-
-
-_REMEDY = (
-    "Register a ScopeRule whose functions() names it, or a LeafRule for the module "
-    "(lrp_hooks.register)."
-)
-
-
-def _claim(
-    modules: Mapping[str, nn.Module], owner: Instrumentation, undo: Undo
-) -> None:
-    for name, module in modules.items():
-        if module in _instrumented:
-            raise AlreadyInstrumentedError(
-                f"{name or type(module).__name__} is instrumented already; use that "
-                "instrumentation, or remove() it first. Where it was lost: except "
-                "AlreadyInstrumentedError as error: error.instrumentation.remove()",
-                _instrumented[module](),
-            )
-    claim = weakref.ref(owner)
-    undo.add(partial(_disclaim, tuple(modules.values()), claim))
-    _instrumented.update(dict.fromkeys(modules.values(), claim))
-
-
-def _disclaim(
-    modules: Sequence[nn.Module], claim: weakref.ref[Instrumentation]
-) -> None:
-    for module in modules:
-        if _instrumented.get(module) is claim:
-            del _instrumented[module]

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..engine.autograd import carries, splice
+from ..engine.autograd import carries
 from ..engine.functions import FUSED, MOVES, PRODUCTS, SOFTMAX, spellings, table
 from ..engine.notes import role, set_role
 from ..engine.rule import FunctionTable, ScopeRule
 from ..engine.ruleset import RuleSet
+from ..engine.splicing import splice
 from ..engine.stack import active_scope
 from ..results.attention_maps import AttentionMap
 from .attention_weights import attention_weights, every_head

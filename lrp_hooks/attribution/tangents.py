@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..engine import autograd
 from ..engine.foreign import nodes
 from ..engine.gathering import gathering
+from ..engine.splicing import is_of_rules
 
 __all__ = ["Pushing"]
 
@@ -38,8 +38,7 @@ class Pushing:
         self.inputs = dict(inputs)
         for y in self.outputs.values():
             for node in nodes(y):
-                own = getattr(node, "_forward_cls", None)
-                if own is not None and own.__module__ == autograd.__name__:
+                if is_of_rules(node):
                     node.recorded = True
         self.seeds = {
             name: torch.zeros_like(y, requires_grad=True)

@@ -19,8 +19,9 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from ..attribution.finite import check_output
 from ..attribution.instrument import Instrumentation
 from ..attribution.passes import Forward, select_target
-from ..engine.autograd import carries, splice
+from ..engine.autograd import carries
 from ..engine.sources import SourceCollector
+from ..engine.splicing import splice
 from ..engine.subject import Subject
 from .examples import Example
 from .experts import Rows

@@ -12,7 +12,6 @@ from .autograd import (
     scale_gradient,
     secant_backward,
     slope,
-    splice,
     split,
 )
 from .bypass import mark_alias, owner_of
@@ -31,6 +30,7 @@ from .notes import (
 from .registry import register, register_shape
 from .rule import FunctionTable, LeafRule, Rule, ScopeRule
 from .ruleset import RuleSet, add_functions
+from .splicing import splice
 from .stack import active_scope
 from .storage import is_distributed
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import RegistrationError, RuleError
-from .autograd import clear_of_zero, splice
+from .autograd import clear_of_zero
+from .splicing import splice
 
 __all__ = ["FunctionTable", "LeafRule", "Rule", "ScopeRule", "as_rule", "joining"]
 

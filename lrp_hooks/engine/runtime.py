@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InferenceModeError, UnsupportedModelError
-from .autograd import carries, watched
+from .autograd import carries
 from .foreign import crosses_threads, depends, foreign_functions, nodes
 from .nested import all_tensors, first_tensor, replace_floats
 from .recompute import next_node
 from .scope import Scope
 from .sources import SourceCollector
+from .splicing import watched
 from .stack import OpenScope, active_scope
 from .surroundings import Frame, Surroundings
 from .undo import undoing

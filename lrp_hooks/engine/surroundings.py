@@ -66,7 +66,8 @@ class Surroundings:
             of its names.
         storages: ``{storage address: name}`` of parameters and buffers.
         trainable: The storage addresses of parameters that require a gradient.
-        report: Called as ``report(function, module name)`` for a function without rule.
+        unruled: Called as ``unruled(function, module name)`` for a function without a
+            rule.
         state: What changes meanwhile.
     """
 
@@ -76,8 +77,18 @@ class Surroundings:
     holders: list[tuple[str, dict[str, Any]]]
     storages: dict[int, str]
     trainable: set[int]
-    report: Callable[[Callable[..., Any] | str, str], None]
+    unruled: Callable[[Callable[..., Any] | str, str], None]
     state: State = field(default_factory=State)
+
+    def report(self, func: Callable[..., Any] | str, module: str) -> None:
+        """Report a function without a rule.
+
+        Args:
+            func: The function.
+            module: The name of the module that called it.
+        """
+        self.state.told = True
+        self.unruled(func, module)
 
     def name_of(self, tensor: Tensor) -> str | None:
         """Name a parameter that the model had when it was instrumented.
@@ -110,14 +121,14 @@ class Surroundings:
         cls,
         model: nn.Module,
         table: FunctionTable,
-        report: Callable[[Callable[..., Any] | str, str], None],
+        unruled: Callable[[Callable[..., Any] | str, str], None],
     ) -> Surroundings:
         """Look up a model's parameters and buffers.
 
         Args:
             model: The model.
             table: The function table of the rule set.
-            report: See `Surroundings`.
+            unruled: See `Surroundings`.
 
         Returns:
             The surroundings.
@@ -130,7 +141,7 @@ class Surroundings:
         suspects = kinds | {list, tuple, nn.Parameter}
         storages, trained = _in_memory(modules, parameters)
         holders = [(prefix, held) for prefix, held in holders if held]
-        return cls(table, constants, suspects, holders, storages, trained, report)
+        return cls(table, constants, suspects, holders, storages, trained, unruled)
 
 
 def _held(holders: Iterable[tuple[str, dict[str, Any]]]) -> list[tuple[str, Tensor]]:

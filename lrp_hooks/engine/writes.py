@@ -15,13 +15,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .autograd import carries, splice
+from .autograd import carries
 from .bypass import bypasses, changed, is_recorded, owner_of
 from .functions import HOMES, in_place
 from .kept import before_write
 from .nested import first_tensor
 from .notes import is_number, report, role, set_role
 from .rule import FunctionTable, Rule
+from .splicing import splice
 from .stack import OpenScope, active_scope
 from .storage import storage_address
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
-from ..engine import autograd
 from ..engine.sources import SourceCollector, of_all_ranks
+from ..engine.splicing import is_of_rules
 from ..errors import LrpHooksError
 
 __all__ = ["End", "Noting", "batch_rules", "gradients_of_each"]
@@ -82,8 +82,7 @@ def batch_rules(ends: Sequence[End], collector: Noting, folds: bool = False) -> 
             that it says the same then is checked by numbers.
     """
     for node in _graph(ends):
-        made = getattr(node, "_forward_cls", None)
-        if made is not None and made.__module__ == autograd.__name__:
+        if is_of_rules(node):
             node.rule = partial(_batched, _Run(node.rule, collector, folds))
             node.takes_batches = True
 

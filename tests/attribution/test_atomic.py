@@ -12,7 +12,7 @@ from torch.overrides import _get_current_function_mode_stack
 
 import lrp_hooks
 from lrp_hooks import ArgumentError, ScopeRule, instrument, register
-from lrp_hooks.attribution.instrument import _instrumented
+from lrp_hooks.attribution.claims import _claimed
 from lrp_hooks.engine.stack import active_scope
 from small_models import state
 from strategies import noise
@@ -82,7 +82,7 @@ def assert_nothing_is_open(model):
 def assert_plain(model, before):
     assert_nothing_is_open(model)
     assert state(model) == before
-    assert not any(module in _instrumented for module in model.modules())
+    assert not any(module in _claimed for module in model.modules())
     assert all(map(torch.equal, pulled(model), PLAIN))
 
 
@@ -208,7 +208,7 @@ def test_a_part_that_is_instrumented_stays_so():
         with suppress(ArgumentError):
             instrument(model)
         assert part.attribute(X, 1).ledger.error.max() < 1e-10
-        assert model[0] in _instrumented
+        assert model[0] in _claimed
 
 
 class Waits(nn.Module):

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from lrp_hooks import freeze, rescale, secant, slope, split
-from lrp_hooks.engine.autograd import carries, pass_through, scale_gradient, splice
+from lrp_hooks.engine.autograd import carries, pass_through, scale_gradient
+from lrp_hooks.engine.splicing import splice
 from strategies import noise, seeds
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
