@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..engine import carries, spellings, splice, split, trainable, watch_source
+from .affine import affine
 from .quantization import is_packed, unpacked
-from .structure import affine
 
 __all__ = [
     "LAYERS",

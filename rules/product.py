@@ -29,12 +29,12 @@ from ..engine import (
     trainable,
     watch_source,
 )
+from .affine import affine
 from .composite import COMPOSITES
 from .gated import GATED as GATES
 from .layer import LAYERS, bilinear, layer_plainly, layer_product
 from .normalization import POWERS
 from .reduction import REDUCTIONS
-from .structure import affine
 
 __all__ = ["Product", "summed"]
 

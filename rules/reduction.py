@@ -21,8 +21,8 @@ from ..engine import (
     table,
     watch_source,
 )
+from .affine import affine
 from .definition import any_carries
-from .structure import affine
 
 __all__ = ["REDUCTIONS"]
 
