@@ -18,191 +18,30 @@ z-box give to inputs that are exactly 0) is a line of the ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from ..engine import (
-    FunctionTable,
-    ScopeRule,
-    active_scope,
-    carries,
-    register,
-    rescale,
-    spellings,
-    splice,
-    table,
-)
+from ..engine import ScopeRule, register, rescale
 from ..errors import ArgumentError
-from .layer import LAYERS, layer_product, per_channel, plain_value
-from .product import summed
-from .quantization import is_packed, unpacked
+from .sharing import (
+    Keep,
+    Layer,
+    Shares,
+    Sharing,
+    by_agreement,
+    by_sign,
+    product,
+    transposed,
+)
 
 __all__ = ["AlphaBeta", "Epsilon", "Flat", "Gamma", "WSquare", "ZBox", "ZPlus", "Zero"]
-
-ADDMM = spellings("addmm")
-Layer = Callable[[Tensor, Tensor], Tensor]
-Keep = Callable[[str, Tensor], None]
-Shares = tuple[Tensor, Tensor, Tensor]
 
 
 class Zero(ScopeRule):
     """LRP-0: relevance is shared by contribution, which is the layer's own gradient."""
 
 
-class _Sharing(ScopeRule):
-    """Base of the rules that share a layer's relevance in another way than LRP-0."""
-
-    def functions(self, module: nn.Module | None) -> FunctionTable:
-        """Return the table of linear and convolution layers.
-
-        Args:
-            module: Unused.
-
-        Returns:
-            The function table.
-        """
-        return {**table(LAYERS, self._layer), **table(ADDMM, self._addmm)}
-
-    def share(
-        self, layer: Layer, x: Tensor, w: Tensor, b: Tensor, z: Tensor, r: Tensor
-    ) -> Shares:
-        """Share the relevance of a layer's output.
-
-        Args:
-            layer: The bilinear map (x, w) -> x w, without bias.
-            x: The input.
-            w: The weight.
-            b: The bias, in a shape that broadcasts to the output.
-            z: The output, x w + b.
-            r: Its relevance, in the shape of the output.
-
-        Returns:
-            The input's relevance divided by the input (for the first layer's rules,
-            the input's relevance); the bias's and what else the rule keeps, in the
-            shape of the output.
-        """
-        raise NotImplementedError
-
-    def _layer(
-        self,
-        func: Callable[..., Any],
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> Any:
-        if not carries(x) or carries(weight):
-            return layer_product(func, x, weight, bias, *args, **kwargs)
-        if is_packed(weight):
-            return unpacked(self._layer, func, x, weight, bias, *args, **kwargs)
-        none = () if func.__name__ == "linear" else (None, *args)
-
-        def layer(x: Tensor, w: Tensor) -> Tensor:
-            result: Tensor = func(x, w, *none, **kwargs)
-            return result
-
-        z = plain_value(func, x, weight, bias, *args, **kwargs)
-        shift = None if bias is None else per_channel(bias, weight)
-        return self._splice(layer, x, weight, shift, z)
-
-    def _addmm(
-        self,
-        func: Callable[..., Any],
-        bias: Tensor,
-        x: Tensor,
-        weight: Tensor,
-        **kwargs: Any,
-    ) -> Any:
-        if not carries(x) or carries(weight) or carries(bias) or kwargs:
-            return summed(func, bias, x, weight, **kwargs)
-        with torch.no_grad():
-            z = func(bias, x, weight)
-        return self._splice(torch.mm, x, weight, bias, z)
-
-    def _splice(
-        self, layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, z: Tensor
-    ) -> Tensor:
-        bias = z.new_zeros(()) if bias is None else bias
-        keep = _keeper(x)
-        backward = partial(self._backward, layer, keep)
-        # A copy, since what comes next may overwrite the output.
-        return splice(z, x, backward, x, weight, bias, z.clone())
-
-    def _backward(
-        self,
-        layer: Layer,
-        keep: Keep | None,
-        grad: Tensor,
-        x: Tensor,
-        w: Tensor,
-        b: Tensor,
-        z: Tensor,
-    ) -> Tensor:
-        x, w, b = x.detach(), w.detach(), b.detach()
-        r = _product(grad, z)
-        shares, kept, rest = self.share(layer, x, w, b, z, r)
-        if keep is not None:
-            keep("bias", kept)
-            keep("rest", rest)
-        return self._per_input(x, shares, keep)
-
-    def _per_input(self, x: Tensor, shares: Tensor, keep: Keep | None) -> Tensor:
-        """Return the gradient for the input."""
-        return shares
-
-
-def _keeper(x: Tensor) -> Keep | None:
-    scope = active_scope()
-    if scope is None or scope.collector is None:
-        return None
-    collector, module = scope.collector, scope.constants.name_source("")
-    share = collector.share_of(x)
-
-    def keep(name: str, terms: Tensor) -> None:
-        flat = terms.sum(-1) if terms.ndim > 1 else terms
-        part = share.of_terms(x, flat.ndim) if share else None
-        collector.add(f"{module}{name}", flat, part)
-
-    return keep
-
-
-def _transposed(layer: Layer, x: Tensor, w: Tensor, s: Tensor) -> Tensor:
-    """Return s W^T, the layer's map from outputs back to inputs."""
-    with torch.enable_grad():
-        point = x.detach().requires_grad_()
-        (result,) = torch.autograd.grad(layer(point, w), point, s)
-    return result
-
-
-def _product(s: Tensor, terms: Tensor) -> Tensor:
-    """Multiply; an infinite bias of an output that takes nothing takes nothing."""
-    return torch.where(s == 0, 0.0, s * terms)
-
-
-def _by_sign(
-    layer: Layer, x: Tensor, positive: Tensor, negative: Tensor, s: Tensor
-) -> Tensor:
-    """Return s W^T with one weight for inputs >= 0 and another for inputs < 0."""
-    up = _transposed(layer, x, positive, s)
-    return torch.where(x >= 0, up, _transposed(layer, x, negative, s))
-
-
-def _by_agreement(
-    layer: Layer, x: Tensor, w: Tensor, b: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return the sums of the positive and of the negative terms of a layer."""
-    up, down = w.clamp(min=0), w.clamp(max=0)
-    above, below = x.clamp(min=0), x.clamp(max=0)
-    agree = layer(above, up) + layer(below, down) + b.clamp(min=0)
-    return agree, layer(above, down) + layer(below, up) + b.clamp(max=0)
-
-
-class Epsilon(_Sharing):
+class Epsilon(Sharing):
     """R_i = sum_j x_i w_ij / (z_j + eps sign z_j) R_j."""
 
     def __init__(self, epsilon: float = 1e-6) -> None:
@@ -218,10 +57,10 @@ class Epsilon(_Sharing):
     ) -> Shares:
         """Share relevance by this rule."""
         s = rescale(torch.ones_like(z), r, z, self.epsilon)
-        return _transposed(layer, x, w, s), _product(s, b), r - _product(s, z)
+        return transposed(layer, x, w, s), product(s, b), r - product(s, z)
 
 
-class Gamma(_Sharing):
+class Gamma(Sharing):
     """R_i = sum_j (x_i w_ij + gamma (x_i w_ij)^sign z_j) / (...) R_j, for any signs.
 
     Contributions that agree with the sign of the output are boosted by 1 + gamma. For
@@ -246,18 +85,18 @@ class Gamma(_Sharing):
     ) -> Shares:
         """Share relevance by this rule."""
         up, down = w.clamp(min=0), w.clamp(max=0)
-        agree, against = _by_agreement(layer, x, w, b)
+        agree, against = by_agreement(layer, x, w, b)
         boosted = z + self.gamma * torch.where(z >= 0, agree, against)
         s = rescale(torch.ones_like(z), r, boosted)
         pos, neg = torch.where(z >= 0, s, 0.0), torch.where(z >= 0, 0.0, s)
         more, less = w + self.gamma * up, w + self.gamma * down
-        dx = _by_sign(layer, x, more, less, pos) + _by_sign(layer, x, less, more, neg)
-        boost = _product(pos, b.clamp(min=0)) + _product(neg, b.clamp(max=0))
-        kept = _product(s, b) + self.gamma * boost
-        return dx, kept, r - _product(s, boosted)
+        dx = by_sign(layer, x, more, less, pos) + by_sign(layer, x, less, more, neg)
+        boost = product(pos, b.clamp(min=0)) + product(neg, b.clamp(max=0))
+        kept = product(s, b) + self.gamma * boost
+        return dx, kept, r - product(s, boosted)
 
 
-class AlphaBeta(_Sharing):
+class AlphaBeta(Sharing):
     """R_i = sum_j (alpha (x w)+ / sum (x w)+ - beta (x w)- / sum (x w)-) R_j."""
 
     def __init__(self, alpha: float = 2.0, beta: float = 1.0) -> None:
@@ -283,12 +122,12 @@ class AlphaBeta(_Sharing):
     ) -> Shares:
         """Share relevance by this rule."""
         up, down = w.clamp(min=0), w.clamp(max=0)
-        agree, against = _by_agreement(layer, x, w, b)
+        agree, against = by_agreement(layer, x, w, b)
         s = self.alpha * rescale(torch.ones_like(z), r, agree)
         t = -self.beta * rescale(torch.ones_like(z), r, against)
-        dx = _by_sign(layer, x, up, down, s) + _by_sign(layer, x, down, up, t)
-        kept = _product(s, b.clamp(min=0)) + _product(t, b.clamp(max=0))
-        return dx, kept, r - _product(s, agree) - _product(t, against)
+        dx = by_sign(layer, x, up, down, s) + by_sign(layer, x, down, up, t)
+        kept = product(s, b.clamp(min=0)) + product(t, b.clamp(max=0))
+        return dx, kept, r - product(s, agree) - product(t, against)
 
 
 class ZPlus(AlphaBeta):
@@ -299,7 +138,7 @@ class ZPlus(AlphaBeta):
         super().__init__(1.0, 0.0)
 
 
-class _FirstLayer(_Sharing):
+class _FirstLayer(Sharing):
     """Rules whose terms do not vanish with the input: R_i is divided by x_i at the end.
 
     Relevance is read as input times gradient, so an input of exactly 0 cannot show any;
@@ -322,8 +161,8 @@ class WSquare(_FirstLayer):
         weights = self._weights(w)
         terms = layer(torch.ones_like(x), weights)
         s = rescale(torch.ones_like(z), r, terms)
-        rest = r - _product(s, terms)
-        return _transposed(layer, x, weights, s), torch.zeros_like(z), rest
+        rest = r - product(s, terms)
+        return transposed(layer, x, weights, s), torch.zeros_like(z), rest
 
     def _weights(self, w: Tensor) -> Tensor:
         return w.square()
@@ -365,10 +204,10 @@ class ZBox(_FirstLayer):
         low, high = torch.full_like(x, self.low), torch.full_like(x, self.high)
         terms = layer(x, w) - layer(low, up) - layer(high, down)
         s = rescale(torch.ones_like(z), r, terms)
-        relevance = x * _transposed(layer, x, w, s)
-        relevance -= low * _transposed(layer, x, up, s)
-        relevance -= high * _transposed(layer, x, down, s)
-        return relevance, torch.zeros_like(z), r - _product(s, terms)
+        relevance = x * transposed(layer, x, w, s)
+        relevance -= low * transposed(layer, x, up, s)
+        relevance -= high * transposed(layer, x, down, s)
+        return relevance, torch.zeros_like(z), r - product(s, terms)
 
 
 register(

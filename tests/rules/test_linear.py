@@ -316,7 +316,8 @@ def test_a_convolution_without_batch_dimension_is_the_same(transposed, rule, siz
 
 @pytest.mark.parametrize("rule", SHARING, ids=repr)
 def test_what_a_rule_keeps_is_computed_and_not_what_is_missing(rule, monkeypatch):
-    monkeypatch.setattr("lrp_hooks.rules.linear._transposed", wrong_by_half)
+    for name in ("linear", "sharing"):
+        monkeypatch.setattr(f"lrp_hooks.rules.{name}.transposed", wrong_by_half)
     rules = RuleSet.named("conservative").override(linear=rule)
     model = inside(nn.Linear(4, 3).double())
     with instrument(model, rules) as lrp:
