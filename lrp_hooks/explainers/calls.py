@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.copies import held_tensors, swapped
 from ..attribution.finite import check_output
 from ..attribution.inputs import Call, advising, bind
 from ..attribution.pairs import Pairs
@@ -100,19 +101,40 @@ def changed(
         change: Takes the argument's name and the tensor, and returns another.
 
     Returns:
-        The new call.
+        The new call. An argument, such as a key-value cache, that holds rows which
+        nothing can be put in place of is an `UnsupportedModelError`.
     """
     made: dict[int, Tensor] = {}
-
-    def new(name: str, value: Any) -> Any:
-        if not isinstance(value, Tensor) or value.shape[:1] != (call.batch,):
-            return value
-        return made.setdefault(id(value), change(name, value))
-
-    values = [new(name, value) for name, value in _named(model, call)]
+    values = [
+        _remade(name, value, call.batch, made, change)
+        for name, value in _named(model, call)
+    ]
     n = len(call.args)
     kwargs = dict(zip(call.kwargs, values[n:], strict=True))
     return call.made_of(tuple(values[:n]), kwargs, lambda v: made.get(id(v), v))
+
+
+def _remade(
+    name: str,
+    value: Any,
+    batch: int,
+    made: dict[int, Tensor],
+    change: Callable[[str, Tensor], Tensor],
+) -> Any:
+    """Change the tensors of an argument, however deep it holds them."""
+    held = [t for t in held_tensors(value) if t.shape[:1] == (batch,)]
+    for tensor in held:
+        if id(tensor) not in made:
+            made[id(tensor)] = change(name, tensor)
+    remade = swapped(value, made) if held else value
+    old = {id(tensor) for tensor in held if made[id(tensor)] is not tensor}
+    if any(id(tensor) in old for tensor in held_tensors(remade)):
+        raise UnsupportedModelError(
+            f"{name or 'an argument'} is a {type(value).__name__} with values of each "
+            "example, which cannot be changed together with the input. Leave it out "
+            "(of a cache: pass all tokens), or use a method of one pass."
+        )
+    return remade
 
 
 def run(subject: Subject, call: Call, target: Any) -> Selected:

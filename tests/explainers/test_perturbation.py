@@ -12,8 +12,9 @@ from torch.testing import assert_close
 
 from closed_forms import drawn
 from generation_models import language_model, word_tokenizer
-from lrp_hooks import Contrast, explain
+from lrp_hooks import Contrast, UnsupportedModelError, explain
 from lrp_hooks.explainers import (
+    IntegratedGradients,
     KernelShap,
     LeaveOneOut,
     Lime,
@@ -352,3 +353,40 @@ def test_one_seed_has_one_answer_to_the_bit(method):
     for size in range(1, 60, 3):
         moved = [torch.empty(size) for _ in range(3)]
         assert torch.equal(first, explainer(ids).scores), len(moved)
+
+
+class Held(nn.Module):
+    """A linear read-out of tokens that lie in a container, beside others."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Linear(3, 2).double()
+
+    def forward(self, weights, held):
+        return self.map((weights[..., None] * held["inside"][0].sin()).sum(1))
+
+
+@pytest.mark.parametrize("method", [*METHODS, IntegratedGradients])
+def test_what_lies_in_a_container_is_of_the_same_example(method):
+    model, batch = Held(), 2
+    weights, inside = noise(batch, 4), noise(batch, 4, 3)
+    options = {} if method is IntegratedGradients else {"patch": 1}
+    explainer = method(model, **options)
+    # As many perturbed copies as examples would fit the others' rows just as well.
+    both = explainer({"weights": weights, "held": {"inside": (inside,)}}, target=1)
+    for row in range(batch):
+        one = slice(row, row + 1)
+        alone = {"weights": weights[one], "held": {"inside": [inside[one]]}}
+        assert_close(both.scores[one], explainer(alone, target=1).scores)
+
+
+@pytest.mark.parametrize("method", [LeaveOneOut, IntegratedGradients])
+def test_a_cache_of_each_example_is_refused(method):
+    model = language_model("Llama")
+    ids = tokens(1, 6)
+    with torch.no_grad():
+        cache = model(ids[:, :3], use_cache=True).past_key_values
+    given = {"input_ids": ids[:, 3:], "past_key_values": cache}
+    options = {} if method is IntegratedGradients else {"replace_with": 5}
+    with pytest.raises(UnsupportedModelError, match=r"past_key_values is a .*Cache"):
+        method(model, **options)(given, target=1)
