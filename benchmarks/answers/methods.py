@@ -100,14 +100,18 @@ def _ours(rules: str | RuleSet, target: str, hops: int = 0) -> Callable[[Case], 
     return partial(relevance, rules=rules, target=target, hops=hops)
 
 
+def _at_cache(rules: str | RuleSet) -> Callable[[Case], Scored]:
+    return partial(relevance, rules=rules, target="log_probability", wrt="cache")
+
+
 METHODS: dict[str, Callable[[Case], Scored]] = {
     "share .25, log-probability": _ours(SHARE, "log_probability"),
     "share .125, log-probability": _ours(LESS, "log_probability"),
     "attnlrp, log-probability": _ours("attnlrp", "log_probability"),
     "conservative, log-probability": _ours("conservative", "log_probability"),
-    "conservative, log-probability, cache": partial(
-        relevance, target="log_probability", wrt="cache"
-    ),
+    "conservative, log-probability, cache": _at_cache("conservative"),
+    "share .25, log-probability, cache": _at_cache(SHARE),
+    "attnlrp, log-probability, cache": _at_cache("attnlrp"),
     "attnlrp, logit": _ours("attnlrp", "logit"),
     "conservative, logit": _ours("conservative", "logit"),
     "share .25, 1 hop": _ours(SHARE, "log_probability", 1),
@@ -132,6 +136,8 @@ COMPARED = (
     "attnlrp, log-probability",
     "conservative, log-probability",
     "conservative, log-probability, cache",
+    "share .25, log-probability, cache",
+    "attnlrp, log-probability, cache",
     "FlashTrace",
     "FlashTrace, span",
     "ablation, 32 calls",
