@@ -82,7 +82,7 @@ GATED: FunctionTable = {
         """),
         _rest_frozen,
     ),
-    **table(spellings("angle atan2 arctan2"), _frozen),
+    **table(spellings("angle atan2 arctan2 heaviside"), _frozen),
     **table(spellings("remainder fmod copysign floor_divide"), _stepped),
     **table(spellings("norm linalg_norm linalg_vector_norm vector_norm"), _norm),
     **table(spellings("var_mean"), _var_mean),

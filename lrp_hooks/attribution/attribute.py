@@ -275,7 +275,7 @@ def _result(
         target=done.selected.target,
         method="lrp",
         tokens=None,
-        attended=None if call.mask is None else call.mask.detach() != 0,
+        attended=call.attended,
         images=pictures_of(scores, done.forward.reads, call.batch),
         layers=seen,
         ledger=ledger,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +12,43 @@ from torch import Tensor
 from ..engine.autograd import carries
 from ..engine.gathering import gathering
 from ..engine.sources import SourceCollector
+from ..errors import UnsupportedModelError
 
-__all__ = ["Apart", "by_example", "gradients", "mixes", "relevance_of", "sum_rows"]
+__all__ = [
+    "Apart",
+    "by_example",
+    "gradients",
+    "mixes",
+    "relevance_of",
+    "sum_rows",
+    "telling_overwritten",
+]
+
+
+@contextmanager
+def telling_overwritten() -> Generator[None]:
+    """Say what to do where a model overwrites what its own gradient needs.
+
+    Rules of relevance keep what they need; the plain gradient is torch's.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UnsupportedModelError: If it does.
+        RuntimeError: Any other of torch's.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise UnsupportedModelError(
+            "torch cannot differentiate this model: it overwrites values that its own "
+            "gradient needs, as models do that keep a state for the next token. Pass "
+            "use_cache=False beside the inputs, or set model.config.use_cache = "
+            "False; method='lrp' with its default rules needs neither."
+        ) from error
 
 
 def gradients(
@@ -35,7 +71,7 @@ def gradients(
     live = {name: t for name, t in wanted.items() if t.requires_grad}
     if not (carries(scalar) and live):
         return {}
-    with gathering([scalar] if selects else []):
+    with telling_overwritten(), gathering([scalar] if selects else []):
         found = torch.autograd.grad(
             scalar,
             list(live.values()),

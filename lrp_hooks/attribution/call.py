@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .copies import copied, swapped
@@ -56,6 +57,16 @@ class Call:
     def has_choices(self) -> bool:
         """Whether the main input has ids of several texts an example, [B, C, T]."""
         return self.main.ndim == 3 and not self.main.is_floating_point()
+
+    @property
+    def attended(self) -> Tensor | None:
+        """Which tokens are no padding: boolean ``[B, T]``, ``[B, C, T]`` of choices."""
+        mask = self.mask
+        if self.has_choices:
+            given = self.tensors.get("attention_mask")
+            fits = given is not None and given.shape == self.main.shape
+            mask = given if fits else torch.ones_like(self.main)
+        return None if mask is None else mask.detach() != 0
 
     @property
     def rows(self) -> Tensor:

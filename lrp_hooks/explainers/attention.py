@@ -7,13 +7,14 @@ the last map that the explained output depends on.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..attribution.attention_maps import Recorded, record_maps
+from ..attribution.backward import gradients
 from ..attribution.inputs import is_encoder_decoder
 from ..attribution.readout import select
 from ..attribution.sharing import is_sharing, shared
@@ -145,22 +146,17 @@ class AttentionMethod(Explainer):
 
 def _differentiate(recorded: Recorded, total: Tensor) -> list[Tensor]:
     """Return the output's gradients for what makes up the maps."""
-    handles = [found.handle for found in recorded.maps]
-    found: Sequence[Tensor | None] = (None,) * len(handles)
-    if total.requires_grad:
-        found = torch.autograd.grad(
-            total, handles, retain_graph=is_sharing(), allow_unused=True
-        )
-    if found[-1] is None:
+    wanted = {str(n): found.handle for n, found in enumerate(recorded.maps)}
+    kept = torch.ones_like(total) if is_sharing() else None
+    found = gradients(total, wanted, kept, selects=False)
+    if str(len(wanted) - 1) not in found:
         raise UnsupportedModelError(
             "the explained output does not depend on the last attention map "
             f"({recorded.maps[-1].module}); its graph is cut, or the target does not "
             "use the model's output."
         )
-    return [
-        torch.zeros_like(handle) if gradient is None else gradient
-        for handle, gradient in zip(handles, found, strict=True)
-    ]
+    nothing = {name: torch.zeros_like(handle) for name, handle in wanted.items()}
+    return list({**nothing, **found}.values())
 
 
 def identity(weights: Tensor) -> Tensor:

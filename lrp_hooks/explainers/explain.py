@@ -30,6 +30,7 @@ from .base import check_reads
 from .constants import warn_of_constants
 from .encoder_decoders import SIDES, check_continues, said_so_far
 from .naming import annotated
+from .padding import check_padding
 from .pipelines import unpacked
 from .sides import Sides, check_encodes, sides
 from .windows import Windowed, windowed
@@ -254,6 +255,7 @@ def _answered(
     if question.tokenizer is not None and "tokenizer" in explainer_class.options():
         chosen.setdefault("tokenizer", question.tokenizer)
     found = explainer_class(question.model, **chosen)(posed.batch, target=posed.target)
+    check_padding(found, posed.encoded, question.model)
     if found.images is None:
         lay_over(found, question.model, posed.batch)
     if getattr(posed.target, "boxes", ()):

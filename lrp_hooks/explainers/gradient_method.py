@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..attribution.backward import telling_overwritten
 from ..attribution.finite import check_relevance
 from ..attribution.inputs import Call
 from ..attribution.passes import prepared
@@ -82,7 +83,8 @@ class GradientMethod(Explainer):
         subject = Subject(self.model)
         with prepared(subject, inputs) as call:
             points = Points(subject, call, self.wrt, target)
-            values, extras = self.attribute(points)
+            with telling_overwritten():
+                values, extras = self.attribute(points)
         named = dict(zip(points.names, values, strict=True))
         check_relevance(subject, named)
         output = points.selected.scalar.detach()

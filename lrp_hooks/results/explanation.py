@@ -42,7 +42,8 @@ class Explanation(Page, Printed, Drawn):
             a label, a contrast or a function of the model's output.
         method: The explainer's name in snake case.
         tokens: ``B`` lists of strings, if known. Defaults to ``None``.
-        attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none.
+        attended: Boolean ``[B, T]``, false at padding, or ``None`` where there is none;
+            ``[B, C, T]`` of choices.
         images: The pictures that were explained, ``[B, C, H, W]`` with one channel or
             three, or ``[B, H, W]``, of any size, since scores are spread over them;
             ``[B, F, C, H, W]`` for videos; of sounds the waveform ``[B, T]`` or the

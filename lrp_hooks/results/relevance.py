@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,7 +39,8 @@ class Relevance(Explanation):
             bias: How it is shared. ``"site"``: at the position where it was added, and
                 what has no position equally; ``"equal"``: equally; ``"first"``: to the
                 first position; ``"abs"``: in proportion to ``|score|``; ``"none"``:
-                not at all. Only attended positions get a share. Defaults to
+                not at all. Only attended positions get a share, and of several
+                choices those of the choice that a source was added to. Defaults to
                 ``"site"``.
 
         Returns:
@@ -66,15 +67,37 @@ class Relevance(Explanation):
                 f"{len(self.scores)} for {len(self.ledger.output)}. Read a tensor that "
                 "starts with the examples, with wrt=."
             )
-        scores = wide(self.scores).flatten(1)
-        given = _SHARES[bias](scores, self._open(scores), self.ledger)
-        return (scores + given).reshape(self.scores.shape).to(self.scores)
+        scores, given = wide(self.scores).flatten(1), _given(self.ledger)
+        places = list(self.ledger.positions.values())
+        if self._has_choices():
+            scores, given = self._by_choice(given)
+            places = []
+        allowed = self._open(scores)
+        shares = _SHARES[bias](scores, allowed, given, places)
+        return (scores + shares).reshape(self.scores.shape).to(self.scores)
+
+    def _has_choices(self) -> bool:
+        """Tell whether each example has several texts, ``[B, C, T]``."""
+        several = self.attended is not None and self.attended.ndim == 3
+        return several and self.attended.shape == self.scores.shape  # type: ignore[union-attr]
+
+    def _by_choice(self, given: Tensor) -> tuple[Tensor, Tensor]:
+        """Return scores ``[B * C, T]``, and what the sources of each choice have.
+
+        The ledger places sources by choice, so that none pays for another.
+        """
+        scores = wide(self.scores)  # type: ignore[arg-type]
+        like = scores[..., 0]
+        parts = self.ledger.positions.values()
+        placed = summed((part for part in parts if part.shape == like.shape), like)
+        left = (given - placed.sum(1)) / like.shape[1]
+        return scores.flatten(0, 1), (placed + left[:, None]).flatten()
 
     def _open(self, scores: Tensor) -> Tensor:
-        """Return which positions may get a share, boolean ``[B, T]``."""
-        if self.attended is None or self.attended.shape != scores.shape:
+        """Return which positions may get a share, in the shape of ``scores``."""
+        if self.attended is None or self.attended.numel() != scores.numel():
             return torch.ones_like(scores, dtype=torch.bool)
-        return self.attended.cpu()
+        return self.attended.cpu().reshape(scores.shape)
 
     def _merged(self, grouping: Grouping) -> dict[str, Any]:
         """Return also values and positions by word, so that ``complete`` works."""
@@ -90,32 +113,42 @@ class Relevance(Explanation):
         return merged
 
 
-def _share_none(scores: Tensor, allowed: Tensor, ledger: Ledger) -> Tensor:
+def _share_none(
+    scores: Tensor, allowed: Tensor, given: Tensor, places: Sequence[Tensor]
+) -> Tensor:
     return torch.zeros_like(scores)
 
 
-def _share_equal(scores: Tensor, allowed: Tensor, ledger: Ledger) -> Tensor:
-    return _spread(_given(ledger), allowed.double())
+def _share_equal(
+    scores: Tensor, allowed: Tensor, given: Tensor, places: Sequence[Tensor]
+) -> Tensor:
+    return _spread(given, allowed.double())
 
 
-def _share_first(scores: Tensor, allowed: Tensor, ledger: Ledger) -> Tensor:
+def _share_first(
+    scores: Tensor, allowed: Tensor, given: Tensor, places: Sequence[Tensor]
+) -> Tensor:
     first = allowed & (allowed.cumsum(1) == 1)
-    return _spread(_given(ledger), first.double())
+    return _spread(given, first.double())
 
 
-def _share_abs(scores: Tensor, allowed: Tensor, ledger: Ledger) -> Tensor:
+def _share_abs(
+    scores: Tensor, allowed: Tensor, given: Tensor, places: Sequence[Tensor]
+) -> Tensor:
     weights = scores.abs() * allowed
     nothing = weights.sum(1, keepdim=True) == 0
-    return _spread(_given(ledger), torch.where(nothing, allowed.double(), weights))
+    return _spread(given, torch.where(nothing, allowed.double(), weights))
 
 
-def _share_site(scores: Tensor, allowed: Tensor, ledger: Ledger) -> Tensor:
-    parts = [part for part in ledger.positions.values() if part.shape == scores.shape]
+def _share_site(
+    scores: Tensor, allowed: Tensor, given: Tensor, places: Sequence[Tensor]
+) -> Tensor:
+    parts = [part for part in places if part.shape == scores.shape]
     placed = summed(parts, scores) * allowed
-    return placed + _spread(_given(ledger) - placed.sum(1), allowed.double())
+    return placed + _spread(given - placed.sum(1), allowed.double())
 
 
-Share = Callable[[Tensor, Tensor, Ledger], Tensor]
+Share = Callable[[Tensor, Tensor, Tensor, Sequence[Tensor]], Tensor]
 _SHARES: dict[str, Share] = {
     "site": _share_site,
     "equal": _share_equal,

@@ -200,6 +200,21 @@ def test_explainers_read_them(family):
     assert gae.scores.shape == (2, 5)
 
 
+@pytest.mark.parametrize(
+    "method",
+    ["gradient_x_input", "integrated_gradients", "saliency", "attention_rollout"],
+)
+def test_a_state_that_is_overwritten_is_told(method):
+    model, inputs = mixing_model("Rwkv"), mixing_batch(5)
+    inputs = inputs if isinstance(inputs, dict) else {"input_ids": inputs}
+    wanted = explain(model, {**inputs, "use_cache": False}, method, target=3)
+    with pytest.raises(UnsupportedModelError, match="Pass use_cache=False beside"):
+        explain(model, {**inputs, "use_cache": True}, method, target=3)
+    model.config.use_cache = False
+    found = explain(model, inputs, method, target=3)
+    assert torch.equal(found.scores, wanted.scores)
+
+
 def test_a_mean_over_heads():
     model, inputs = mixing_model("Jamba"), mixing_batch()
     each = AttentionMaps.of(model, inputs)

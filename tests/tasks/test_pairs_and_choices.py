@@ -96,6 +96,22 @@ def test_each_example_has_its_own_choices(chooser):
     assert not found.scores[0, 0].any() and not found.scores[1, 1].any()
 
 
+@pytest.mark.parametrize("bias", ["site", "equal", "first", "abs"])
+def test_constants_of_a_choice_go_to_its_own_tokens(chooser, bias):
+    prompts = [("the film is", ["bad", "a delight , a delight"]), ("it", ["is", "a b"])]
+    found = explain(chooser, prompts, tokenizer=TOKENIZER, target=[0, 1])
+    scores = found.complete(bias)
+    assert torch.allclose(scores.sum((1, 2)), found.ledger.total, atol=1e-6)
+    assert found.attended.shape == scores.shape and not found.attended.all()
+    assert not scores[~found.attended].any()
+    assert scores[0, 1].abs().max() < 1e-7 > scores[1, 0].abs().max()
+    for row, (prompt, choices) in enumerate(prompts):
+        batch = TOKENIZER(prompt, choices[row], return_tensors="pt")
+        one = explain(chooser, {k: v[:, None] for k, v in batch.items()}, target=0)
+        own = scores[row, row, : one.scores.shape[2]]
+        torch.testing.assert_close(own, one.complete(bias)[0, 0], rtol=1e-4, atol=1e-6)
+
+
 def test_choices_are_shown_one_by_one(chooser):
     found = explain(chooser, PROMPT, tokenizer=TOKENIZER)
     shown = found.to_terminal(colour=False)
