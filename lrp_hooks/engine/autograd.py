@@ -107,9 +107,12 @@ def scale_gradient(y: Tensor, factor: float) -> Tensor:
         factor: What the gradient of everything behind ``y`` is multiplied with.
 
     Returns:
-        ``y`` itself.
+        ``y`` bit for bit.
     """
-    return splice(y, y, partial(_times, factor)) if carries(y) else y
+    if not carries(y):
+        return y
+    # In place on a view, autograd copies its base's gradient and hides the node.
+    return splice(y.data if y._is_view() else y, y, partial(_times, factor))
 
 
 def rescale(

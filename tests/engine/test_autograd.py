@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from lrp_hooks import freeze, rescale, secant, slope, split
 from lrp_hooks.engine.autograd import carries, pass_through, scale_gradient
-from lrp_hooks.engine.splicing import splice
+from lrp_hooks.engine.splicing import is_of_rules, splice
 from strategies import noise, seeds
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -90,6 +90,16 @@ def test_split_leaves_a_constant_alone():
     x = torch.ones(2)
     assert split(x, 2) is x
     assert scale_gradient(x, 2) is x
+
+
+def test_a_products_view_is_scaled_by_a_node_of_its_own():
+    x = leaf(1.0, 2.0, 3.0, 4.0)
+    product = (x * 3).view(2, 2)
+    y = scale_gradient(product, 0.5)
+    assert torch.equal(y, product) and is_of_rules(y.grad_fn)
+    y.add_(1)  # as a model may, whose own it is
+    (grad,) = torch.autograd.grad((y * y.detach()).sum(), x)
+    assert_close(grad, 1.5 * y.detach().flatten())
 
 
 @given(seeds, st.floats(0, 1))

@@ -12,6 +12,8 @@ from lrp_hooks.attribution.reader import InputOf
 from lrp_hooks.explainers import DecompX
 from lrp_hooks.explainers.decompx import Heads, Neurons, Spans, Subspace
 from lrp_hooks.sentiment import sentiment_model
+from mixing_models import FAMILIES as MIXING
+from mixing_models import mixing_batch, mixing_model
 from vector_models import (
     BIASED,
     FAMILIES,
@@ -86,6 +88,34 @@ def test_every_vector_is_that_of_the_twin_read_backward(family):
         own = torch.einsum("btkd,btd->bk", vectors, drawn)
         same(own[:, :-1], scores)
         same(own[:, -1], sum(right.ledger.sources.values(), torch.zeros(2).double()))
+
+
+@pytest.mark.parametrize("family", MIXING)
+def test_vectors_through_layers_that_mix_by_a_recurrence(family):
+    model, inputs = mixing_model(family), mixing_batch()
+    name, block = [
+        (f"{name}.{len(part) - 1}", part[-1])
+        for name, part in model.named_modules()
+        if isinstance(part, torch.nn.ModuleList)
+    ][0]
+    options, kept = {"bias": "token", **DISTRIBUTE}, []
+    found = vectors_of(model, inputs, (name,), **options)
+    vectors = found.layers[name]
+    hidden = hidden_states(model, inputs, (name,))[name]
+    rounded = 1e-5  # some work in single precision inside
+    same(vectors.sum(2), hidden, rounded)
+    drawn = torch.randn(*hidden.shape).to(hidden)
+    hook = block.register_forward_hook(
+        lambda _, args, out: kept.append(out[0] if isinstance(out, tuple) else out)
+    )
+    with instrument(model) as lrp:
+        probed = lrp.attribute(
+            inputs,
+            lambda _: (kept[-1] * drawn).flatten(1).sum(1),
+            wrt=_again(model, found.meta["read"][0]),
+        ).scores
+    hook.remove()
+    same(torch.einsum("btkd,btd->bk", vectors, drawn)[:, :-1], probed, rounded)
 
 
 def _again(model, read):
