@@ -23,6 +23,7 @@ Label = int | str
 _TEXT_COLUMNS = ("text", "sentence")
 _LABEL_COLUMN = "label"
 # What loses nothing when it is read as a whole number.
+_MISSING = {"", "nan", "<NA>"}  # as pandas writes them
 _WHOLE = re.compile(r"\A(0|[1-9][0-9]{0,17})\.0+\Z")
 _NUMBER = re.compile(r"(0|[1-9][0-9]{0,17})(\.0+)?")
 
@@ -53,8 +54,9 @@ def read_table(
             names; an empty string for none. Defaults to ``None``: ``label`` if it is
             there.
         pair_column: The column of second texts. Defaults to ``None``: there are none.
-        gaps: Whether a label may be missing, or be neither a whole number nor a name:
-            it is None then. Defaults to ``False``: such a file is refused.
+        gaps: Whether a label may be missing, None then, or be neither a whole number
+            nor a name, what is written there then. Defaults to ``False``: such a file
+            is refused.
         separator: What stands between values. Defaults to ``None``: what the ending of
             the file says.
         encoding: Of a text file. Defaults to ``None``: UTF-8.
@@ -147,6 +149,8 @@ def _as_labels(labels: Sequence[Any], named: str | None) -> list[Label | None]:
     """
     plain = [_as_label(label) for label in labels]
     if named is None:  # each for itself, since others may be no numbers
+        pairs = zip(labels, plain, strict=True)
+        plain = [_as_written(cell) if x is None else x for cell, x in pairs]
         return [_WHOLE.sub(r"\1", x) if isinstance(x, str) else x for x in plain]
     rows = [row for row, label in enumerate(plain) if label is None]
     what = "labels are no whole numbers or names"
@@ -163,6 +167,12 @@ def _as_label(cell: object) -> Label | None:
         return cell if cell.strip() else None
     number = isinstance(cell, Integral | float | Decimal) and not isinstance(cell, bool)
     return int(cell) if number and cell % 1 == 0 else None  # type: ignore[operator, call-overload]
+
+
+def _as_written(cell: object) -> str | None:
+    """Return what stands in a cell that is no label; None where there is nothing."""
+    written = "" if cell is None else str(cell).strip()
+    return None if written in _MISSING else written
 
 
 def _refuse(

@@ -307,6 +307,16 @@ def test_numbers_as_pandas_writes_them_where_one_was_missing(tmp_path):
     assert read_table(tmp_path / "a.csv")[1] == ["1.5", "0.0"]
 
 
+def test_what_is_no_label_is_told_as_it_is_written(tmp_path):
+    cells = ["true", "[0, 1]", "null", '" "', "0.5", "1", '"good"']
+    rows = [f'{{"text": "a", "label": {cell}}}\n' for cell in cells]
+    (tmp_path / "a.jsonl").write_text("".join(rows))
+    found = read_table(tmp_path / "a.jsonl", gaps=True)[1]
+    assert found == ["True", "[0, 1]", None, None, "0.5", 1, "good"]
+    with pytest.raises(ArgumentError, match=r"0 \(True\), 1 \(\[0, 1\]\), 2 \(None\)"):
+        read_table(tmp_path / "a.jsonl")
+
+
 def test_no_file_and_a_folder(tmp_path):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(ArgumentError, match="nosuch.csv' does not exist"):
