@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, TextError
 from ..many.asked import Asked
 from ..many.engines import as_engine
 from ..many.models import Travelling
@@ -62,6 +62,11 @@ def explain_data(
     data = _data(arguments)
     found = run(travelling, data, arguments.out, asked, engine, stderr)
     print(_told(found, arguments.out))
+    if found.texts and found.failed == found.texts:
+        raise TextError(
+            f"none of the texts was explained; the column error in {arguments.out!r} "
+            "says why of each."
+        )
 
 
 def _data(arguments: Namespace) -> Any:

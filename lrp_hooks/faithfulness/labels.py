@@ -75,17 +75,32 @@ def known_classes(model: nn.Module, labels: Any) -> tuple[int | None, ...]:
         names, or all are numbers, whichever more of them are; names, if as many.
 
     Raises:
-        TargetError: If the model knows none of them.
+        TargetError: If the model knows none of them, or they count from 1.
     """
     given, names, numbers = _read(model, labels)
     most = max(names, numbers, key=lambda read: sum(c is not None for c in read))
     row = next((i for i, label in enumerate(given) if label is not None), 0)
     if all(number is None for number in most):
         raise TargetError(_unknown(model, given[row], row))
+    if most == numbers:
+        _check_from_zero(model, given, numbers)
     if all((a is None) == (b is None) for a, b in zip(names, numbers, strict=True)):
         if names != numbers:
             _warn(given, names, numbers)
     return tuple(most)
+
+
+def _check_from_zero(model: nn.Module, given: list[Any], found: list[Any]) -> None:
+    """Refuse numbers from 1 to C, whose classes would each be the next one's."""
+    count = _count(model)
+    if 0 in found or count is None:
+        return
+    if any(str(label).removesuffix(".0") == str(count) for label in given):
+        raise TargetError(
+            f"labels has {count} and no 0, as if classes were counted from 1; the "
+            f"model counts from 0 to {count - 1}. Subtract 1, or write names: "
+            f"{', '.join(map(repr, label_ids(model)))}."
+        )
 
 
 def _read(

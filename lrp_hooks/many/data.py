@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from os import PathLike
 from pathlib import Path
@@ -76,6 +76,30 @@ class Data:
         while own := list(islice(rows, size)):
             yield Portion(number, number * size, own)
             number += 1
+
+    def having(self, name: str, argument: str) -> Data:
+        """Refuse rows without a column, by the first of them.
+
+        Args:
+            name: The column.
+            argument: The argument that names it.
+
+        Returns:
+            The same rows, which are looked at when they are read: no such column is an
+            `ArgumentError`.
+        """
+
+        def checked() -> Iterator[Row]:
+            for number, row in enumerate(self.rows):
+                if not number and name not in row:
+                    raise ArgumentError(
+                        f"data has no column {name!r} beside "
+                        f"{', '.join(map(repr, row))}. Name one that is there by "
+                        f"{argument}=, or leave {argument}= out."
+                    )
+                yield row
+
+        return replace(self, rows=checked())
 
 
 def read_data(data: Any, columns: Sequence[str]) -> Data:

@@ -148,6 +148,8 @@ def run(
         What became of it.
     """
     rows = read_data(data, what.columns)
+    if what.label is not None:
+        rows = rows.having(what.label, "label")
     folder = made(out)
     with claimed(folder):
         device = "cuda" if engine.num_gpus else _device(model)

@@ -39,6 +39,14 @@ def test_labels_options_and_texts_that_are_left_out(run, tmp_path):
     assert list(rows.scores[0]) == pytest.approx(found.scores[0].tolist(), abs=1e-5)
 
 
+def test_a_run_that_explained_nothing_fails(run, tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\ngood,pos\nbad,neg\n")
+    given = ("explain", "--data", tmp_path / "a.csv", "--out", tmp_path / "out")
+    code, out, err = run(*given, "--label", "label")
+    assert code and out.startswith("2 texts, 2 of them not explained")
+    assert "none of the texts was explained" in err
+
+
 REFUSED = {
     "no folder": (["--data", "x.csv"], "--out DIR"),
     "a text as well": (["a", "--data", "x.csv", "--out", "o"], "TEXT does not go"),
@@ -55,6 +63,10 @@ REFUSED = {
     "another column": (
         ["--data", "DATA", "--out", "o", "--text", "t"],
         "no column 't'",
+    ),
+    "no column of labels": (
+        ["--data", "DATA", "--out", "o", "--label", "labl"],
+        "no column 'labl' beside 'text'",
     ),
     "no method": (["--data", "DATA", "--out", "o", "--method", "lpr"], "'lpr'"),
 }

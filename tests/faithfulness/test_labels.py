@@ -117,3 +117,9 @@ def test_known_labels_are_those_of_a_whole_data_set():
 def test_nothing_that_is_known(labels):
     with pytest.raises(TargetError, match="does not know"):
         known_classes(MOOD, labels)
+
+
+@pytest.mark.parametrize("labels", [[2, 1, 1, 2], ["2", "1"], [1.0, 2.0, None]])
+def test_classes_that_are_counted_from_one(labels):
+    with pytest.raises(TargetError, match="2 and no 0.*Subtract 1.*'positive'"):
+        known_classes(MOOD, labels)

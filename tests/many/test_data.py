@@ -135,6 +135,14 @@ def test_a_file_without_the_column(tmp_path):
         read_data(path, ("texts",))
 
 
+def test_rows_without_a_column_that_is_needed():
+    rows = read_data(iter([{"text": "a", "label": 1}]), COLUMNS).having("label", "x")
+    assert list(rows.rows) == [{"text": "a", "label": 1}]
+    rows = read_data([{"text": "a"}], COLUMNS).having("label", "label")
+    with pytest.raises(ArgumentError, match="no column 'label' beside 'text'"):
+        list(rows.rows)
+
+
 def test_a_folder_without_files(tmp_path):
     with pytest.raises(ArgumentError, match="without a parquet file"):
         read_data(tmp_path, COLUMNS)
