@@ -114,6 +114,7 @@ def select(
         target = usual(output, model, batch)
     if callable(target) and not isinstance(target, Contrast):
         return Selected(_called(target, output, batch), target)
+    _tell_of_others(output, batch)
     logits = class_logits(output, batch, mask, batch_dim)
     if isinstance(target, Contrast):
         first = classes_of(target.a, logits, model)
@@ -127,6 +128,28 @@ def select(
         else classes_of(target, logits, model)
     )
     return Selected(_pick(logits, classes), classes)
+
+
+def _tell_of_others(output: Any, batch: int) -> None:
+    """Warn where a mapping of a model's own says of several values alike."""
+    # transformers' outputs say by their names what they are.
+    if not isinstance(output, Mapping) or hasattr(output, "to_tuple"):
+        return
+    values = {n: v for n, v in output.items() if isinstance(v, Tensor)}
+    alike = [
+        name
+        for name, value in values.items()
+        if value.is_floating_point() and value.ndim > 1 and len(value) == batch
+    ]
+    if len(alike) > 1 and not values.keys() & set(_LOGITS):
+        first, last = alike[0], alike[-1]
+        warnings.warn(
+            f"the model returned a mapping of {', '.join(map(repr, alike))}, and "
+            f"{first!r} is explained, which comes first. Call what is to be explained "
+            f"'logits', or pass target=lambda output: output[{last!r}][:, 0].",
+            LrpHooksWarning,
+            stacklevel=2,
+        )
 
 
 def _check_apart(first: Tensor, second: Tensor) -> None:

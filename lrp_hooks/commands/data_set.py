@@ -36,6 +36,7 @@ def explain_data(
 
     Raises:
         ArgumentError: If an argument is missing, or goes with a text alone.
+        TextError: If none of the texts was explained.
     """
     for name in _OF_A_TEXT:
         if getattr(arguments, name) not in {None, False}:

@@ -1,5 +1,6 @@
 """Targets: what scalar of the output is explained."""
 
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.testing import assert_close
+from transformers.utils import ModelOutput
 
 from lrp_hooks import Contrast, LrpHooksWarning, TargetError, instrument
 from lrp_hooks.attribution.classes import label_ids
@@ -196,3 +198,27 @@ def test_labels_of_a_configuration_that_names_classes_alone():
 def test_a_contrast_of_some_classes_with_themselves_is_told():
     with pytest.warns(LrpHooksWarning, match="class 2 on both sides in example 1"):
         assert pick(Contrast([0, 2], "mixed")).scalar.tolist() == [-1.0, 0.0]
+
+
+def test_of_a_mapping_of_several_values_the_first_is_explained_and_told():
+    output = {"loss": torch.tensor(1.0), "hidden": LOGITS * 2, "scores": LOGITS}
+    with pytest.warns(LrpHooksWarning, match="'hidden', 'scores', and 'hidden' is"):
+        found = pick(None, output)
+    assert_close(found.scalar, torch.tensor([6.0, 12.0]))
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        {"loss": torch.tensor(1.0), "scores": LOGITS},
+        {"hidden": LOGITS, "logits": LOGITS},
+        {"scores": LOGITS, "ids": torch.ones(2, 3, dtype=torch.long)},
+        (LOGITS, LOGITS),
+        ModelOutput(scores=LOGITS, hidden=LOGITS),
+    ],
+)
+@pytest.mark.parametrize("target", [None, lambda _: LOGITS[:, 0]])
+def test_of_one_value_or_named_ones_nothing_is_told(output, target):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pick(target, output)
