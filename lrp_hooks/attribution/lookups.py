@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from ..engine.nested import first_tensor
 from ..engine.shares import whole
 from ..engine.storage import storage_address
-from ..errors import ArgumentError
+from ..errors import ArgumentError, LrpHooksWarning
 
 __all__ = [
     "are_the_same",
@@ -17,6 +19,7 @@ __all__ = [
     "not_looked_up",
     "nowhere",
     "same_storage",
+    "tell_of_two",
     "unread",
 ]
 
@@ -112,3 +115,19 @@ def unread(argument: str, name: str) -> ArgumentError:
         f"{argument}={name!r} names a module that did not run, or returned no float "
         "tensor, in this call; name one that does."
     )
+
+
+def tell_of_two(names: Sequence[str]) -> None:
+    """Warn of what ``wrt=`` names that is a module and an input.
+
+    Args:
+        names: What is both.
+    """
+    for name in names:
+        warnings.warn(
+            f"wrt={name!r} is the name of a module and of an input, and the module's "
+            "output is read. Rename one of them to read the input; without wrt= all "
+            "inputs with content are read.",
+            LrpHooksWarning,
+            stacklevel=2,
+        )

@@ -24,6 +24,7 @@ from .lookups import (
     not_looked_up,
     nowhere,
     same_storage,
+    tell_of_two,
     unread,
 )
 from .readable import is_plain
@@ -66,11 +67,10 @@ class Reader:
         self.chosen = self.names is not None
         if not self.chosen and len(call.content) > len(call.floats) > 0:
             self.names = call.content
-        self.inputs = {
-            name: call.tensors[name]
-            for name in self.names or ()
-            if name in call.tensors and not (self.chosen and name in subject.modules)
-        }
+        named = [name for name in self.names or () if name in call.tensors]
+        twice = [n for n in named if self.chosen and n in subject.modules]
+        tell_of_two(twice)
+        self.inputs = {n: call.tensors[n] for n in named if n not in twice}
         self.modules = {
             name: subject.module("wrt", name)
             for name in self.names or ()

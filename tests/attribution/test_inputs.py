@@ -1,5 +1,6 @@
 """What is taken for the inputs of a model, and what is refused by name."""
 
+import warnings
 from collections import UserDict, namedtuple
 from dataclasses import dataclass
 
@@ -7,7 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from lrp_hooks import ArgumentError, UnsupportedModelError, explain, instrument
+from lrp_hooks import (
+    ArgumentError,
+    LrpHooksWarning,
+    UnsupportedModelError,
+    explain,
+    instrument,
+)
 from lrp_hooks.engine.subject import Subject
 from sequence_models import sequence_model, spectrogram
 from strategies import noise
@@ -247,3 +254,23 @@ def test_what_a_forward_takes_is_looked_up_again_where_it_is_another_one():
     assert list(subject.signature.parameters) == ["x", "scale"]
     subject.model.forward = nn.Identity.forward.__get__(subject.model)
     assert list(subject.signature.parameters) == ["input"]
+
+
+def test_a_name_of_a_module_and_of_an_input_is_told():
+    class Tabular(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.num = nn.Embedding(20, 8), nn.Linear(3, 8)
+            self.out = nn.Linear(8, 2)
+
+        def forward(self, ids, num):
+            return self.out(torch.relu(self.table(ids).mean(1) + self.num(num)))
+
+    given = {"ids": torch.tensor([[1, 2, 3]]), "num": torch.randn(1, 3)}
+    with instrument(Tabular()) as lrp:
+        with pytest.warns(LrpHooksWarning, match="wrt='num' is the name of a module"):
+            found = lrp.attribute(given, 0, wrt=["ids", "num"])
+        assert found.scores["num"].shape == (1, 8)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert lrp.attribute(given, 0).scores["num"].shape == (1, 3)
