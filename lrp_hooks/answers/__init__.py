@@ -92,8 +92,7 @@ def explain_answer(
         rules: A rule set or its name. Defaults to ``None``: ``"conservative"`` with a
             quarter of what passes an attention sent through its queries and keys,
             half of what ``"attnlrp"`` sends there: nearly as good as either at
-            what each is best at, in benchmarks/answers. With ``wrt="cache"`` it is
-            ``"conservative"`` as it is.
+            what each is best at, in benchmarks/answers.
         wrt: Where the prompt's relevance is read: ``"tokens"``, at their embeddings; or
             ``"cache"``, at the keys and values by which the answer's tokens read them,
             so that what a token had gathered from those before it counts as its own.
@@ -115,7 +114,7 @@ def explain_answer(
         empty, begins inside one of the prompt's tokens, or is too long for the model.
     """
     if rules is None:
-        rules = _quarter() if wrt == "tokens" else "conservative"
+        rules = _quarter()
     model = unwrapped(model)
     check_decodes(model)
     tokenizer, processor = parted(tokenizer, processor)
