@@ -83,7 +83,7 @@ def test_the_cache_may_be_read(run):
         language_model(), word_tokenizer(), PROMPT, " Paris . London"
     )
     scores = torch.tensor(json.loads(out)["scores"])
-    assert found.to_terminal().startswith("method  lrp (conservative), at the cache")
+    assert found.to_terminal().startswith("method  lrp (share .25), at the cache")
     assert scores.allclose(found.scores.float(), atol=1e-6)
     assert not scores.allclose(plain.scores.float(), atol=1e-3)
     assert_refused(run("--wrt", "keys"), "wrt='keys'")
