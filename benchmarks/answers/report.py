@@ -28,10 +28,13 @@ COLUMNS = {
 }
 WITH_INTERVALS = ("first", "all", "datamodel", "leaving_out")
 DEFAULT = "share .25, log-probability"
-CACHE = "conservative, log-probability, cache"
+CACHE = "share .25, log-probability, cache"
 AGAINST = {
     DEFAULT: ("ablation, 32 calls", "leave one out", "attnlrp, log-probability"),
-    CACHE: ("ablation, 32 calls", "leave one out", DEFAULT),
+    CACHE: (
+        *("ablation, 32 calls", "leave one out", DEFAULT),
+        "conservative, log-probability, cache",
+    ),
 }
 """With what each is compared, prompt by prompt."""
 Record = dict[str, Any]

@@ -19,6 +19,7 @@ RECOMMENDED = {
     "a next token": 'explain(..., rules="attnlrp").complete("site")',
     "pictures": f'explain(..., {_SHARED}).complete("abs")',
     "molecules and reactions": f'explain(..., {_SHARED}).complete("equal")',
+    "an answer": 'explain(..., rules="attnlrp").complete("site")',
     "what people marked": 'explain(..., method="generic_attention")',
     "anything": f'explain(..., {_SHARED}).complete("equal")',
 }
