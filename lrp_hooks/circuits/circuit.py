@@ -16,7 +16,7 @@ from ..results.shown import Page, Printed
 from ..support.extras import require
 from ..support.files import write_whole
 from ..views.circuit import Diagram
-from .diagram import diagram
+from .diagram import diagram, told
 from .exchange import attribution_graph
 from .nodes import OUTPUT, Edge, Node
 from .origin import Origin
@@ -42,7 +42,8 @@ class Circuit(Page, Printed):
         target: What was asked for of each example.
         rules: The name of the rule set.
         tokens: What stands at each position.
-        meta: ``"model"``, ``"examples"``, ``"constants"`` (the relevance of each) and
+        meta: ``"model"``, ``"targets"`` (what is explained of each example, by its
+            name), ``"examples"``, ``"constants"`` (the relevance of each) and
             ``"backward_passes"``.
     """
 
@@ -250,7 +251,8 @@ class Circuit(Page, Printed):
         """Return how large it is, and what it explains."""
         return (
             f"Circuit({len(self.kept)} neurons and heads, {len(self.nodes)} nodes, "
-            f"{len(self.edges)} edges, output={self.output:.4g}, rules={self.rules!r})"
+            f"{len(self.edges)} edges, target={told(self.meta)!r}, "
+            f"output={self.output:.4g}, rules={self.rules!r})"
         )
 
 

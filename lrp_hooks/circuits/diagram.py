@@ -8,7 +8,7 @@ from typing import Any
 from ..views.circuit import Diagram, Flow, Spot
 from .nodes import CONSTANT, OUTPUT, TOKEN, Edge, Node
 
-__all__ = ["diagram"]
+__all__ = ["diagram", "told"]
 
 
 def diagram(
@@ -51,7 +51,20 @@ def diagram(
         output=output,
         model=str(meta.get("model", "")),
         rules=rules,
+        target=told(meta),
     )
+
+
+def told(meta: Mapping[str, Any]) -> str:
+    """Say what a circuit explains: each target once.
+
+    Args:
+        meta: See `Circuit`.
+
+    Returns:
+        Their names; empty where they are not known.
+    """
+    return ", ".join(dict.fromkeys(meta.get("targets", ())))
 
 
 def _level(node: Node) -> tuple[str, int]:

@@ -18,6 +18,7 @@ from .circuit import Circuit
 from .examples import Examples, read_examples
 from .flows import flows_of
 from .origin import Origin
+from .said import said
 from .selection import carried_by, select_nodes
 from .sites import HEAD, NEURON, Site
 from .table import Table
@@ -98,6 +99,7 @@ def find_circuit(
         found = table.circuit(flows, lrp)
     _check_balance(found, traces[0].coefficients[0].dtype, table.complete)
     found.meta["model"] = type(model).__name__
+    found.meta["targets"] = [said(model, tokenizer, t.target) for t in traces]
     found.meta["prompt"] = inputs_or_text if isinstance(inputs_or_text, str) else ""
     found.origin = Origin(model, tokenizer, examples, kinds, target, positions)
     return found

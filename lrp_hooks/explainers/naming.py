@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from ..attribution.readout import Contrast
 from ..results.explanation import Explanation
 from ..tasks import Task, choice_names
-from ..texts.encoding import Encoded, is_language_model
+from ..texts.encoding import Encoded
 from ..texts.spans import pieces_of_each, vocabulary_mark
+from ..texts.target_names import target_names
 from .encoder_decoders import SIDES, joined
 
 __all__ = ["annotated"]
@@ -87,11 +88,7 @@ def _labels(
     scores = explanation.scores
     if explanation.meta.get("task") == Task.CHOICE and isinstance(scores, Tensor):
         return dict(enumerate(choice_names(scores.shape[1])))
-    if not is_language_model(model):
-        labels = getattr(getattr(model, "config", None), "id2label", None) or {}
-        return {int(i): str(name) for i, name in labels.items()}
-    ids = _ids(explanation.target) if tokenizer is not None else []
-    return {i: str(tokenizer.convert_ids_to_tokens(i)) for i in ids}
+    return target_names(model, tokenizer, _ids(explanation.target))
 
 
 def _ids(target: object) -> list[int]:

@@ -80,7 +80,7 @@ def fragment(shown: Diagram) -> str:
 
 
 def _head(shown: Diagram) -> str:
-    terms = {"model": shown.model, "rules": shown.rules}
+    terms = {"model": shown.model, "rules": shown.rules, "target": shown.target}
     known = [
         f'<span class="soft">{term}</span> {isolated(name)}'
         for term, name in terms.items()

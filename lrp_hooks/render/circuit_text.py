@@ -34,6 +34,7 @@ def terminal(shown: Diagram, colour: bool, width: int) -> str:
     places = decimals(shown.output)
     terms = {"model": shown.model, "rules": shown.rules}
     lines = [f"{term}   {visible(name)}" for term, name in terms.items() if name]
+    lines += [f"target  {visible(shown.target)}"] if shown.target else []
     lines += [f"output  {signed(shown.output, places)}"]
     scale = max((abs(spot.relevance) for spot in shown.spots[:-1]), default=0.0)
     into: dict[int, list[Flow]] = {}

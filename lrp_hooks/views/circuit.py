@@ -57,6 +57,7 @@ class Diagram:
         output: What is explained.
         model: The name of the model's class.
         rules: The name of the rule set.
+        target: What is explained, by its name.
     """
 
     rows: list[str]
@@ -66,3 +67,4 @@ class Diagram:
     output: float
     model: str
     rules: str
+    target: str

@@ -274,3 +274,32 @@ def test_what_cannot_be_set_is_refused():
         intervene(model, {node: "a"}),
     ):
         model(**inputs)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (None, "negative"),
+        (1, "positive"),
+        (Contrast("positive", 0), "positive rather than negative"),
+    ],
+)
+def test_what_is_explained_is_named(target, name, tmp_path):
+    model, tokenizer = sentiment_model()
+    options = {"tokenizer": tokenizer, "max_nodes": 4}
+    found = find_circuit(model, "a dull film", target, **options)
+    found.save(tmp_path / "circuit.json")
+    for circuit in (found, Circuit.load(tmp_path / "circuit.json")):
+        assert circuit.meta["targets"] == [name]
+        assert f"target={name!r}" in repr(circuit)
+        assert f"target  {name}" in circuit.to_terminal()
+        assert name in circuit.to_html()
+
+
+def test_a_token_is_named_by_the_tokenizer_and_counted_without():
+    model, tokenizer = language_model(), word_tokenizer()
+    found = find_circuit(model, "the capital of", 5, tokenizer=tokenizer, max_nodes=4)
+    assert found.meta["targets"] == tokenizer.convert_ids_to_tokens([5])
+    ids = tokenizer("the capital of", return_tensors="pt")["input_ids"]
+    both = find_circuit(model, ids, [5], max_nodes=4)
+    assert both.meta["targets"] == ["5"]

@@ -30,7 +30,7 @@ def test_the_strongest_nodes_are_listed(run):
     code, out, _ = run(TEXT, "--max-nodes", 5, "--target", "negative")
     found = direct("negative", max_nodes=5)
     assert code == 0
-    assert f"output  {found.output:+.4f}" in out
+    assert f"target  negative\noutput  {found.output:+.4f}" in out
     strongest = found.kept[0]
     line = next(
         line
