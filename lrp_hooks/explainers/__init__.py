@@ -74,8 +74,13 @@ def named(name: str) -> type[Explainer]:
     Raises:
         ArgumentError: If there is none of that name; the message lists all.
     """
+    if not isinstance(name, str):
+        raise ArgumentError(
+            f"method is a {type(name).__name__}; it must be the name of a method, such "
+            "as 'lrp'. Pass a tokenizer as tokenizer=, a target as target=."
+        )
     known = {key.replace("_", ""): key for key in _TABLE}  # glob_enc is globenc
-    key = known.get(str(name).replace("_", ""))
+    key = known.get(name.replace("_", ""))
     if key is None:
         raise ArgumentError(
             f"method={name!r} is no explainer; it must be one of "

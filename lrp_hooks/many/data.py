@@ -123,8 +123,8 @@ def read_data(data: Any, columns: Sequence[str]) -> Data:
     if hasattr(data, "column_names") and hasattr(data, "select_columns"):
         return _data_set(data, columns)
     if hasattr(data, "columns") and hasattr(data, "to_dict"):  # pandas
-        kept = [name for name in data.columns if name in columns]
-        data = data[kept].to_dict("list")
+        names = _names("data", [*data.columns], columns)
+        data = data[[*names]].rename(columns=names).to_dict("list")
     if isinstance(data, Mapping):
         data = [data]
     entries = as_list(data)
@@ -205,7 +205,7 @@ def _file(path: Path, columns: Sequence[str]) -> Data:
     if path.suffix.lower() == ".parquet" and path.is_file() and path.stat().st_size:
         return _parquet([path], columns)
     found = {name: as_list(values) for name, values in read_columns(path)}
-    names = _names(path, [*found], columns)
+    names = _names(_file_named(path), [*found], columns)
     kept = {name: found[own] for own, name in names.items()}
     rows = [
         dict(zip(kept, row, strict=True)) for row in zip(*kept.values(), strict=True)
@@ -242,7 +242,7 @@ def _parquet(paths: Sequence[Path], columns: Sequence[str]) -> Data:
         try:
             with parquet.ParquetFile(path) as file:
                 total += file.metadata.num_rows
-                _names(path, file.schema_arrow.names, columns)
+                _names(_file_named(path), file.schema_arrow.names, columns)
         except (OSError, ValueError) as error:
             if isinstance(error, ArgumentError):
                 raise
@@ -256,17 +256,17 @@ def _parquet_rows(paths: Sequence[Path], columns: Sequence[str]) -> Iterator[Row
     parquet = require("pyarrow.parquet", "evaluate", "reading tables")
     for path in paths:
         with parquet.ParquetFile(path) as file:
-            names = _names(path, file.schema_arrow.names, columns)
+            names = _names(_file_named(path), file.schema_arrow.names, columns)
             for batch in file.iter_batches(READ_AHEAD, columns=[*names]):
                 for row in batch.to_pylist():
                     yield {name: row[own] for own, name in names.items()}
 
 
-def _names(path: Path, found: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
-    """Say which columns of a file are read, and what each stands for.
+def _names(where: str, found: Sequence[str], columns: Sequence[str]) -> dict[str, str]:
+    """Say which columns of a table are read, and what each stands for.
 
     Returns:
-        ``{column of the file: column that is read}``.
+        ``{column of the table: column that is read}``.
 
     Raises:
         ArgumentError: If the column of texts, the first that is read, is not there.
@@ -276,11 +276,15 @@ def _names(path: Path, found: Sequence[str], columns: Sequence[str]) -> dict[str
         names[ALSO_TEXT] = TEXT
     if columns[0] not in names.values():
         raise ArgumentError(
-            f"the data file {str(path)!r} has no column {columns[0]!r}; it has "
+            f"{where} has no column {columns[0]!r}; it has "
             f"{', '.join(map(repr, found[:12])) or 'no columns at all'}. Name the "
             f"column of texts by text=.{did_you_mean(columns[0], found)}"
         )
     return names
+
+
+def _file_named(path: Path) -> str:
+    return f"the data file {str(path)!r}"
 
 
 def _digest(paths: Sequence[Path]) -> str:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Cost"]
 
+_FEW = 4
+"""Places from which on a rank correlation is not bound to be near 1, 0 or -1."""
+
 
 @dataclass
 class Cost:
@@ -127,6 +130,13 @@ class Comparison(Page, Printed, Drawn):
         ]
         return [row or list(every) for row, every in zip(plain, open_to, strict=True)]
 
+    def _few(self) -> dict[str, str]:
+        """Say where so few places are compared that their order says little."""
+        least = min(map(len, self.kept()), default=_FEW)
+        if least >= _FEW or len(self.explanations) < 2:
+            return {}
+        return {"spearman": f"{least} compared in an example, too few to rank"}
+
     def view(self, rows: str = "tokens") -> SideBySide:
         """Collect what there is to show.
 
@@ -140,7 +150,7 @@ class Comparison(Page, Printed, Drawn):
             views={label: view(each) for label, each in self.explanations.items()},
             agreement=self.agreement().tolist(),
             costs={label: Price(**vars(cost)) for label, cost in self.costs.items()},
-            notes=self.notes,
+            notes={**self.notes, **self._few()},
             failures=self.failures,
             rows=rows,
         )

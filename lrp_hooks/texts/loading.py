@@ -63,7 +63,9 @@ def _check_reads(path: Path, config: Any) -> None:
     kind = _class_named(path, config)
     takes = getattr(kind, "main_input_name", "input_ids")
     if takes != "input_ids":
-        option = f"Pass {_OPTIONS[takes]} FILE. " if takes in _OPTIONS else ""
+        option = ""
+        if takes in _OPTIONS:
+            option = f"lrp-hooks explain and compare take {_OPTIONS[takes]} FILE; "
         raise ModelFolderError(
             f"the folder {str(path)!r} holds a {kind.__name__}, which reads {takes!r}, "
             f"no texts. {option}lrp-hooks rules takes it; in Python, explain it by "

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lrp_hooks import ArgumentError, compare
+from lrp_hooks import ArgumentError, compare, explain
 
 TEXT = "a gripping, funny film with a weak ending"
 
@@ -79,3 +79,17 @@ def test_blanks_between_names_on_the_command_line(run):
     code, _, err = run("compare", TEXT, "--methods", "")
     assert code == 2
     assert "method=''" in err
+
+
+@pytest.mark.parametrize(("text", "few"), [("good film", True), (TEXT, False)])
+def test_ranks_of_too_few_tokens_are_told(sentiment, text, few):
+    model, tokenizer = sentiment
+    found = compare(model, text, ("lrp", "random_baseline"), tokenizer)
+    for shown in (found.to_terminal(colour=False), found.to_html()):
+        assert ("2 compared in an example, too few to rank" in shown) == few
+
+
+def test_a_tokenizer_in_the_place_of_the_method(sentiment):
+    model, tokenizer = sentiment
+    with pytest.raises(ArgumentError, match="Pass a tokenizer as tokenizer="):
+        explain(model, "good film", tokenizer)

@@ -152,3 +152,11 @@ def test_a_damaged_file(tmp_path):
     (tmp_path / "data.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(ArgumentError, match="cannot be read"):
         read_data(tmp_path, COLUMNS)
+
+
+def test_a_frame_without_the_column_and_one_of_sentences():
+    frame = pandas.DataFrame({"review": ["a"], "stars": [1]})
+    with pytest.raises(ArgumentError, match="no column 'reviw'; it has 'review', 'sta"):
+        read_data(frame, ("reviw",))
+    found = read_data(frame.rename(columns={"review": "sentence"}), ("text", "stars"))
+    assert list(found.rows) == [{"text": "a", "stars": 1}]
