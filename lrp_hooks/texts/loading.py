@@ -65,7 +65,7 @@ def _check_reads(path: Path, config: Any) -> None:
     if takes != "input_ids":
         option = ""
         if takes in _OPTIONS:
-            option = f"lrp-hooks explain and compare take {_OPTIONS[takes]} FILE; "
+            option = f"Pass {_OPTIONS[takes]} FILE to explain or compare. "
         raise ModelFolderError(
             f"the folder {str(path)!r} holds a {kind.__name__}, which reads {takes!r}, "
             f"no texts. {option}lrp-hooks rules takes it; in Python, explain it by "
