@@ -37,7 +37,7 @@ LINEAR = (
 """Modules that are linear and need no rule."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Row:
     """One module of the report.
 

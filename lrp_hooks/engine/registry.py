@@ -114,7 +114,7 @@ def register_shape(family: str, why: str, matches: Shape) -> None:
     _shapes.append((family, matches, why))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Match:
     """The rule that a module got, and why."""
 
