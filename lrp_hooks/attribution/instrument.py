@@ -128,6 +128,7 @@ class Instrumentation:
         telling = Telling(self.rules.name, self.coverage, self._strict)
         self._complain = telling.complain
         surroundings = Surroundings.of(model, self.rules.functions(), telling.report)
+        surroundings.state.owner = self  # whoever loses it can ask the model for it
         own = found.get("")
         self._batch_dim = 0 if own is None else own.rule.batch_dim
         plain = self.rules.plain and not overrides

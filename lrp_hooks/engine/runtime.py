@@ -234,6 +234,7 @@ class Runtime(threading.local):
     def close(self) -> None:
         """Note that the rules are taken off."""
         self.surroundings.state.removed = True
+        self.surroundings.state.owner = None
 
     def enter(self, frame: Frame, given: Any) -> None:
         """Push the frame of a module; open a scope if it is the outermost one.

@@ -45,12 +45,14 @@ class State:
         differentiates: Whether the model was found to ask for gradients in its forward.
         lends: What another thread may join: a collector, and the leaves of its graph.
         told: Whether something without a rule was reported.
+        owner: What put the hooks on, which lives as long as they do.
     """
 
     removed: bool = False
     differentiates: bool = False
     lends: tuple[SourceCollector, dict[str, Tensor]] | None = None
     told: bool = False
+    owner: object = None
 
 
 @dataclass(frozen=True)
