@@ -49,7 +49,6 @@ LINEAR = """
     index_select gather take take_along_dim masked_select unfold fold im2col col2im
     reflection_pad1d reflection_pad2d replication_pad1d
     replication_pad2d pixel_shuffle pixel_unshuffle channel_shuffle
-    max_unpool2d max_unpool3d
     native_channel_shuffle upsample_nearest1d upsample_nearest2d upsample_linear1d
     upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d
     _upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa

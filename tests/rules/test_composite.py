@@ -16,7 +16,6 @@ from oracles import Calls, closes, exact, of, passed, random
 SHAPE = (2, 3, 4)
 INDEX = torch.tensor([[[0, 2, 1, 1]], [[1, 0, 2, 0]]]).expand(2, 3, 4)
 GRID = random(2, 3, 4, seed=3).tanh()[..., :2].unsqueeze(1) * 0.9
-PLACES = torch.tensor([1, 2]).expand(2, 3, 2)
 
 
 def count(x):
@@ -118,10 +117,6 @@ PAIRS = {
     "heaviside": (
         lambda a, b, c: torch.heaviside(a, b) * c,
         lambda a, b, c: torch.heaviside(a.detach(), b.detach()) * c,
-    ),
-    "max_unpool": (
-        lambda a, b, c: F.max_unpool1d(a[..., :2], PLACES, 2),
-        lambda a, b, c: a.new_zeros(a.shape).scatter(2, PLACES, a[..., :2]),
     ),
     "norm, p=0": (
         lambda a, b, c: a.norm(p=0, dim=-1, keepdim=True) * b,
