@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,12 +14,13 @@ from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
 from ..engine.subject import Subject
 from ..errors import ArgumentError, UnruledWarning
+from ..results.target_text import ids_in, target_text
 from ..support.suggest import did_you_mean
+from ..texts.target_names import target_names
 from .circuit import Circuit
 from .examples import Examples, read_examples
 from .flows import flows_of
 from .origin import Origin
-from .said import said
 from .selection import carried_by, select_nodes
 from .sites import HEAD, NEURON, Site
 from .table import Table
@@ -99,7 +101,9 @@ def find_circuit(
         found = table.circuit(flows, lrp)
     _check_balance(found, traces[0].coefficients[0].dtype, table.complete)
     found.meta["model"] = type(model).__name__
-    found.meta["targets"] = [said(model, tokenizer, t.target) for t in traces]
+    targets = [trace.target for trace in traces]
+    labels = target_names(model, tokenizer, chain.from_iterable(map(ids_in, targets)))
+    found.meta["targets"] = [target_text(target, 0, labels) for target in targets]
     found.meta["prompt"] = inputs_or_text if isinstance(inputs_or_text, str) else ""
     found.origin = Origin(model, tokenizer, examples, kinds, target, positions)
     return found

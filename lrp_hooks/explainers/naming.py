@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..attribution.readout import Contrast
 from ..results.explanation import Explanation
+from ..results.target_text import ids_in
 from ..tasks import Task, choice_names
 from ..texts.encoding import Encoded
 from ..texts.spans import pieces_of_each, vocabulary_mark
@@ -88,14 +88,4 @@ def _labels(
     scores = explanation.scores
     if explanation.meta.get("task") == Task.CHOICE and isinstance(scores, Tensor):
         return dict(enumerate(choice_names(scores.shape[1])))
-    return target_names(model, tokenizer, _ids(explanation.target))
-
-
-def _ids(target: object) -> list[int]:
-    """Return all token ids in a target."""
-    if isinstance(target, Contrast):
-        return _ids(target.a) + _ids(target.b)
-    if isinstance(target, Tensor):
-        target = target.flatten().tolist()
-    several = target if isinstance(target, (list, tuple)) else [target]
-    return [i for i in several if isinstance(i, int)]
+    return target_names(model, tokenizer, ids_in(explanation.target))

@@ -14,6 +14,7 @@ from ..errors import ArgumentError
 from ..results.explanation import Explanation
 from ..results.explanation_view import method_of
 from ..results.ledger import Ledger
+from ..results.target_text import target_text
 from ..results.words import Grouping, group, line_breaks, read_pieces
 from ..support.marks import spelled
 from ..views.generation import Matrix
@@ -88,7 +89,9 @@ class GenerationExplanation(Explanation):
         """What each generated token is explained rather than; none for none."""
         if not isinstance(self.target, Contrast):
             return []
-        return [self._name(self.target.b, t) for t in range(len(self.output))]
+        labels = self.meta.get("labels") or {}
+        rivals = self.target.b
+        return [target_text(rivals, t, labels) for t in range(len(self.output))]
 
     @property
     def _all_tokens(self) -> list[str]:

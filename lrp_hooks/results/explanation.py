@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from .explanation_view import view
 from .meta import Meta
 from .patches import by_patch
 from .shown import Drawn, Page, Printed
+from .target_text import target_text
 from .words import Grouping, group
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ class Explanation(Page, Printed, Drawn):
     @property
     def targets(self) -> list[str]:
         """The explained target of each example, by its label where that is known."""
-        return [self._name(self.target, b) for b in range(len(self.output))]
+        labels = self.meta.get("labels") or {}
+        return [target_text(self.target, b, labels) for b in range(len(self.output))]
 
     def words(self) -> Self:
         """Merge the scores of sub-word tokens to whole words.
@@ -257,24 +259,6 @@ class Explanation(Page, Printed, Drawn):
             "attended": grouping.attended.to(self.scores.device),
             "meta": {**meta, "special": grouping.special, "pieces": grouping.pieces},
         }
-
-    def _name(self, target: Any, b: int) -> str:
-        """Return the name of a target for example ``b``."""
-        if isinstance(target, Tensor):
-            target = target.tolist()
-        if type(target) in {list, tuple}:
-            target = target[b]
-        if (names := getattr(target, "names", None)) is not None:
-            return str(names[b])  # a target that is another one in each example
-        if is_dataclass(target):  # a contrast: one rather than another
-            sides = (getattr(target, side.name) for side in fields(target))
-            return " rather than ".join(self._name(side, b) for side in sides)
-        labels = self.meta.get("labels") or {}
-        if isinstance(target, int):
-            return str(labels.get(target, target))
-        if callable(target):
-            return str(getattr(target, "__name__", type(target).__name__))
-        return "" if target is None else str(target)
 
 
 def _shape(scores: Tensor | Mapping[str, Tensor]) -> str:

@@ -22,8 +22,8 @@ __all__ = ["Label", "read_table"]
 Label = int | str
 _TEXT_COLUMNS = ("text", "sentence")
 _LABEL_COLUMN = "label"
-# What loses nothing when it is read as a whole number.
 _MISSING = {"", "nan", "<NA>"}  # as pandas writes them
+# What loses nothing when it is read as a whole number.
 _WHOLE = re.compile(r"\A(0|[1-9][0-9]{0,17})\.0+\Z")
 _NUMBER = re.compile(r"(0|[1-9][0-9]{0,17})(\.0+)?")
 
