@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from ..engine import (
@@ -32,6 +33,8 @@ from ..engine import (
     watch_gate,
 )
 from ..errors import ArgumentError
+from .centring import present
+from .key_blocks import LONG
 from .structure import SHAPES, keeps_role
 from .value_gradient import has_blocks, hiding, value_gradient
 
@@ -132,19 +135,63 @@ class Attention(ScopeRule):
             return _shared(self.query_key_share, fused, query, key, value, attn_mask)
         query, key = freeze(query), freeze(key)
         mask = freeze(attn_mask) if isinstance(attn_mask, Tensor) else None
-        if dropout_p > 0 or not has_blocks(query, key, value):
+        alone = dropout_p == 0 and has_blocks(query, key, value)
+        if not (alone and carries(value)):
             return fused(query, key, value, mask)
-        out = fused(query, key, value.detach(), mask)
-        if not carries(value):
-            return out
-        kept = [query, key] if mask is None else [query, key, mask]
+        return _frozen(fused, query, key, value, mask, is_causal, scale)
 
-        def backward(
-            grad: Tensor, q: Tensor, k: Tensor, mask: Tensor | None = None
-        ) -> Tensor:
-            return value_gradient(grad, q, k, hiding(mask), is_causal, scale)
 
-        return splice(out, value, backward, *kept)
+def _frozen(
+    fused: Callable[..., Tensor],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    is_causal: bool,
+    scale: float | None,
+) -> Tensor:
+    """Attend with constant probabilities: the backward pass is for values alone."""
+    out, lse = _with_log_sum_exp(fused, query, key, value, mask)
+    given = lse is not None, mask is not None
+
+    def backward(grad: Tensor, q: Tensor, k: Tensor, *rest: Tensor) -> Tensor:
+        others = iter(rest)
+        sums, hidden = (next(others) if there else None for there in given)
+        return value_gradient(grad, q, k, sums, hiding(hidden), is_causal, scale)
+
+    return splice(out, value, backward, query, key, *present(lse, mask))
+
+
+def _with_log_sum_exp(
+    fused: Callable[..., Tensor],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Run a fused kernel, and take what it keeps for its own backward pass.
+
+    Args:
+        fused: The kernel.
+        query: See `value_gradient`.
+        key: See `value_gradient`.
+        value: [B, G, K, E].
+        mask: See `value_gradient`.
+
+    Returns:
+        The output without a graph, and the log-sum-exp of the scores, [B, H, Q]; None
+        where there are few keys, or attention is made of several functions.
+    """
+    if key.shape[-2] <= LONG:
+        return fused(query, key, value.detach(), mask), None
+    # Nothing is kept beyond this function, so no hook is to see it.
+    with torch.enable_grad(), saved_tensors_hooks(_as_it_is, _as_it_is):
+        out = fused(query, key, value.detach().requires_grad_(), mask)
+    return out.detach(), getattr(out.grad_fn, "_saved_logsumexp", None)
+
+
+def _as_it_is(saved: Tensor) -> Tensor:
+    return saved
 
 
 def _absorber(scores: Tensor) -> Callable[[Tensor], None] | None:

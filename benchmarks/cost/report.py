@@ -13,7 +13,11 @@ from .timing import median_ratio
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.json")
 EDGES = Path(__file__).with_name("edges_results.json")
+ATTENTION = Path(__file__).with_name("attention_results.json")
 MAIN = attribute_name("conservative")
+PRODUCTS = "two products"
+FROZEN = "backward, frozen"
+PLAIN = "backward, gradient"
 LOW_MEMORY = "attribute low_memory"
 INSTRUMENT = "instrument and remove"
 MEBIBYTE = 2**20
@@ -33,18 +37,22 @@ def main() -> None:
         print(f"{path.relative_to(ROOT)}: {name}")
 
 
-def saved() -> tuple[Results, Results]:
-    """Read what `run` and `edges` saved."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, EDGES)]
-    return found[0], found[1]
+def saved() -> tuple[Results, Results, Results]:
+    """Read what `run`, `edges` and `attention` saved."""
+    paths = (RESULTS, EDGES, ATTENTION)
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return found[0], found[1], found[2]
 
 
-def documents(results: Results, at_edges: Results) -> list[tuple[Path, str, str]]:
+def documents(
+    results: Results, at_edges: Results, attending: Results
+) -> list[tuple[Path, str, str]]:
     """List every generated part of a document.
 
     Args:
         results: What a run saved.
         at_edges: What a run of `edges` saved.
+        attending: What a run of `attention` saved.
 
     Returns:
         Path, name of the markers, and Markdown of each.
@@ -53,6 +61,7 @@ def documents(results: Results, at_edges: Results) -> list[tuple[Path, str, str]
         (ROOT / "README.md", "cost-summary", summary(results, at_edges)),
         (Path(__file__).with_name("README.md"), "cost", details(results)),
         (Path(__file__).with_name("README.md"), "edges", edges(at_edges)),
+        (Path(__file__).with_name("README.md"), "attention", attention(attending)),
     ]
 
 
@@ -134,6 +143,24 @@ def edges(results: Results) -> str:
     if weighed:
         parts += [MEMORY_NOTE, table({"cases": weighed}, EDGE_PEAKS)]
     return "\n\n".join([*parts, environment(results)])
+
+
+def attention(results: Results) -> str:
+    """Write what attention's backward pass costs beside its products.
+
+    Args:
+        results: What a run of `attention` saved.
+
+    Returns:
+        One table, and where the numbers were taken.
+    """
+    columns = {
+        "kernel, ms": lambda entry: 1000 * min(entry["seconds"][FORWARD]),
+        "two products / kernel": lambda entry: time_ratio(entry, PRODUCTS, FORWARD),
+        "frozen / two products": lambda entry: time_ratio(entry, FROZEN, PRODUCTS),
+        "gradient / two products": lambda entry: time_ratio(entry, PLAIN, PRODUCTS),
+    }
+    return "\n\n".join([table(results, columns), environment(results)])
 
 
 def timed(results: Results) -> Results:
