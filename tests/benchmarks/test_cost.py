@@ -4,6 +4,7 @@ from contextlib import contextmanager
 from itertools import count
 
 import pytest
+import torch
 
 from benchmarks.cost import attention, cases, edges, memory, report, run, timing
 
