@@ -25,6 +25,14 @@ def add_answer(commands: Any) -> None:
   lrp-hooks answer --model path/to/model --prompt - --chat --hops 1 < question.txt
   lrp-hooks answer --model path/to/model --prompt ask.txt --image page.png --chat""",
     )
+    _add_given(parser)
+    _add_asked(parser)
+    _add_method(parser)
+    add_outputs(parser, "html", "png", "svg", "json")
+
+
+def _add_given(parser: Any) -> None:
+    """Add the model, the prompt and its answer."""
     parser.add_argument(
         "--model", metavar="DIR", required=True, help="a local Hugging Face folder"
     )
@@ -48,6 +56,13 @@ def add_answer(commands: Any) -> None:
         help="how many tokens the model writes at most (default: 200)",
     )
     parser.add_argument(
+        "--chat", action="store_true", help="the prompt is a user's message in a chat"
+    )
+
+
+def _add_asked(parser: Any) -> None:
+    """Add what is explained by what."""
+    parser.add_argument(
         "--sources",
         metavar="WHAT",
         help="sentences, paragraphs, words, tokens, or a file .jsonl of the passages "
@@ -69,11 +84,14 @@ def add_answer(commands: Any) -> None:
         type=overlap,
         help="send what reached earlier tokens of the answer on N times (default: 0)",
     )
+
+
+def _add_method(parser: Any) -> None:
+    """Add how it is explained."""
     parser.add_argument(
         "--rules",
         metavar="NAME",
-        help="a rule set (default: between conservative and attnlrp; conservative at "
-        "the cache)",
+        help="a rule set (default: between conservative and attnlrp)",
     )
     parser.add_argument(
         "--wrt",
@@ -90,9 +108,5 @@ def add_answer(commands: Any) -> None:
         "--calls", metavar="N", type=count, help="ablations to fit (default: 64)"
     )
     parser.add_argument(
-        "--chat", action="store_true", help="the prompt is a user's message in a chat"
-    )
-    parser.add_argument(
         "--low-memory", action="store_true", help="run blocks again, keep less of them"
     )
-    add_outputs(parser, "html", "png", "svg", "json")
