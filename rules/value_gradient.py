@@ -81,8 +81,8 @@ def value_gradient(
     if not (query.numel() and key.numel()):
         return result.to(grad.dtype)
     scaled = query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
-    per_group = query.shape[1] // key.shape[1]
-    for examples, groups in _portions(*key.shape[:2], _room(query, key, lse)):
+    (batch, n_groups), per_group = key.shape[:2], query.shape[1] // key.shape[1]
+    for examples, groups in _portions(batch, n_groups, _room(query, key, lse)):
         heads = slice(groups.start * per_group, groups.stop * per_group)
         part = (grad[examples, heads], scaled[examples, heads], key[examples, groups])
         seen = _of_heads(mask, examples, heads), is_causal

@@ -9,28 +9,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..attribution.inputs import is_encoder_decoder
-from ..attribution.instrument import instrument
 from ..engine.ruleset import RuleSet
 from ..engine.wrappers import unwrapped
-from ..errors import ArgumentError, TextError, UnsupportedModelError
-from ..generation.beside import has_more_than_text, parted, processed
-from ..generation.model import (
-    check_ids,
-    check_length,
-    check_model,
-    check_tokenizer,
-    greedy,
-    vocabulary,
-)
-from ..generation.tokens import Prompt, Text, as_ids, read_prompt
+from ..errors import ArgumentError, UnsupportedModelError
+from ..generation.beside import has_more_than_text, parted
+from ..generation.model import check_model, check_tokenizer
 from ..rules import Attention
-from ..texts.devices import device_of
 from .ablation import METHODS, Ablating
-from .beside import read_beside
+from .asked import Asker
 from .cache import check_wrt
 from .explanation import AnswerExplanation
-from .passages import answer_spans, bodies, prompt_sources
-from .reading import Reading, read_answer, read_written
+from .passages import answer_spans, prompt_sources
 from .relevance import explained_by_relevance
 from .targets import check_target
 
@@ -121,37 +110,25 @@ def explain_answer(
     check_tokenizer(model, tokenizer)
     _check_options(method, target, hops, calls, answer, max_new_tokens)
     check_wrt(wrt, method, low_memory, has_more_than_text(prompt))
-    beside = given = None
-    if has_more_than_text(prompt):
-        _check_relevance(method)
-        made = processed(processor, prompt, model)
-        how = (answer, max_new_tokens, rules)
-        reading, beside = read_beside(model, tokenizer, made, *how)
-        written = [(0, len(reading.prompt))]
-    else:
-        given = read_prompt(tokenizer, prompt, chat)
-        reading = _read(model, tokenizer, given, answer, max_new_tokens, rules)
-        written = bodies(tokenizer, given, prompt)
-    if answer is None:
-        _check_written(reading)
-    passages = prompt_sources(reading, sources, written)
+    asker = Asker(model, tokenizer, processor, rules, max_new_tokens)
+    asked = asker.read(prompt, answer, chat=chat, method=method)
+    reading = asked.reading
+    passages = prompt_sources(reading, sources, asked.written)
     named, inside = answer_spans(reading, spans)
-    if given is None or method == "lrp":
+    if asked.given is None or method == "lrp":
         found = explained_by_relevance(
             *(model, reading, passages, inside),
             target=target,
             hops=hops,
             rules=rules,
             low_memory=low_memory,
-            beside=beside,
+            beside=asked.beside,
             wrt=wrt,
         )
     else:
-        ablating = Ablating(model, tokenizer, given, reading, passages, inside, target)
-        found = ablating.explained(method, calls, seed)
+        parts = (asked.given, reading, passages, inside, target)
+        found = Ablating(model, tokenizer, *parts).explained(method, calls, seed)
     return AnswerExplanation(
-        scores=found.scores,
-        output=found.output,
         sources=passages,
         spans=named,
         prompt=reading.prompt,
@@ -159,10 +136,7 @@ def explain_answer(
         target=target,
         method=method,
         tokens=reading.tokens,
-        token_scores=found.token_scores,
-        ledger=found.ledger,
-        beside=found.beside,
-        meta={"model": type(model).__name__, **found.meta},
+        **vars(found) | {"meta": {"model": type(model).__name__, **found.meta}},
     )
 
 
@@ -194,55 +168,6 @@ def check_decodes(model: nn.Module) -> None:
             f"{type(model).__name__} does not write one token after another, so it has "
             "no answer to a prompt. Load a decoder with AutoModelForCausalLM, or "
             "explain what this model returns with explain()."
-        )
-
-
-def _read(
-    model: nn.Module,
-    tokenizer: Any,
-    given: Prompt,
-    answer: Any,
-    max_new_tokens: int | None,
-    rules: str | RuleSet,
-) -> Reading:
-    """Read the answer, or let the model write it."""
-    check_ids(given.ids, vocabulary(model))
-    if answer is None:
-        assert max_new_tokens is not None
-        check_length(model, len(given.ids), max_new_tokens)
-        with instrument(model, rules):
-            pass  # what cannot be explained is refused before the model writes
-        ids = as_ids(given.ids, device_of(model))
-        written = greedy(model, ids, max_new_tokens)
-        text = Text(given, [*given.ids, *written], len(given.ids))
-        return read_written(tokenizer, text)
-    if not isinstance(answer, str) and len(answer) == 0:
-        raise TextError(
-            "answer has no token id in it. Pass at least one, or answer=None with "
-            "max_new_tokens=, so that the model writes."
-        )
-    reading = read_answer(tokenizer, given, answer)
-    check_ids(reading.ids, vocabulary(model))
-    check_length(model, reading.start, reading.count)
-    return reading
-
-
-def _check_written(reading: Reading) -> None:
-    """Refuse what a model wrote that says nothing."""
-    if all(reading.special[reading.start :]):
-        raise TextError(
-            f"the model wrote nothing but {reading.answer!r}, which is no answer. Pass "
-            "chat=True if it answers chats, end the prompt where an answer begins, or "
-            "pass answer=..., what it is taken to have said."
-        )
-
-
-def _check_relevance(method: str) -> None:
-    """Refuse methods that leave words out, where there is more than words."""
-    if method != "lrp":
-        raise ArgumentError(
-            f"method={method!r} leaves sources out of a text, and the prompt has a "
-            "picture or a sound beside it. Take method='lrp'."
         )
 
 
