@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from ..engine import (
@@ -34,8 +33,13 @@ from ..engine import (
 )
 from ..errors import ArgumentError
 from .centring import present
-from .key_blocks import LONG
 from .structure import SHAPES, keeps_role
+from .turned_attention import (
+    LONG,
+    is_precise,
+    turned_attention,
+    with_log_sum_exp,
+)
 from .value_gradient import has_blocks, hiding, value_gradient
 
 __all__ = ["Attention"]
@@ -151,47 +155,26 @@ def _frozen(
     scale: float | None,
 ) -> Tensor:
     """Attend with constant probabilities: the backward pass is for values alone."""
-    out, lse = _with_log_sum_exp(fused, query, key, value, mask)
+
+    def attend(values: Tensor) -> Tensor:
+        return fused(query, key, values, mask)
+
+    if key.shape[-2] < LONG:
+        out, lse = attend(value.detach()), None
+    else:
+        out, lse = with_log_sum_exp(attend, value)
     given = lse is not None, mask is not None
 
     def backward(grad: Tensor, q: Tensor, k: Tensor, *rest: Tensor) -> Tensor:
         others = iter(rest)
         sums, hidden = (next(others) if there else None for there in given)
-        return value_gradient(grad, q, k, sums, hiding(hidden), is_causal, scale)
+        how = hiding(hidden), is_causal, scale
+        found = None
+        if sums is not None and is_precise(sums):
+            found = turned_attention(grad, q, k, sums, *how)
+        return value_gradient(grad, q, k, *how) if found is None else found
 
     return splice(out, value, backward, query, key, *present(lse, mask))
-
-
-def _with_log_sum_exp(
-    fused: Callable[..., Tensor],
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Run a fused kernel, and take what it keeps for its own backward pass.
-
-    Args:
-        fused: The kernel.
-        query: See `value_gradient`.
-        key: See `value_gradient`.
-        value: [B, G, K, E].
-        mask: See `value_gradient`.
-
-    Returns:
-        The output without a graph, and the log-sum-exp of the scores, [B, H, Q]; None
-        where there are few keys, or attention is made of several functions.
-    """
-    if key.shape[-2] <= LONG:
-        return fused(query, key, value.detach(), mask), None
-    # Nothing is kept beyond this function, so no hook is to see it.
-    with torch.enable_grad(), saved_tensors_hooks(_as_it_is, _as_it_is):
-        out = fused(query, key, value.detach().requires_grad_(), mask)
-    return out.detach(), getattr(out.grad_fn, "_saved_logsumexp", None)
-
-
-def _as_it_is(saved: Tensor) -> Tensor:
-    return saved
 
 
 def _absorber(scores: Tensor) -> Callable[[Tensor], None] | None:

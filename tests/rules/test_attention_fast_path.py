@@ -28,9 +28,8 @@ SHAPES = [(1, 1, 1, 1), (2, 3, 7, 7), (1, 2, 40, 33), (2, 2, 19, 64), (3, 1, 64,
 def test_values_only_backward_equals_stock_autograd(shape, mask, block, monkeypatch):
     batch, heads, queries, keys = shape
     if block is not None:  # few queries, heads or examples at a time
-        monkeypatch.setattr("lrp_hooks.rules.value_gradient.BLOCK", block)
-        monkeypatch.setattr("lrp_hooks.rules.query_blocks.BLOCK", block)
-        monkeypatch.setattr("lrp_hooks.rules.query_blocks._FEW", 3)
+        monkeypatch.setattr("lrp_hooks.rules.value_gradient._BLOCK", block)
+        monkeypatch.setattr("lrp_hooks.rules.value_gradient._FEW", 3)
     q, k, v = qkv((batch, heads), queries, keys, width=5)
     visible = torch.arange(keys) < torch.arange(keys, keys - batch, -1)[:, None]
     options = {
@@ -77,9 +76,8 @@ def test_a_query_that_sees_nothing_passes_nothing():
 
 @pytest.mark.parametrize("block", [1, 300, 3000])
 def test_groups_of_heads_in_portions_equal_stock_autograd(block, monkeypatch):
-    monkeypatch.setattr("lrp_hooks.rules.value_gradient.BLOCK", block)
-    monkeypatch.setattr("lrp_hooks.rules.query_blocks.BLOCK", block)
-    monkeypatch.setattr("lrp_hooks.rules.query_blocks._FEW", 3)
+    monkeypatch.setattr("lrp_hooks.rules.value_gradient._BLOCK", block)
+    monkeypatch.setattr("lrp_hooks.rules.value_gradient._FEW", 3)
     q, k, v = random(2, 6, 11, 4), random(2, 3, 11, 4, seed=1), random(2, 3, 11, 5)
     mask = random(2, 6, 11, 11, seed=3)
 

@@ -1,12 +1,13 @@
-"""Frozen attention over many keys: P^T g from the log-sum-exp that the kernel kept."""
+"""Frozen attention over many keys: P^T g as the attention of keys to queries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from lrp_hooks.rules import attention, key_blocks, value_gradient
+from lrp_hooks.rules import attention, turned_attention
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -17,17 +18,17 @@ LENGTHS = [(600, 600), (530, 700), (700, 530), (1, 513), (1200, 1100)]
 
 
 @pytest.fixture
-def calls(monkeypatch):
-    """Count the portions of P^T g that were computed from a log-sum-exp."""
+def calls(monkeypatch) -> Iterator[list[Tensor | None]]:
+    """Count what P^T g was made of a log-sum-exp."""
     made = []
-    add = key_blocks.add_key_blocks
 
     def counted(*args):
-        made.append(args)
-        add(*args)
+        made.append(turned_attention.turned_attention(*args))
+        return made[-1]
 
-    monkeypatch.setattr(value_gradient, "add_key_blocks", counted)
-    return made
+    monkeypatch.setattr(attention, "turned_attention", counted)
+    yield made
+    assert all(found is not None for found in made)
 
 
 def qkv(queries: int, keys: int, heads: int = 2, groups: int = 2, **dtype):
@@ -80,10 +81,7 @@ def test_equals_stock_autograd(lengths, mask, calls):
 
 @pytest.mark.parametrize("groups", [1, 2, 6])
 @pytest.mark.parametrize("mask", ["causal", "padding", "heads", "all"])
-@pytest.mark.parametrize("side", [384, 1000])
-def test_groups_of_heads(groups, mask, side, calls, monkeypatch):
-    monkeypatch.setattr(key_blocks, "SIDE", side)
-    monkeypatch.setattr(value_gradient, "SIDE", side)
+def test_groups_of_heads(groups, mask, calls):
     q, k, v = qkv(520, 520, 6, groups)
     options = masks(520, 520, 6)[mask]
 
@@ -153,7 +151,7 @@ def test_outputs_stay_bit_identical(mask, dtype):
 
 
 def test_few_keys_take_another_softmax(calls):
-    q, k, v = qkv(600, key_blocks.LONG)
+    q, k, v = qkv(600, turned_attention.LONG - 1)
     passed(of(F.scaled_dot_product_attention), q, k, v)
     assert not calls
 
@@ -183,7 +181,7 @@ def test_a_checkpoint_keeps_what_it_kept(calls):
     assert sorted(map(len, seen)) == [3, 4, 4]
     expected = stock(F.scaled_dot_product_attention, q, k, v.detach())
     torch.testing.assert_close(found, expected)
-    assert attention.LONG < 520
+    assert turned_attention.LONG < 520
 
 
 @pytest.mark.parametrize("nothing", [0.0, torch.inf, -torch.inf])
@@ -196,5 +194,5 @@ def test_however_a_kernel_writes_that_a_query_sees_no_key(nothing):
     grad = random(2, 2, 520, 8, seed=4)
     expected = scores.softmax(-1).nan_to_num(0.0).mT @ grad
     for mask in (seen, torch.where(seen, 0.0, -torch.inf)):
-        found = value_gradient.value_gradient(grad, q, k, lse, mask)
+        found = turned_attention.turned_attention(grad, q, k, lse, mask)
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)

@@ -1,0 +1,160 @@
+"""The backward pass of frozen attention, as the attention of keys to queries.
+
+    dL/dv_i = sum_j p_ij g_j,    p_ij = exp(k_i q_j + m_ij - l_j)
+
+with l_j, the log-sum-exp over the keys, which fused kernels keep (Dao et al. 2022,
+FlashAttention, section 3.1). It is one more dimension of the product, and then only
+who is a query and who is a key has changed places:
+
+    s_ij = [k_i, 1] [q_j, -l_j] + m_ij,    dL/dv_i = e^{l'_i} sum_j softmax_j(s_ij) g_j
+
+with l'_i the log-sum-exp of s_ij over the queries: one call of the kernel that the
+forward pass took, where autograd's own needs five products instead of two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+
+__all__ = ["LONG", "is_precise", "turned_attention", "with_log_sum_exp"]
+
+LONG = 256
+"""How many keys there must be for a fused kernel to be cheaper than a softmax."""
+_LOST = 1e-4
+"""The relative error of a probability that rounding l may make."""
+_NOTHING = 1e30
+"""l of a query that sees no key."""
+
+
+def with_log_sum_exp(
+    attend: Callable[[Tensor], Tensor], value: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Run attention, and take what its kernel keeps for its own backward pass.
+
+    Args:
+        attend: Attention to values.
+        value: The values, [B, G, K, E].
+
+    Returns:
+        The output without a graph, and the log-sum-exp of the scores, [B, H, Q]; None
+        where attention is made of several functions.
+    """
+    # Nothing is kept beyond this function, so no hook is to see it.
+    with torch.enable_grad(), saved_tensors_hooks(_as_it_is, _as_it_is):
+        out = attend(value.detach().requires_grad_())
+    return out.detach(), getattr(out.grad_fn, "_saved_logsumexp", None)
+
+
+def _as_it_is(saved: Tensor) -> Tensor:
+    return saved
+
+
+def is_precise(lse: Tensor) -> bool:
+    """Tell whether probabilities can be had from a log-sum-exp.
+
+    Where a mask hides all keys by a huge number, l is that number and nothing else.
+
+    Args:
+        lse: l, of any shape; infinite where a query sees no key.
+
+    Returns:
+        False if it is so large that what distinguishes keys is rounded away.
+    """
+    seen = torch.where(lse.isinf(), 0.0, lse)
+    # Not a number fails this, too.
+    return bool(seen.abs().amax() < _LOST / torch.finfo(lse.dtype).eps)
+
+
+def turned_attention(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    lse: Tensor,
+    mask: Tensor | None = None,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor | None:
+    """Return P^T g without keeping P.
+
+    Args:
+        grad: g, the gradient for attention's output, [B, H, Q, D].
+        query: [B, H, Q, D].
+        key: [B, G, K, D] with G groups of heads, H a multiple of G.
+        lse: l, [B, H, Q], in the dtype that is computed in; see `is_precise`.
+        mask: Added to the scores, or True where attention is allowed; broadcasts to
+            [B, H, Q, K].
+        is_causal: Whether a query sees no later key.
+        scale: Of the scores; 1/sqrt(D) by default.
+
+    Returns:
+        The gradient for the values, [B, G, K, D]; None if no kernel serves.
+    """
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    lse = torch.where(lse.isinf(), _NOTHING, lse)
+    keys = torch.cat([key.to(lse), lse.new_ones(*key.shape[:-1], 1)], -1)
+    queries = torch.cat([query.to(lse) * scale, -lse.unsqueeze(-1)], -1)
+    grads = F.pad(grad.to(lse), (0, 1))
+    turned = None if mask is None else _turned(mask, lse.dtype)
+    total, per_group = None, query.shape[1] // key.shape[1]
+    for head in range(per_group):
+        own = slice(head, None, per_group)
+        part = turned if turned is None or turned.shape[1] == 1 else turned[:, own]
+        found = _passed(keys, queries[:, own], grads[:, own], part, is_causal)
+        if found is None:
+            return None
+        total = found if total is None else total + found
+    return None if total is None else total[..., :-1].to(grad.dtype)
+
+
+def _turned(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Give a mask four dimensions, the keys ahead of the queries."""
+    mask = mask.view(*(1,) * (4 - mask.ndim), *mask.shape).transpose(-1, -2)
+    return mask if mask.dtype == torch.bool else mask.to(dtype)
+
+
+def _passed(
+    keys: Tensor, queries: Tensor, grad: Tensor, mask: Tensor | None, is_causal: bool
+) -> Tensor | None:
+    """Return what one head of each group passes on.
+
+    Args:
+        keys: [B, G, K, D + 1].
+        queries: [B, G, Q, D + 1].
+        grad: [B, G, Q, D + 1].
+        mask: [B, G, K, Q], or what broadcasts to that.
+        is_causal: Whether a query sees no later key.
+    """
+    both = min(keys.shape[2], queries.shape[2])
+    if not is_causal:
+        return _attended(keys, queries, grad, mask)
+    # From behind, what comes later is what came earlier: causal again.
+    sides = (t[:, :, :both].flip(2) for t in (keys, queries, grad))
+    found = _attended(*sides, None, is_causal=True)
+    if found is None:
+        return None
+    found = F.pad(found.flip(2), (0, 0, 0, keys.shape[2] - both))
+    if queries.shape[2] == both:
+        return found
+    rest = _attended(keys, queries[:, :, both:], grad[:, :, both:], None)
+    return None if rest is None else found + rest
+
+
+def _attended(
+    keys: Tensor,
+    queries: Tensor,
+    grad: Tensor,
+    mask: Tensor | None,
+    is_causal: bool = False,
+) -> Tensor | None:
+    def attend(values: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(
+            keys, queries, values, attn_mask=mask, is_causal=is_causal, scale=1.0
+        )
+
+    out, sums = with_log_sum_exp(attend, grad)
+    return None if sums is None else out * sums.exp().unsqueeze(-1)
