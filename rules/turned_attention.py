@@ -96,19 +96,50 @@ def turned_attention(
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     lse = torch.where(lse.isinf(), _NOTHING, lse)
-    keys = torch.cat([key.to(lse), lse.new_ones(*key.shape[:-1], 1)], -1)
-    queries = torch.cat([query.to(lse) * scale, -lse.unsqueeze(-1)], -1)
-    grads = F.pad(grad.to(lse), (0, 1))
     turned = None if mask is None else _turned(mask, lse.dtype)
-    total, per_group = None, query.shape[1] // key.shape[1]
+    result = grad.new_empty(*key.shape[:-1], grad.shape[-1])
+    for one in range(len(grad)):  # one by one, so that what is made meanwhile is small
+        rows = slice(one, one + 1)
+        keys = _beside(key[rows].to(lse), lse.new_ones(1))
+        queries = _beside(query[rows].to(lse) * scale, -lse[rows, ..., None])
+        part = turned if turned is None or len(turned) == 1 else turned[rows]
+        sides = keys, queries, F.pad(grad[rows].to(lse), (0, 1))
+        found = _by_head(*sides, part, is_causal)
+        if found is None:
+            return None
+        result[rows] = found[..., :-1]
+    return result
+
+
+def _beside(values: Tensor, column: Tensor) -> Tensor:
+    """Append a column to the last dimension."""
+    return torch.cat([values, column.expand(*values.shape[:-1], 1)], -1)
+
+
+def _by_head(
+    keys: Tensor, queries: Tensor, grad: Tensor, mask: Tensor | None, is_causal: bool
+) -> Tensor | None:
+    """Sum what the heads of each group pass on.
+
+    Args:
+        keys: [1, G, K, D + 1].
+        queries: [1, H, Q, D + 1].
+        grad: [1, H, Q, D + 1].
+        mask: [1, H, K, Q], or what broadcasts to that.
+        is_causal: Whether a query sees no later key.
+
+    Returns:
+        [1, G, K, D + 1]; None if no kernel serves.
+    """
+    total, per_group = None, queries.shape[1] // keys.shape[1]
     for head in range(per_group):
         own = slice(head, None, per_group)
-        part = turned if turned is None or turned.shape[1] == 1 else turned[:, own]
-        found = _passed(keys, queries[:, own], grads[:, own], part, is_causal)
+        part = mask if mask is None or mask.shape[1] == 1 else mask[:, own]
+        found = _passed(keys, queries[:, own], grad[:, own], part, is_causal)
         if found is None:
             return None
         total = found if total is None else total + found
-    return None if total is None else total[..., :-1].to(grad.dtype)
+    return total
 
 
 def _turned(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -123,18 +154,18 @@ def _passed(
     """Return what one head of each group passes on.
 
     Args:
-        keys: [B, G, K, D + 1].
-        queries: [B, G, Q, D + 1].
-        grad: [B, G, Q, D + 1].
-        mask: [B, G, K, Q], or what broadcasts to that.
+        keys: [1, G, K, D + 1].
+        queries: [1, G, Q, D + 1].
+        grad: [1, G, Q, D + 1].
+        mask: [1, G, K, Q], or what broadcasts to that.
         is_causal: Whether a query sees no later key.
     """
     both = min(keys.shape[2], queries.shape[2])
     if not is_causal:
         return _attended(keys, queries, grad, mask)
     # From behind, what comes later is what came earlier: causal again.
-    sides = (t[:, :, :both].flip(2) for t in (keys, queries, grad))
-    found = _attended(*sides, None, is_causal=True)
+    k, q, g = (t[:, :, :both].flip(2) for t in (keys, queries, grad))
+    found = _attended(k, q, g, None, is_causal=True)
     if found is None:
         return None
     found = F.pad(found.flip(2), (0, 0, 0, keys.shape[2] - both))
