@@ -18,8 +18,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
+
+from ..engine import saved_unseen
 
 __all__ = ["LONG", "is_precise", "turned_attention", "with_log_sum_exp"]
 
@@ -44,14 +45,9 @@ def with_log_sum_exp(
         The output without a graph, and the log-sum-exp of the scores, [B, H, Q]; None
         where attention is made of several functions.
     """
-    # Nothing is kept beyond this function, so no hook is to see it.
-    with torch.enable_grad(), saved_tensors_hooks(_as_it_is, _as_it_is):
+    with torch.enable_grad(), saved_unseen():
         out = attend(value.detach().requires_grad_())
     return out.detach(), getattr(out.grad_fn, "_saved_logsumexp", None)
-
-
-def _as_it_is(saved: Tensor) -> Tensor:
-    return saved
 
 
 def is_precise(lse: Tensor) -> bool:

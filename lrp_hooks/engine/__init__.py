@@ -17,7 +17,7 @@ from .autograd import (
 from .bypass import mark_alias, owner_of
 from .constancy import drop_history
 from .functions import in_place, spellings, table
-from .kept import Kept
+from .kept import Kept, saved_unseen
 from .notes import (
     report,
     role,
@@ -57,6 +57,7 @@ __all__ = [
     "report",
     "rescale",
     "role",
+    "saved_unseen",
     "scale_gradient",
     "secant_backward",
     "set_role",

@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 from .storage import storage_address
 
@@ -22,6 +24,7 @@ __all__ = [
     "keep_saved",
     "listen",
     "read_saved",
+    "saved_unseen",
 ]
 
 
@@ -109,6 +112,22 @@ def read_saved(ctx: Any) -> tuple[Tensor, ...]:
     """
     copied: tuple[Tensor, ...] | None = getattr(ctx, "copied", None)
     return ctx.saved_tensors if copied is None else copied
+
+
+def saved_unseen() -> AbstractContextManager[None]:
+    """Let functions save tensors that are looked at at once, and not kept.
+
+    Returns:
+        A context without the hooks on saved tensors that are in force, such as a
+        checkpoint's, which would count them, or compute them again.
+    """
+    if _saved_hooks(True) is None:
+        return nullcontext()
+    return saved_tensors_hooks(_as_it_is, _as_it_is)
+
+
+def _as_it_is(saved: Tensor) -> Tensor:
+    return saved
 
 
 def _copy_saved(ctx: Any, address: int) -> None:

@@ -196,3 +196,12 @@ def test_however_a_kernel_writes_that_a_query_sees_no_key(nothing):
     for mask in (seen, torch.where(seen, 0.0, -torch.inf)):
         found = turned_attention.turned_attention(grad, q, k, lse, mask)
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_where_hooks_on_saved_tensors_are_forbidden(calls):
+    q, k, v = qkv(520, 520)
+    model = of(F.scaled_dot_product_attention)
+    with torch.autograd.graph.disable_saved_tensors_hooks("none here"):
+        found = passed(model, q, k, v)[2]
+    assert calls
+    torch.testing.assert_close(found, stock(F.scaled_dot_product_attention, q, k, v))
