@@ -10,6 +10,7 @@ import torch
 from lrp_hooks.rules import attention, turned_attention
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lrp_hooks import instrument
 from oracles import of, passed, random, seed_like
@@ -205,3 +206,20 @@ def test_where_hooks_on_saved_tensors_are_forbidden(calls):
         found = passed(model, q, k, v)[2]
     assert calls
     torch.testing.assert_close(found, stock(F.scaled_dot_product_attention, q, k, v))
+
+
+@pytest.mark.parametrize("mask", ["none", "causal", "padding", "float"])
+def test_a_kernel_that_somebody_else_chose(mask, calls):
+    q, k, v = qkv(520, 520, dtype=torch.float32)
+    options = masks(520, 520, 2)[mask]
+    if mask == "float":
+        options["attn_mask"] = options["attn_mask"].float()
+    model = of(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, **options))
+    with sdpa_kernel(SDPBackend.MATH):
+        plain = model(q, k, v)
+        with instrument(model):
+            y = model(q, k, v.requires_grad_())
+            (found,) = torch.autograd.grad(y, v, seed_like(y))
+        expected = stock(model, q, k, v.detach())
+    assert y.equal(plain) and not calls
+    torch.testing.assert_close(found, expected)
