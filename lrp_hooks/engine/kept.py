@@ -123,11 +123,8 @@ def saved_unseen() -> AbstractContextManager[None]:
     """
     if _saved_hooks(True) is None:
         return nullcontext()
-    return saved_tensors_hooks(_as_it_is, _as_it_is)
-
-
-def _as_it_is(saved: Tensor) -> Tensor:
-    return saved
+    # An output that is kept with its graph would never be freed.
+    return saved_tensors_hooks(torch.Tensor.detach, torch.Tensor.detach)
 
 
 def _copy_saved(ctx: Any, address: int) -> None:

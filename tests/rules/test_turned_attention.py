@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from lrp_hooks.rules import attention, turned_attention
 from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import BertConfig, BertForSequenceClassification
 
 from lrp_hooks import instrument
 from oracles import of, passed, random, seed_like
@@ -223,3 +225,31 @@ def test_a_kernel_that_somebody_else_chose(mask, calls):
         expected = stock(model, q, k, v.detach())
     assert y.equal(plain) and not calls
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("low_memory", [False, True])
+def test_nothing_outlives_an_explanation(low_memory, calls):
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=400,
+    )
+    model = BertForSequenceClassification(config)
+    batch = {"input_ids": torch.arange(300).remainder(50)[None]}
+
+    def alive() -> int:
+        gc.collect()
+        return sum(issubclass(type(value), Tensor) for value in gc.get_objects())
+
+    with instrument(model) as lrp:
+        lrp.attribute(batch, low_memory=low_memory)
+        calls.clear()
+        before = alive()
+        for _ in range(3):
+            lrp.attribute(batch, low_memory=low_memory)
+        assert len(calls) == 6
+        calls.clear()
+        assert alive() == before
