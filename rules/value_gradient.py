@@ -41,6 +41,7 @@ def has_blocks(query: Tensor, key: Tensor, value: Tensor) -> bool:
         and 3 <= query.ndim == key.ndim == value.ndim <= 4
         and query.shape[0] == key.shape[0] == value.shape[0]
         and key.shape[:-1] == value.shape[:-1]
+        and groups > 0
         and heads % groups == 0
     )
 

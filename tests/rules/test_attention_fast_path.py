@@ -88,3 +88,16 @@ def test_groups_of_heads_in_portions_equal_stock_autograd(block, monkeypatch):
     y = attend(q, k, leaf)
     (stock,) = torch.autograd.grad(y, leaf, seed_like(y))
     exact(passed(of(attend), q, k, v)[2], stock)
+
+
+@pytest.mark.parametrize("keys", [4, 300])
+@pytest.mark.parametrize("nothing", [0, 1, 2])
+def test_of_nothing_nothing_comes_back(keys, nothing):
+    shape = [1, 2, keys, 8]
+    shape[nothing] = 0
+    q, k, v = torch.zeros(3, *shape).unbind()
+    if nothing == 2:  # queries alone
+        k, v = torch.zeros(2, 1, 2, keys, 8).unbind()
+    grads = passed(of(F.scaled_dot_product_attention), q, k, v)
+    assert [g.shape for g in grads] == [t.shape for t in (q, k, v)]
+    assert not any(g.any() for g in grads)
