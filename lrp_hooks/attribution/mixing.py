@@ -107,8 +107,7 @@ class Mixer:
         """
         y, source = flat(self.sink.tensor), self.sources[-1].tensor
         pushing = Pushing({_SINK: y}, {_SOURCE: source})
-        # Two cost little more than one.
-        size = max(2, _AT_ONCE // (16 * source.numel()))
+        size = max(1, _AT_ONCE // (16 * source.numel()))
         tokens = torch.arange(y.shape[1], device=y.device)
         columns = [self._columns(pushing, part) for part in torch.split(tokens, size)]
         return torch.cat(columns).permute(1, 3, 2, 0).contiguous()
