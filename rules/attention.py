@@ -10,6 +10,7 @@ absorbs some: the difference is a line of the ledger, at the query's position.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ from .centring import present
 from .structure import SHAPES, keeps_role
 from .turned_attention import (
     LONG,
+    NoKernel,
     is_precise,
     turned_attention,
     with_log_sum_exp,
@@ -169,10 +171,10 @@ def _frozen(
         others = iter(rest)
         sums, hidden = (next(others) if there else None for there in given)
         how = hiding(hidden), is_causal, scale
-        found = None
         if sums is not None and is_precise(sums):
-            found = turned_attention(grad, q, k, sums, *how)
-        return value_gradient(grad, q, k, *how) if found is None else found
+            with suppress(NoKernel):
+                return turned_attention(grad, q, k, sums, *how)
+        return value_gradient(grad, q, k, *how)
 
     return splice(out, value, backward, query, key, *present(lse, mask))
 

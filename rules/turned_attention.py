@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from ..engine import saved_unseen
 
-__all__ = ["LONG", "is_precise", "turned_attention", "with_log_sum_exp"]
+__all__ = ["LONG", "NoKernel", "is_precise", "turned_attention", "with_log_sum_exp"]
 
 LONG = 256
 """How many keys there must be for a fused kernel to be cheaper than a softmax."""
@@ -30,6 +30,10 @@ _LOST = 1e-4
 """The relative error of a probability that rounding l may make."""
 _NOTHING = 1e30
 """l of a query that sees no key."""
+
+
+class NoKernel(Exception):  # noqa: N818 - a case, and no error
+    """No fused kernel serves, so that there is no log-sum-exp."""
 
 
 def with_log_sum_exp(
@@ -74,7 +78,7 @@ def turned_attention(
     mask: Tensor | None = None,
     is_causal: bool = False,
     scale: float | None = None,
-) -> Tensor | None:
+) -> Tensor:
     """Return P^T g without keeping P.
 
     Args:
@@ -88,7 +92,8 @@ def turned_attention(
         scale: Of the scores; 1/sqrt(D) by default.
 
     Returns:
-        The gradient for the values, [B, G, K, D]; None if no kernel serves.
+        The gradient for the values, [B, G, K, D]. `NoKernel` is raised where that of
+        the forward pass is not to be had any more.
     """
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     lse = torch.where(lse.isinf(), _NOTHING, lse)
@@ -100,10 +105,7 @@ def turned_attention(
         queries = _beside(query[rows].to(lse) * scale, -lse[rows, ..., None])
         part = turned if turned is None or len(turned) == 1 else turned[rows]
         sides = keys, queries, F.pad(grad[rows].to(lse), (0, 1))
-        found = _by_head(*sides, part, is_causal)
-        if found is None:
-            return None
-        result[rows] = found[..., :-1]
+        result[rows] = _by_head(*sides, part, is_causal)[..., :-1]
     return result
 
 
@@ -114,7 +116,7 @@ def _beside(values: Tensor, column: Tensor) -> Tensor:
 
 def _by_head(
     keys: Tensor, queries: Tensor, grad: Tensor, mask: Tensor | None, is_causal: bool
-) -> Tensor | None:
+) -> Tensor:
     """Sum what the heads of each group pass on.
 
     Args:
@@ -125,16 +127,15 @@ def _by_head(
         is_causal: Whether a query sees no later key.
 
     Returns:
-        [1, G, K, D + 1]; None if no kernel serves.
+        [1, G, K, D + 1].
     """
-    total, per_group = None, queries.shape[1] // keys.shape[1]
+    per_group = queries.shape[1] // keys.shape[1]
+    total = torch.zeros_like(keys)
     for head in range(per_group):
         own = slice(head, None, per_group)
         part = mask if mask is None or mask.shape[1] == 1 else mask[:, own]
-        found = _passed(keys, queries[:, own], grad[:, own], part, is_causal)
-        if found is None:
-            return None
-        total = found if total is None else total + found
+        passed = _causal if is_causal else _attended
+        total += passed(keys, queries[:, own], grad[:, own], part)
     return total
 
 
@@ -144,31 +145,16 @@ def _turned(mask: Tensor, dtype: torch.dtype) -> Tensor:
     return mask if mask.dtype == torch.bool else mask.to(dtype)
 
 
-def _passed(
-    keys: Tensor, queries: Tensor, grad: Tensor, mask: Tensor | None, is_causal: bool
-) -> Tensor | None:
-    """Return what one head of each group passes on.
-
-    Args:
-        keys: [1, G, K, D + 1].
-        queries: [1, G, Q, D + 1].
-        grad: [1, G, Q, D + 1].
-        mask: [1, G, K, Q], or what broadcasts to that.
-        is_causal: Whether a query sees no later key.
-    """
+def _causal(keys: Tensor, queries: Tensor, grad: Tensor, mask: Tensor | None) -> Tensor:
+    """Return what heads pass on whose queries see no later key, a head a group."""
     both = min(keys.shape[2], queries.shape[2])
-    if not is_causal:
-        return _attended(keys, queries, grad, mask)
     # From behind, what comes later is what came earlier: causal again.
     k, q, g = (t[:, :, :both].flip(2) for t in (keys, queries, grad))
-    found = _attended(k, q, g, None, is_causal=True)
-    if found is None:
-        return None
-    found = F.pad(found.flip(2), (0, 0, 0, keys.shape[2] - both))
+    found = _attended(k, q, g, mask, is_causal=True).flip(2)
+    found = F.pad(found, (0, 0, 0, keys.shape[2] - both))
     if queries.shape[2] == both:
         return found
-    rest = _attended(keys, queries[:, :, both:], grad[:, :, both:], None)
-    return None if rest is None else found + rest
+    return found + _attended(keys, queries[:, :, both:], grad[:, :, both:], mask)
 
 
 def _attended(
@@ -177,11 +163,15 @@ def _attended(
     grad: Tensor,
     mask: Tensor | None,
     is_causal: bool = False,
-) -> Tensor | None:
+) -> Tensor:
+    """Let keys attend to queries, a head a group, without the softmax's denominator."""
+
     def attend(values: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(
             keys, queries, values, attn_mask=mask, is_causal=is_causal, scale=1.0
         )
 
     out, sums = with_log_sum_exp(attend, grad)
-    return None if sums is None else out * sums.exp().unsqueeze(-1)
+    if sums is None:
+        raise NoKernel
+    return out * sums.exp().unsqueeze(-1)

@@ -129,6 +129,8 @@ def explain_answer(
         parts = (asked.given, reading, passages, inside, target)
         found = Ablating(model, tokenizer, *parts).explained(method, calls, seed)
     return AnswerExplanation(
+        scores=found.scores,
+        output=found.output,
         sources=passages,
         spans=named,
         prompt=reading.prompt,
@@ -136,7 +138,10 @@ def explain_answer(
         target=target,
         method=method,
         tokens=reading.tokens,
-        **vars(found) | {"meta": {"model": type(model).__name__, **found.meta}},
+        token_scores=found.token_scores,
+        ledger=found.ledger,
+        beside=found.beside,
+        meta={"model": type(model).__name__, **found.meta},
     )
 
 
