@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lrp_hooks import explain
+from lrp_hooks.explainers.slalom import SlalomExplanation
 
 from ...slalom.methods import METHODS, Clocked, Rows, deleted
 from ...slalom.ranks import auroc, spearman
@@ -22,22 +23,18 @@ __all__ = ["SCORERS", "measure", "runtime"]
 Call = dict[str, Any]
 
 
-def _slalom(sampling: str, fit: str, score: str) -> Call:
-    return {"method": "slalom", "sampling": sampling, "fit": fit, "score": score}
-
-
+FITTED: dict[str, Call] = {
+    "eff": {"sampling": "short", "fit": "sgd"},
+    "fidel": {"sampling": "deletion", "fit": "als"},
+    "ours": {"sampling": "mixed", "fit": "gauss-newton"},
+}
+"""SLALOMs, by the paper's names: each is fitted once, and read in several ways."""
+READ = {"eff": ("v", "lin"), "fidel": ("v", "lin"), "ours": ("v", "lin", "removal")}
 QUERIED: dict[str, Call] = {
-    "eff, v": _slalom("short", "sgd", "value"),
-    "eff, lin": _slalom("short", "sgd", "product"),
-    "fidel, v": _slalom("deletion", "als", "value"),
-    "fidel, lin": _slalom("deletion", "als", "product"),
-    "ours, v": _slalom("mixed", "gauss-newton", "value"),
-    "ours, lin": _slalom("mixed", "gauss-newton", "product"),
-    "ours, removal": _slalom("mixed", "gauss-newton", "removal"),
     "LIME": {"method": "lime"},
     "SHAP": {"method": "kernel_shap"},
 }
-"""Scorers that ask the model, by the paper's names."""
+"""Other scorers that ask the model."""
 DIRECT: dict[str, Call] = {
     "IG": {"method": "integrated_gradients"},
     "Grad": {"method": "saliency"},
@@ -45,7 +42,7 @@ DIRECT: dict[str, Call] = {
     "Random": {"method": "random_baseline"},
 }
 """Scorers of a few passes."""
-SCORERS = QUERIED | DIRECT
+SCORERS = (*(f"{n}, {r}" for n in FITTED for r in READ[n]), *QUERIED, *DIRECT)
 
 
 def measure(
@@ -95,17 +92,31 @@ def measure(
 def _scores(model: Clocked, tokenizer: Any, ids: Tensor, calls: int, seed: int) -> Any:
     """Yield each method's scores of class 1, ``[T]``."""
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    for name, call in SCORERS.items():
-        options = dict(call)
-        method = options.pop("method")
-        if name in QUERIED:
-            options |= {"n_samples": calls}
-        if name in QUERIED or name == "Random":
-            options |= {"seed": seed}
+
+    def explained(method: str, **options: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            explained = explain(model.model, batch, method, tokenizer, 1, **options)
-        yield name, explained.scores[0].detach().double()
+            return explain(model.model, batch, method, tokenizer, 1, **options)
+
+    for name, options in FITTED.items():
+        found = explained("slalom", n_samples=calls, seed=seed, **options)
+        for reading in READ[name]:
+            yield f"{name}, {reading}", _read(found, ids[0], reading)
+    for name, call in (QUERIED | DIRECT).items():
+        options = {"n_samples": calls, "seed": seed} if name in QUERIED else {}
+        if name == "Random":
+            options = {"seed": seed}
+        yield name, explained(**call, **options).scores[0].detach().double()
+
+
+def _read(found: SlalomExplanation, ids: Tensor, reading: str) -> Tensor:
+    """Return a SLALOM's values, numerators or what leaving a token out takes away."""
+    values = found.values[0].double()
+    if not found.fit["informative"]:
+        return torch.zeros_like(values)
+    if reading == "removal":
+        return found.surrogates[0].removal(ids)
+    return values if reading == "v" else found.scores[0].double()
 
 
 def _curves(
