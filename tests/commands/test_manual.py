@@ -1,8 +1,6 @@
 """The page on the command line: what it says in a shell works, one after the other."""
 
 import logging
-import subprocess
-import sys
 from itertools import pairwise
 
 import pytest
@@ -56,24 +54,16 @@ def test_every_model_on_the_page_is_one_of_these():
     assert {n for n in NAMED if f"path/to/{n}" in PAGE} == {*NAMED}
 
 
-def test_the_page_in_a_shell(place):
+def test_the_page_in_a_shell(forks, place):
     for package in ("pandas", "pyarrow", "matplotlib", "shtab", "soundfile"):
         pytest.importorskip(package)
-    command = (
-        f'lrp-hooks() {{ "{sys.executable}" -m lrp_hooks "$@"; }}\njq() {{ cat; }}\n'
-    )
     for (kind, code), (following, said) in pairwise([*SHELL, ("", "")]):
         if kind == "text" or "pip install" in code or "lrp-hooks serve" in code:
             continue
-        done = subprocess.run(
-            ["bash", "-e", "-o", "pipefail", "-c", command + code],
-            cwd=place,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, code + done.stderr
-        lines = done.stderr.splitlines(keepends=True)
+        done = forks.shell("jq() { cat; }\n" + code, place)
+        errors = done.stderr.decode()
+        assert done.returncode == 0, code + errors
+        lines = errors.splitlines(keepends=True)
         shown = [line for line in lines if "made most of the output" not in line]
         assert "".join(shown) == (said if following == "text" else "")
     made = {path.name for path in place.iterdir()}

@@ -1,6 +1,7 @@
 """Processes of their own, forked from one that has imported what programs need."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -26,14 +27,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 line = socket.socket(fileno=int(sys.argv[1]))
 line.send(b"ready\\n")
 while True:
-    program, streams, *_ = socket.recv_fds(line, 1 << 16, 2)
+    program, streams, *_ = socket.recv_fds(line, 1 << 16, 3)
     if not program:
         break
     child = os.fork()
     if not child:
         line.close()
         os.setsid()
-        for stream, number in zip(streams, (1, 2)):
+        for stream, number in zip(streams, (1, 2, 0)):
             os.dup2(stream, number)
             os.close(stream)
         exec(program, {"__name__": "__main__"})
@@ -42,6 +43,21 @@ while True:
         os.close(stream)
     line.send(b"%d\\n" % child)
     line.send(b"%d\\n" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+# What a shell calls in the place of ``lrp-hooks``: the same, in the folder and with the
+# streams of the shell.
+STAND_IN = """
+import os, socket, sys
+line = socket.socket(fileno=int(sys.argv[1]))
+line.settimeout(float(sys.argv[2]))
+program = f"import os, sys; os.chdir({os.getcwd()!r}); from lrp_hooks import cli; "
+program += f"sys.exit(cli.main({sys.argv[3:]!r}))"
+socket.send_fds(line, [program.encode()], [1, 2, 0])
+said = b""
+while said.count(b"\\n") < 2:
+    said += line.recv(64) or sys.exit("no answer")
+sys.exit(int(said.split()[1]))
 """
 
 
@@ -99,6 +115,19 @@ class Forks:
             self.start(program, out, err)
             code = self.wait()
             return Done(code, *(said.seek(0) or said.read() for said in (out, err)))
+
+    def shell(self, code, folder):
+        """Run what stands on a page for bash, with ``lrp-hooks`` for a fork."""
+        number = self._line.fileno()
+        call = [sys.executable, "-I", "-S", "-c", STAND_IN, str(number), str(SECONDS)]
+        named = f'lrp-hooks() {{ {shlex.join(call)} "$@"; }}\n'
+        return subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", named + code],
+            cwd=folder,
+            capture_output=True,
+            check=False,
+            pass_fds=[number],
+        )
 
 
 @contextmanager
