@@ -16,11 +16,13 @@ from . import budgets, real, surrogates, synthetic
 __all__ = ["PARTS", "RESULTS"]
 
 RESULTS = Path(__file__).parent / "results"
+COUNTED = {"calls", "texts", "seeds", "vocabularies"}
+"""What entries there are, of which each stands by itself."""
 
 
 def run_budgets(config: dict[str, Any]) -> None:
     """Compare SLALOM with linear regression at equal calls on equal laws."""
-    record = Record(RESULTS / "budgets.json", config)
+    record = Record(RESULTS / "budgets.json", _asked(config))
     for calls in config["calls"]:
         for name, settings in config["models"].items():
             model, tokenizer = load(name)
@@ -38,7 +40,7 @@ def run_budgets(config: dict[str, Any]) -> None:
 
 def run_linear(config: dict[str, Any]) -> None:
     """Train Transformers on linear data, and fit surrogates to each."""
-    record = Record(RESULTS / "linear.json", config)
+    record = Record(RESULTS / "linear.json", _asked(config))
     for layers in config["layers"]:
         for seed in config["seeds"]:
             record.once(
@@ -72,7 +74,7 @@ def _linear(config: dict[str, Any], layers: int, seed: int) -> dict[str, Any]:
 
 def run_slalom(config: dict[str, Any]) -> None:
     """Train Transformers on data of a SLALOM, and recover its parameters."""
-    record = Record(RESULTS / "slalom.json", config)
+    record = Record(RESULTS / "slalom.json", _asked(config))
     for size in config["vocabularies"]:
         for seed in config["seeds"]:
             record.once(f"{size}|{seed}", lambda d=size, s=seed: _slalom(config, d, s))
@@ -127,7 +129,7 @@ def run_runtime(config: dict[str, Any]) -> None:
 
 def _asked(config: dict[str, Any]) -> dict[str, Any]:
     """Leave out how many entries there are, which changes none of their numbers."""
-    return {name: own for name, own in config.items() if name not in {"calls", "texts"}}
+    return {name: own for name, own in config.items() if name not in COUNTED}
 
 
 PARTS: dict[str, Callable[[dict[str, Any]], None]] = {
