@@ -67,10 +67,11 @@ def flashtrace(case: Case, **options: Any) -> Scored:
     from flashtrace import FlashTrace
 
     own = case.inside[0].nonzero()[:, 0].tolist()
+    opening = case.tokenizer.decode(case.tokenizer("").input_ids)  # it adds none itself
     with eager(case.model):
         tracer = FlashTrace(case.model, case.tokenizer)
         found = tracer.trace(
-            prompt=case.item.prompt,
+            prompt=opening + case.item.prompt,
             target=case.item.answer,
             output_span=(own[0], own[-1]),
             **options,

@@ -1,6 +1,6 @@
 """Compare methods on answers: ``python -m benchmarks.answers.run FOLDER [TASK...]``.
 
-FOLDER holds SmolLM2-135M, as ``python -m benchmarks.generation.prepare`` saves it. Each
+FOLDER holds a model, as ``python -m benchmarks.generation.prepare`` saves it. Each
 prompt is a line of ``results.jsonl``; a run that was stopped goes on behind the last.
 """
 
@@ -42,13 +42,15 @@ def measured(
     case = Case(model, tokenizer, written(task, number, config["seed"]))
     if not case.is_right:
         return None
-    return {"methods": compared(case, chosen(task, number, config), config)}
+    name = Path(model.config.name_or_path).name  # type: ignore[union-attr]
+    return {"methods": compared(case, chosen(name, task, number, config), config)}
 
 
-def chosen(task: str, number: int, config: Record) -> list[str]:
+def chosen(model: str, task: str, number: int, config: Record) -> list[str]:
     """Return the methods that are measured on a prompt.
 
     Args:
+        model: The name of the model's folder.
         task: A key of `TASKS`.
         number: The prompt's.
         config: The configuration.
@@ -56,7 +58,7 @@ def chosen(task: str, number: int, config: Record) -> list[str]:
     left_out: set[str] = set() if task == "chain" else set(HOPS)
     if number >= config["slow"].get(task, 0):
         left_out |= set(SLOW)
-    if number >= config["all"].get(task, 0):
+    if model != config["model"] or number >= config["all"].get(task, 0):
         left_out |= set(METHODS) - set(COMPARED)
     left_out |= set(config["never"].get(task, ()))
     return [name for name in available() if name not in left_out]

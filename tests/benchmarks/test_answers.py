@@ -107,19 +107,22 @@ def test_integrated_gradients_sum_to_the_difference():
 
 
 def test_slow_methods_are_for_the_first_prompts():
-    config = {"slow": {"facts-14": 2}, "all": dict.fromkeys(TASKS, 9), "never": {}}
-    first, later = (run.chosen("facts-14", n, config) for n in (1, 2))
+    often = {"model": "small", "all": dict.fromkeys(TASKS, 9), "never": {}}
+    config = often | {"slow": {"facts-14": 2}}
+    first, later = (run.chosen("small", "facts-14", n, config) for n in (1, 2))
     assert set(first) - set(later) == set(SLOW)
     assert not any("hop" in name for name in first)
-    assert "share .25, 2 hops" in run.chosen("chain", 0, config)
+    assert "share .25, 2 hops" in run.chosen("small", "chain", 0, config)
     assert "ablation, 32 calls" in later
 
 
 def test_many_prompts_are_for_what_they_tell_apart():
-    config = {"slow": {}, "all": {"chain": 3}, "never": {"chain": ["leave one out"]}}
-    first, later = (run.chosen("chain", n, config) for n in (2, 3))
+    never = {"chain": ["leave one out"]}
+    config = {"model": "small", "slow": {}, "all": {"chain": 3}, "never": never}
+    first, later = (run.chosen("small", "chain", n, config) for n in (2, 3))
     assert "attention" in first
     assert set(later) == {n for n in COMPARED if n in available()} - {"leave one out"}
+    assert run.chosen("other", "chain", 0, config) == later
 
 
 def test_what_is_lost_without_a_source_is_measured_once():
