@@ -40,7 +40,9 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, *arguments: Any, **named: Any) -> Any:
         found, unknown = super().parse_known_args(*arguments, **named)
         if unknown:  # told here, where the command is known
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            words = not any(one.startswith("-") for one in unknown)
+            hint = ". A text of several words stands in quotes" if words else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return found, unknown
 
     def error(self, message: str) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from ..support.table import beside
 from ..support.text import cell_width, decimals, escape, visible
@@ -77,7 +78,7 @@ def terminal(report: Report, colour: bool, width: int) -> str:
         first = [f"{sign:<{column}}", " " * column]
         rows = first + [head + " " * (column - cell_width(head)) for head in heads]
         blocks.append("\n".join(beside(rows, columns, width - column)))
-    notes = [f"mean over {report.texts} texts [95 % bootstrap interval]"]
+    notes = [f"mean over {_texts(report.texts)} [95 % bootstrap interval]"]
     if not colour:
         notes.append("* best of its column")
     blocks.append("\n".join(notes))
@@ -105,6 +106,15 @@ def _writer(scores: Scores, metric: str) -> Callable[[float], str]:
     return lambda value: "-" if math.isnan(value) else f"{value:.{places}f}"
 
 
+def _texts(number: int) -> str:
+    return "1 text" if number == 1 else f"{number} texts"
+
+
+def _has_spread(found: Mapping[str, Any]) -> bool:
+    """Tell whether there are texts enough for an interval: of one it has no width."""
+    return bool(found["n"] > 1)
+
+
 def _lines(
     report: Report, scores: Scores, metric: str, colour: bool
 ) -> tuple[int, list[str]]:
@@ -115,8 +125,9 @@ def _lines(
         found = own.get(metric)
         cell = "-"
         if found is not None:
-            interval = f"[{write(found['low'])}, {write(found['high'])}]"
-            cell = f"{write(found['score'])} {interval}"
+            cell = write(found["score"])
+            if _has_spread(found):
+                cell += f" [{write(found['low'])}, {write(found['high'])}]"
         cells.append(cell)
         marks.append(found is not None and found["score"] == best)
     heads = [metric, f"{report.better[metric]} is better"]
@@ -136,8 +147,8 @@ def _head(report: Report) -> str:
         by_token.setdefault(token, []).append(metric)
     replaced = "; ".join(f"{token}: {', '.join(m)}" for token, m in by_token.items())
     return (
-        f"<h2>Faithfulness of {len(report.methods)} methods on {report.texts} "
-        "texts</h2>"
+        f"<h2>Faithfulness of {len(report.methods)} methods on "
+        f"{_texts(report.texts)}</h2>"
         '<p class="soft">Tokens are taken away, or given back to an empty text, in the '
         f"order of their scores for the {explained[report.target]}. What takes their "
         f"place is {escape(replaced)}.</p>"
@@ -184,10 +195,10 @@ def _cell(report: Report, scores: Scores, label: str, metric: str) -> str:
     score = write(found["score"])
     if found["score"] == _best(report, scores, metric):
         score = f"<b>{score}</b>"
-    return (
-        f'<td title="{found["n"]} texts">{score}<br><span class="soft">'
-        f"{write(found['low'])} to {write(found['high'])}</span></td>"
-    )
+    if _has_spread(found):
+        bounds = f"{write(found['low'])} to {write(found['high'])}"
+        score += f'<br><span class="soft">{bounds}</span>'
+    return f'<td title="{_texts(found["n"])}">{score}</td>'
 
 
 def _panel(

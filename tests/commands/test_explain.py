@@ -374,3 +374,10 @@ def test_a_page_says_what_the_model_says(run, tmp_path):
     html = (tmp_path / "a.html").read_text()
     said = re.search(r">prediction</span> <span [^>]*>([^<]*)</span>", html)[1]
     assert said == "positive (probability 0.9185)"
+
+
+def test_a_text_without_quotes(run):
+    code, out, err = run("explain", "good", "film")
+    assert (code, out) == (2, "")
+    assert "arguments: film. A text of several words stands in quotes. Try: " in err
+    assert "quotes" not in run("explain", "good", "--colour")[2]

@@ -23,6 +23,9 @@ def found(score, curve=(1.0, 0.5, 0.0)):
     return {"score": score, "low": low, "high": high, "n": 3, "curve": list(curve)}
 
 
+ONE = found(0.5) | {"low": 0.5, "high": 0.5, "n": 1}
+
+
 @dataclass
 class Found:
     """What is shown of an evaluation, with numbers made by hand."""
@@ -58,6 +61,14 @@ class Found:
 
 def page(evaluation):
     return render.page(Evaluation.view(evaluation))
+
+
+def test_one_text_has_no_interval():
+    shown = Found({"lrp": {"aopc": ONE, "log_odds": found(0.25)}})
+    line = terminal(shown).splitlines()[2]
+    assert line.split()[1:] == ["0.500*", "0.250", "[0.150,", "0.450]*"]
+    cells = re.findall(r"<td title[^>]*>(.*?)</td>", page(shown))
+    assert cells[0] == "<b>0.500</b>" and "0.150 to 0.450" in cells[1]
 
 
 def terminal(evaluation, **options):
@@ -127,7 +138,7 @@ def test_what_was_left_out_is_listed():
     assert "row 2: reason 2" in shown.visible
     assert "left out: 3" in shown.visible
     assert "flow: needs <networkx>" in shown.visible
-    assert "on 1 texts" in shown.visible
+    assert "on 1 text" in shown.visible
 
 
 def test_missing_numbers_are_no_best_and_no_curve():
