@@ -20,8 +20,8 @@ from ..results.ledger import wide
 
 __all__ = ["TARGETS", "Leads", "check_target"]
 
-FEW = 1e-3
-"""The slope of a token that counts: at most a thousand others are as likely."""
+BANDS = (1e-3, 1e-5, 1e-7, 0.0)
+"""The least slopes of like size: at most a thousand tokens have the first or more."""
 
 
 class Leads(NamedTuple):
@@ -52,8 +52,11 @@ def log_probability(logits: Tensor, ids: Tensor) -> Leads:
     rows = [_lead(row, y) for row, y in zip(logits[0], ids.tolist(), strict=True)]
     slopes, outputs, weights = map(torch.stack, zip(*rows, strict=True))
     slopes = slopes.to(logits)[None]
-    few = slopes.abs() > FEW
-    parts = [(slopes.where(some, 0.0) * logits).sum(2) for some in (few, ~few)]
+    sizes, most, parts = slopes.abs(), torch.inf, []
+    for least in BANDS:
+        band = (sizes > least) & (sizes <= most)
+        parts.append((slopes.where(band, 0.0) * logits).sum(2))
+        most = least
     return Leads(parts, outputs, weights)
 
 

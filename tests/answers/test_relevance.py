@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from generation_models import SHAPES, language_model, word_tokenizer
+from generation_models import SHAPES, WORDS, language_model, word_tokenizer
 from lrp_hooks import TextError, explain_answer, instrument
 
 IN_FLOAT32 = {"Gemma", "Gemma2", "GPTJ", "Mamba"}  # in parts, whatever their weights
@@ -84,6 +84,17 @@ def test_a_sure_token_keeps_its_digits():
     gap = (single.output.double() - double.output).abs()
     assert float(gap.max()) <= 1e-4 * float(double.output.abs().max())
     assert float(single.ledger.error.max()) < 1e-5
+
+
+def test_many_unlikely_tokens_keep_their_digits():
+    """A quarter of a million of them, as in Gemma: none is lost among larger ones."""
+    words = [*WORDS, *(f"word{n}" for n in range(2**18 - len(WORDS)))]
+    model = language_model(dtype=torch.float32, vocab_size=len(words))
+    shape = model.lm_head.weight.shape
+    model.lm_head.weight.data = 3 * torch.randn(shape) / shape[1] ** 0.5
+    tokenizer = word_tokenizer(words)
+    found = explain_answer(model, tokenizer, PROMPT, " Paris", spans="all")
+    assert float(found.ledger.error.max()) < 5e-6
 
 
 def row_of(model, ids, place, rules):
