@@ -55,7 +55,8 @@ def log_probability(logits: Tensor, ids: Tensor) -> Leads:
     sizes, most, parts = slopes.abs(), torch.inf, []
     for least in BANDS:
         band = (sizes > least) & (sizes <= most)
-        parts.append((slopes.where(band, 0.0) * logits).sum(2))
+        # So its graph keeps the slopes once, and a mask a band.
+        parts.append((slopes * logits.where(band, 0.0)).sum(2))
         most = least
     return Leads(parts, outputs, weights)
 
