@@ -76,6 +76,7 @@ REASONS = (
         "most of its weights to 0",
     },
     {
+        "data": ["imdb, 500 queries", "yelp, 500 queries"],
         "better": ["fidel, v", "fidel, lin"],
         "why": "500 queries, where the paper has 5,000, and another model: deletions "
         "of few tokens alone leave values and importances unidentified",
@@ -83,6 +84,10 @@ REASONS = (
     {
         "data": ["imdb, 500 queries", "yelp, 500 queries"],
         "why": "500 queries, where the paper has 5,000, and another model",
+    },
+    {
+        "data": ["imdb, 5000 queries", "yelp, 5000 queries"],
+        "why": "another model, four layers that learned from SST-2's sentences",
     },
 )
 """Why published orderings are not the same here, see `papers.reasons`."""
