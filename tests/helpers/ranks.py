@@ -1,10 +1,13 @@
 """A small Transformer spread over two ranks: processes that talk over the loopback."""
 
+import multiprocessing as standard
 import os
+import sys
 import warnings
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
@@ -25,6 +28,11 @@ from lrp_hooks import explain_generation, instrument
 from lrp_hooks.errors import LrpHooksError
 
 RANKS = 2
+IMPORTED = """
+    ranks lrp_hooks.rules torch._dynamo torch.onnx
+    transformers.models.auto.modeling_auto transformers.models.llama.modeling_llama
+    transformers.models.qwen2.modeling_qwen2 transformers.models.qwen3.modeling_qwen3
+""".split()
 LAYERS = (
     "blocks.0.act",
     "blocks.1.up",
@@ -38,8 +46,14 @@ LAYERS = (
 
 def on_ranks(folder, work, *given, count=RANKS):
     """Run a function of a mesh on every rank; return what each of them returned."""
+    # Forks of a process that has imported all: that takes longer than any test.
+    standard.set_forkserver_preload(IMPORTED)
     # A file to meet at, since a port may be taken; the loopback, since hosts vary.
-    multiprocessing.spawn(_rank, (count, str(folder), work, given), nprocs=count)
+    given = (count, str(folder), work, given)
+    start = {"nprocs": count, "start_method": "forkserver"}
+    path = os.pathsep.join(filter(None, sys.path))  # Python 3.11 hands none on
+    with patch.dict(os.environ, PYTHONPATH=path):
+        multiprocessing.start_processes(_rank, given, **start)
     return [torch.load(Path(folder) / f"{rank}.pt") for rank in range(count)]
 
 
