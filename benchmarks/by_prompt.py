@@ -105,7 +105,9 @@ def by_task(records: list[Record]) -> dict[tuple[str, str], list[Record]]:
 
 
 def interval(values: Any) -> str:
-    """Write a mean with its 95 % bootstrap interval."""
+    """Write a mean with its 95 % bootstrap interval; of one value there is none."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
     draw = np.random.default_rng(0)
     samples = draw.choice(values, (2000, len(values))).mean(1)
     low, high = np.quantile(samples, [0.025, 0.975])

@@ -18,6 +18,7 @@ from benchmarks.answers.methods import (
     available,
     integrated_gradients,
 )
+from benchmarks.by_prompt import interval
 from generation_models import language_model, word_tokenizer
 
 
@@ -164,3 +165,8 @@ def test_the_page_shows_the_committed_results():
 def test_the_page_shows_what_answers_cost():
     costs = json.loads(report.COSTS.read_text(encoding="utf-8"))
     assert report.cost_table(costs) in report.README.read_text(encoding="utf-8")
+
+
+def test_one_prompt_has_no_interval():
+    assert interval([0.5]) == "0.50"
+    assert interval([0.25, 0.75]).startswith("0.50 [0.25, 0.")
