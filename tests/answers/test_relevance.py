@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from generation_models import SHAPES, WORDS, language_model, word_tokenizer
 from lrp_hooks import TextError, explain_answer, instrument
+from lrp_hooks.answers.targets import log_probability
 
 IN_FLOAT32 = {"Gemma", "Gemma2", "GPTJ", "Mamba"}  # in parts, whatever their weights
 PROMPT = "Paris is the capital of France . \n London is a capital . \n London one two ."
@@ -95,6 +96,15 @@ def test_many_unlikely_tokens_keep_their_digits():
     tokenizer = word_tokenizer(words)
     found = explain_answer(model, tokenizer, PROMPT, " Paris", spans="all")
     assert float(found.ledger.error.max()) < 5e-6
+
+
+def test_bands_hold_every_term_and_lose_no_nan():
+    logits = torch.linspace(-60, 5, 400)[None, None]
+    lead = log_probability(logits, torch.tensor([7]))
+    assert sum(lead.parts).item() == pytest.approx(lead.outputs.item(), rel=1e-6)
+    logits[0, 0, 3] = torch.nan
+    lead = log_probability(logits, torch.tensor([7]))
+    assert sum(lead.parts).isnan().all()
 
 
 def row_of(model, ids, place, rules):
