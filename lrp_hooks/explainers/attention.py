@@ -110,6 +110,7 @@ class AttentionMethod(Explainer):
             attended=recorded.attended,
             layers=layers,
             joint=joint,
+            meta={"class_specific": self.class_specific},
         )
 
     def _read(

@@ -24,9 +24,12 @@ class Explainer(ABC):
 
     Attributes:
         reads_sides: Whether ``wrt`` may name several inputs of different lengths.
+        class_specific: Whether scores are those of the target, rather than the same
+            whichever class is asked about; where not, ``meta`` says so, too.
     """
 
     reads_sides: ClassVar[bool] = False
+    class_specific: ClassVar[bool] = True
 
     def __init__(self, model: nn.Module) -> None:
         """Remember the model; nothing is done to it before a call.

@@ -102,11 +102,13 @@ def compare(
 
 def _notes(explanations: Mapping[str, Explanation]) -> dict[str, str]:
     """Return what explanations say themselves that they are worth."""
-    return {
-        label: " ".join(found.verdicts)
-        for label, found in explanations.items()
-        if isinstance(found, SelfJudging)
-    }
+    notes: dict[str, str] = {}
+    for label, found in explanations.items():
+        if isinstance(found, SelfJudging):
+            notes[label] = " ".join(found.verdicts)
+        elif not found.meta.get("class_specific", True):
+            notes[label] = "its scores are of no class"
+    return notes
 
 
 def _answers(

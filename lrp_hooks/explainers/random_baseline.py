@@ -24,6 +24,8 @@ class RandomBaseline(Explainer):
     has the same scores, and other examples have others.
     """
 
+    class_specific = False
+
     def __init__(self, model: nn.Module, seed: int = 0) -> None:
         """Remember the model and the seed.
 
@@ -64,7 +66,11 @@ class RandomBaseline(Explainer):
             target=selected.target,
             method="random_baseline",
             attended=attended(self.model, call),
-            meta={"model": type(self.model).__name__, "model_calls": call.batch},
+            meta={
+                "model": type(self.model).__name__,
+                "model_calls": call.batch,
+                "class_specific": self.class_specific,
+            },
         )
 
     def _draw(self, example: Tensor, n: int) -> Tensor:

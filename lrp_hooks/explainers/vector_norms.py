@@ -35,6 +35,7 @@ class LayerVectors(Explainer):
     """
 
     method: str
+    class_specific = False
 
     @abstractmethod
     def matrix(self, block: Block) -> Tensor:
@@ -88,6 +89,7 @@ class LayerVectors(Explainer):
             attended=None if mask is None else recording.attended,
             layers=layers,
             joint=joint,
+            meta={"class_specific": self.class_specific},
         )
 
 

@@ -79,6 +79,7 @@ class _Paper:
         words = [
             part.name,
             example.told,
+            "" if shown.of_target else "of no class",
             signed(example.output, example.places),
             shown.method,
             "" if delta is None else f"convergence delta {delta:+.1e}",

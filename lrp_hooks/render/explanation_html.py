@@ -29,7 +29,7 @@ def explanation_html(shown: View) -> str:
         The legend and all examples, a part of a `styled` fragment.
     """
     places = decimals(shown.scale)
-    examples = "".join(_example(e, shown.scale, places) for e in shown.examples)
+    examples = "".join(_example(shown, e, places) for e in shown.examples)
     parts = (part for example in shown.examples for part in example.parts)
     has_tokens = any(isinstance(part, Strip) for part in parts)
     return (
@@ -48,18 +48,18 @@ _NUMBERS = (
 def _legend(shown: View, places: int) -> str:
     """Return the colours with the numbers that they stand for."""
     beyond = ", some beyond" if shown.beyond else ""
-    return (
-        f'<p class="soft">against {signed(-shown.scale, places)} {steps()} '
-        f"{signed(shown.scale, places)} for the target{beyond}</p>"
-    )
+    scale = f"{signed(-shown.scale, places)} {steps()} {signed(shown.scale, places)}"
+    if shown.of_target:
+        scale = f"against {scale} for the target"
+    return f'<p class="soft">{scale}{beyond}</p>'
 
 
-def _example(example: Example, scale: float, places: int) -> str:
+def _example(shown: View, example: Example, places: int) -> str:
     """Return one example: what was explained, its scores, its ledger."""
     parts = "".join(
-        strip_html(part, scale, places)
+        strip_html(part, shown.scale, places)
         if isinstance(part, Strip)
-        else _picture(part, scale, places)
+        else _picture(part, shown.scale, places)
         for part in example.parts
     )
     terms = {"prediction": example.prediction, "target": example.target}
@@ -68,6 +68,8 @@ def _example(example: Example, scale: float, places: int) -> str:
         for term, name in terms.items()
         if name or term == "target"
     )
+    if example.target and shown.aside:
+        head += f'<span class="soft">({shown.aside})</span> '
     output = signed(example.output, example.places)
     told = f'<span class="soft">output</span> {output}'
     if example.delta is not None:

@@ -24,6 +24,8 @@ def explanation_text(shown: View, colour: bool, width: int) -> str:
     lines = [f"method  {visible(shown.method)}"]
     for example in shown.examples:
         target = f"target  {visible(example.told)}" if example.target else ""
+        if target and shown.aside:
+            target += f" ({shown.aside})"
         output = f"output  {signed(example.output, example.places)}"
         delta = "" if example.delta is None else f"delta   {example.delta:+.1e}"
         lines += [*filter(None, [target, output, delta]), ""]

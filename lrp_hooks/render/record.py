@@ -18,9 +18,13 @@ def records(view: View) -> list[dict[str, Any]]:
     Returns:
         For each example its ``method``, ``target``, ``output``, ``tokens``,
         ``scores``, ``special`` and, if there is a ledger, ``ledger``. Of several
-        tensors that were read, ``scores`` are lists by name.
+        tensors that were read, ``scores`` are lists by name. Where scores are of no
+        class, ``class_specific`` is false.
     """
-    return [{"method": view.method, **_example(e)} for e in view.examples]
+    head: dict[str, Any] = {"method": view.method}
+    if not view.of_target:
+        head["class_specific"] = False
+    return [{**head, **_example(e)} for e in view.examples]
 
 
 def _example(example: Example) -> dict[str, Any]:

@@ -79,7 +79,13 @@ def view(explanation: Explained, whole: bool = False) -> View:
         for b, target in enumerate(explanation.targets)
     ]
     scale, most = _scale(examples)
-    return View(method_of(explanation), scale, examples, beyond=most > scale)
+    return View(
+        method_of(explanation),
+        scale,
+        examples,
+        beyond=most > scale,
+        of_target=explanation.meta.get("class_specific", True),
+    )
 
 
 def _told(explanation: Any) -> list[str]:

@@ -29,6 +29,8 @@ class Meta(TypedDict, total=False):
         task: What the model's output was taken for.
         extra: Names of columns behind the tokens.
         rules: The rule set.
+        class_specific: Whether scores are those of the target; where not, the target
+            only says which output is reported.
         prediction: What the model says of each example.
         convergence_delta: The sum of each example's scores less what it should be,
             where methods integrate.
@@ -47,5 +49,6 @@ class Meta(TypedDict, total=False):
     task: str
     extra: list[str]
     rules: str
+    class_specific: bool
     prediction: list[str]
     convergence_delta: list[float]

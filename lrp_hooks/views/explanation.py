@@ -116,12 +116,19 @@ class View:
             for a few outliers of pictures.
         examples: One for each example of the batch.
         beyond: Whether some scores are larger than that.
+        of_target: Whether scores are those of the target, rather than of no class.
     """
 
     method: str
     scale: float
     examples: list[Example]
     beyond: bool = False
+    of_target: bool = True
+
+    @property
+    def aside(self) -> str:
+        """What is to be said beside every target, or ``""``."""
+        return "" if self.of_target else "of the output; scores are of no class"
 
 
 @dataclass(frozen=True)
