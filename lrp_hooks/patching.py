@@ -84,7 +84,7 @@ def coefficients(
     check_relevance(subject, done.grads)
     found = {}
     for name, value in forward.seen.items():
-        activation, grad = value.detach(), done.grads.get(name)
+        activation, grad = value.detach(), done.of_layer(name)
         zero = torch.zeros_like(activation)
         found[name] = Latent(activation, zero if grad is None else grad)
     return found

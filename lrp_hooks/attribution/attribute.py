@@ -260,14 +260,13 @@ def _check_path(
 def _result(
     subject: Subject, rules: RuleSet, call: Call, done: Pass, ledger: Ledger
 ) -> Relevance:
-    values, seen = (
-        {name: relevance_of(t, done.grads.get(name)) for name, t in tensors.items()}
-        for tensors in (done.forward.reads, done.forward.seen)
-    )
+    forward = done.forward
+    values = {n: relevance_of(x, done.grads.get(n)) for n, x in forward.reads.items()}
+    seen = {n: relevance_of(x, done.of_layer(n)) for n, x in forward.seen.items()}
     scores = {n: scores_of(n, v, subject.model, done) for n, v in values.items()}
     _check_sums(scores, ledger)
     single = len(values) == 1
-    gate = done.forward.gate
+    gate = forward.gate
     return Relevance(
         scores=next(iter(scores.values())) if single else scores,
         values=next(iter(values.values())) if single else values,
@@ -276,12 +275,12 @@ def _result(
         method="lrp",
         tokens=None,
         attended=call.attended,
-        images=pictures_of(scores, done.forward.reads, call.batch),
+        images=pictures_of(scores, forward.reads, call.batch),
         layers=seen,
         ledger=ledger,
         meta={
             "rules": rules.name,
-            "read": list(done.forward.reads),
+            "read": list(forward.reads),
             "model": type(subject.model).__name__,
             **patches_of(scores, subject.model, call.floats),
             **sounds_of(scores, call.floats),

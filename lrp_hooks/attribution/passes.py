@@ -93,7 +93,7 @@ class Pass:
     Attributes:
         forward: The forward pass.
         selected: The explained scalars.
-        grads: Gradients of the reads, then of the layers, where one came.
+        grads: Gradients of the reads, and of the layers by other keys, where one came.
         inputs: The sum of scores of each example, [B].
         apart: What one backward pass an example brought; None where all examples had
             one together.
@@ -104,6 +104,10 @@ class Pass:
     grads: dict[str, Tensor]
     inputs: Tensor
     apart: Apart | None = None
+
+    def of_layer(self, name: str) -> Tensor | None:
+        """Return the gradient of a layer's output; None where none came."""
+        return self.grads.get(_layer(name))
 
     @property
     def collector(self) -> SourceCollector:
@@ -251,7 +255,7 @@ def backward_pass(
     # The nodes themselves must not outlive this: they hold what rules have kept.
     selects = selects_much(runtime.report_graph(selected.scalar, collector))
     check_output(subject, forward.call, selected.scalar)
-    wanted = {**reads, **forward.seen}
+    wanted = {**reads, **{_layer(name): x for name, x in forward.seen.items()}}
     shared = any(len(read) != forward.call.batch for read in reads.values())
     scalar = selected.scalar
     if not one_by_one and not shared:
@@ -267,6 +271,11 @@ def backward_pass(
     merged = set(filter(may_be_merged, merged))
     apart = by_example(scalar, wanted, reads, collector, merged)
     return Pass(forward, selected, apart.grads, apart.inputs, apart)
+
+
+def _layer(name: str) -> str:
+    """Key a layer's gradient apart from that of an input of the same name."""
+    return f"{name} (layer)"
 
 
 def select_target(subject: Subject, forward: Forward, target: Any) -> Selected:

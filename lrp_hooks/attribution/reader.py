@@ -17,6 +17,7 @@ from ..engine.sharding import gathered, is_spread, placed_as, seen_whole
 from ..engine.storage import is_distributed
 from ..engine.subject import Subject
 from ..engine.undo import undoing
+from .bags import by_row
 from .call import Call
 from .lookups import (
     are_the_same,
@@ -160,7 +161,7 @@ class Reader:
                     before = self._before(name)
                     undo.hook(module, "forward_pre_hook", before, with_kwargs=True)
                 else:
-                    hook = self._hook(name, read)
+                    hook = self._hook(name, by_row(module, read))
                     # Of a spread value hooks of torch's own leave one rank's share.
                     spread = any(map(is_distributed, module.parameters(recurse=False)))
                     options = {"with_kwargs": True, "prepend": spread}

@@ -20,6 +20,7 @@ from ..attribution.finite import check_relevance
 from ..attribution.instrument import Instrumentation
 from ..attribution.passes import (
     Forward,
+    Pass,
     Request,
     backward_pass,
     forward_pass,
@@ -216,7 +217,7 @@ def traced(
     return Traced(
         [_joined(parts).detach() for parts in store.arriving],
         [
-            _joined([_grad(done.grads, f"{s}:{i}", x) for i, x in enumerate(parts)])
+            _joined([_grad(done, f"{s}:{i}", x) for i, x in enumerate(parts)])
             for s, parts in enumerate(store.arriving)
         ],
         [Rows.joined(parts) for parts in store.rows],
@@ -227,8 +228,8 @@ def traced(
     )
 
 
-def _grad(grads: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
-    found = grads.get(name)
+def _grad(done: Pass, name: str, x: Tensor) -> Tensor:
+    found = done.of_layer(name)
     return torch.zeros_like(x) if found is None else found
 
 

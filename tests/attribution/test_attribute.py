@@ -283,3 +283,25 @@ def test_reading_a_model_that_overwrites_its_input():
     found = explain(InPlace(), x, target=1)
     assert torch.equal(x, kept)
     assert_close(found.values.sum(1), found.output)
+
+
+def test_a_layer_of_the_name_of_an_input():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.x, self.head = nn.Linear(5, 5), nn.Linear(5, 2)
+
+        def forward(self, x):
+            return self.head(self.x(x).relu())
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        net, x = Net().double().eval(), torch.randn(2, 5).double()
+    with instrument(net, strict=True) as lrp:
+        alone = lrp.attribute(x, 0)
+        found = lrp.attribute(x, 0, layers=["x"])
+    assert_close(found.scores, alone.scores)
+    assert_close(found.ledger.total, found.output)
+    inner = net.x(x)
+    by_hand = inner * (inner > 0) * net.head.weight[0]
+    assert_close(found.layers["x"], by_hand.detach())

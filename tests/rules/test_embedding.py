@@ -116,14 +116,6 @@ def test_padding_index_and_scale_stay_linear():
     assert_close(found.scores.sum(1), found.output)
 
 
-def test_an_embedding_bag_is_read_as_a_whole():
-    bag = nn.Sequential(nn.EmbeddingBag(10, 6), nn.Linear(6, 2)).double()
-    with instrument(bag, strict=True) as lrp:
-        found = lrp.attribute(IDS, target=0)
-    assert found.values.shape == (2, 6)
-    assert_close(found.ledger.total, found.output)
-
-
 SMALL = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
 NAMES = {
     "bert": (
