@@ -45,7 +45,7 @@ class ByHand(nn.Module):
             top = shown.argmax(1, keepdim=True)
             return self.head((rows * torch.zeros_like(rows).scatter(1, top, 1)).sum(1))
         if weights is not None:
-            kept = kept * weights.unsqueeze(-1)
+            return self.head((rows * kept * weights.unsqueeze(-1)).sum(1))
         total = (rows * kept).sum(1)
         return self.head(total / kept.sum(1) if self.mode == "mean" else total)
 

@@ -76,7 +76,7 @@ def rationales(
         minutes: When to stop, before the next method; 0 trains none.
 
     Returns:
-        ``{method: [n]}``, 1 where the new model is right, of the methods so far.
+        ``{method: [n]}``, the share of new models that are right, by method so far.
     """
     own = config["settings"][name]
     methods = list(config["published"][own["paper"]][PREDICTION])

@@ -26,7 +26,7 @@ __all__ = ["answers", "extracted", "performance"]
 def performance(
     config: Mapping[str, Any], case: Case, share: float, name: str
 ) -> Tensor:
-    """Train a model on the rationales of a method.
+    """Train models on the rationales of a method.
 
     Args:
         config: The configuration.
@@ -35,7 +35,7 @@ def performance(
         name: Of the method.
 
     Returns:
-        1 where the new model is right on what is held out, ``[n]``.
+        The share of new models, one a seed, that are right on each held out, ``[n]``.
     """
     own, how = config["rationale"], config["methods"][name]
     parts = (case.parts.train, own["train"]), (case.parts.held_out, own["test"])
@@ -50,7 +50,8 @@ def performance(
         )
         for examples, most in parts
     )
-    return answers(case, train, test, own, config["seed"])
+    found = [answers(case, train, test, own, seed) for seed in own["seeds"]]
+    return torch.stack(found).mean(0)
 
 
 def extracted(
