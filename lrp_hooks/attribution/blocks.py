@@ -46,13 +46,15 @@ def asks_for_blocks(subject: Subject, name: object) -> bool:
 
 @contextmanager
 def watched_blocks(
-    subject: Subject, collector: SourceCollector
+    subject: Subject, collector: SourceCollector, whole: bool = False
 ) -> Generator[dict[str, Tensor]]:
     """Watch the residual stream of a forward pass.
 
     Args:
         subject: The instrumented model.
         collector: Knows B, and T where tokens are read.
+        whole: Whether to take all blocks of a list that has a cut, such as a decoder's,
+            of which the last alone is one where both sides are read.
 
     Yields:
         ``{block: [B, T, D]}`` in the order in which they ran, complete at the end. A
@@ -72,7 +74,7 @@ def watched_blocks(
                 hook = watch.block(number, name)
                 undo.hook(block, "forward_hook", hook, with_kwargs=True)
         yield found
-    found.update(watch.found())
+    found.update(watch.found(whole))
     if not found:
         raise ArgumentError(
             f"layers={BLOCKS!r} asks for the residual stream after each block, but "
@@ -171,11 +173,14 @@ class _Watch:
 
         return hook
 
-    def found(self) -> dict[str, Tensor]:
-        """Return the residual stream after each block."""
+    def found(self, whole: bool) -> dict[str, Tensor]:
+        """Return the residual stream after each block; see `watched_blocks`."""
         away = _away(self.runs)
         runs = [r for r in self.runs if r.of not in away and self._keeps_layout(r)]
         cuts = _cuts(runs, self.output)
+        if whole:
+            lists = {run.of for run in cuts}
+            cuts = [run for run in runs if run.of in lists]
         lengths = {run.returned.shape[1] for run in cuts}
         length = self.collector.length
         if length not in lengths:  # a class token comes first, or pixels are read

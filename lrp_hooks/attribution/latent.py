@@ -14,7 +14,7 @@ from ..engine.subject import Subject
 from .blocks import asks_for_blocks, watched_blocks
 from .heads import heads_inside, watched_heads
 
-__all__ = ["Asked", "split_layers", "watched_latent"]
+__all__ = ["Asked", "Latent", "split_layers", "watched_latent"]
 
 
 class Asked(NamedTuple):
@@ -23,20 +23,35 @@ class Asked(NamedTuple):
     Attributes:
         heads: Modules whose heads are asked for, "" for all.
         blocks: Whether the residual stream after each block is.
+        whole: See `watched_blocks`.
     """
 
     heads: tuple[str, ...] = ()
     blocks: bool = False
+    whole: bool = False
+
+
+class Latent(NamedTuple):
+    """What was seen of that, complete once the forward pass has ended.
+
+    Attributes:
+        heads: ``{"<attention module>.heads": [B, H, T, D]}``.
+        blocks: ``{block: [B, T, D]}`` in the order in which they ran.
+    """
+
+    heads: dict[str, Tensor]
+    blocks: dict[str, Tensor]
 
 
 def split_layers(
-    subject: Subject, layers: Sequence[str]
+    subject: Subject, layers: Sequence[str], whole: bool = False
 ) -> tuple[tuple[str, ...], Asked]:
     """Tell names of modules from what else is asked for.
 
     Args:
         subject: The model.
         layers: See `Instrumentation.attribute`.
+        whole: See `watched_blocks`.
 
     Returns:
         Names of modules, and what else is asked for.
@@ -45,13 +60,13 @@ def split_layers(
     blocks = [name for name in layers if asks_for_blocks(subject, name)]
     modules = (n for n in layers if inside[n] is None and n not in blocks)
     heads = (module for module in inside.values() if module is not None)
-    return tuple(modules), Asked(tuple(heads), bool(blocks))
+    return tuple(modules), Asked(tuple(heads), bool(blocks), whole)
 
 
 @contextmanager
 def watched_latent(
     subject: Subject, runtime: Runtime, collector: SourceCollector, asked: Asked
-) -> Generator[dict[str, Tensor]]:
+) -> Generator[Latent]:
     """Watch what is asked for beside the outputs of modules.
 
     Args:
@@ -61,17 +76,15 @@ def watched_latent(
         asked: What is asked for; nothing is done for nothing.
 
     Yields:
-        ``{name: tensor}``, complete at the end: ``"<attention module>.heads"``,
-        [B, H, T, D], and blocks, [B, T, D].
+        What is seen.
     """
-    found: dict[str, Tensor] = {}
+    heads: dict[str, Tensor] = {}
+    blocks: dict[str, Tensor] = {}
     with ExitStack() as stack:
-        watched: list[dict[str, Tensor]] = []
         if asked.blocks:
-            watched.append(stack.enter_context(watched_blocks(subject, collector)))
+            watched = watched_blocks(subject, collector, asked.whole)
+            blocks = stack.enter_context(watched)
         if asked.heads:
-            heads = watched_heads(subject, runtime, collector, asked.heads)
-            watched.append(stack.enter_context(heads))
-        yield found
-    for each in watched:
-        found.update(each)
+            mixed = watched_heads(subject, runtime, collector, asked.heads)
+            heads = stack.enter_context(mixed)
+        yield Latent(heads, blocks)

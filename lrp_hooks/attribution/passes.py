@@ -55,6 +55,7 @@ class Request:
     Attributes:
         complain: Called with a message on what makes the scores misleading.
         batch_dim: Which axis of the inputs counts the examples.
+        whole: Whether blocks that are asked for need not be cuts; see `watched_blocks`.
     """
 
     inputs: Any
@@ -63,6 +64,7 @@ class Request:
     layers: tuple[str, ...]
     complain: Complain
     batch_dim: int = 0
+    whole: bool = False
 
 
 @dataclass
@@ -76,6 +78,7 @@ class Forward:
         seen: ``{name: output}`` of the layers asked for.
         collector: Where the backward passes enter sources.
         gate: The function whose input took the place of the output, if one did.
+        blocks: Those of ``seen`` that are the residual stream after each block.
     """
 
     call: Call
@@ -84,6 +87,7 @@ class Forward:
     seen: dict[str, Tensor]
     collector: SourceCollector
     gate: str | None = None
+    blocks: tuple[str, ...] = ()
 
 
 @dataclass
@@ -187,12 +191,12 @@ def forward_pass(
     """
     length = call.rows.shape[1] if _has_positions(call) else None
     collector = collect(call.batch, length)
-    layers, asked = split_layers(subject, request.layers)
+    layers, asked = split_layers(subject, request.layers, request.whole)
     reader = Reader(subject, call, request.wrt, layers)
     collector.spread = reader.spread
     try:
         with runtime.lending(collector, reader.reads), runtime.eager():
-            with watched_latent(subject, runtime, collector, asked) as found:
+            with watched_latent(subject, runtime, collector, asked) as latent:
                 with advising(call):
                     output = reader.forward()
                     check_loaded(output)
@@ -208,8 +212,9 @@ def forward_pass(
         collector.length = None  # a term's length does not tell whose places it has
     elif collector.length is None:
         collector.length = _length_read(reader.reads)
-    seen = {**reader.seen, **found}
-    forward = Forward(call, output, reader.reads, seen, collector)
+    seen = {**reader.seen, **latent.heads, **latent.blocks}
+    blocks = tuple(latent.blocks)
+    forward = Forward(call, output, reader.reads, seen, collector, blocks=blocks)
     _look_behind(forward, request)
     return forward
 

@@ -17,18 +17,28 @@ from torch import Tensor, nn
 
 from ...attribution.instrument import instrument
 from ...engine.rule import LeafRule, Rule
+from ...engine.ruleset import RuleSet
 from ...engine.surroundings import storage_address
-from ...errors import ArgumentError
+from ...errors import ArgumentError, LrpHooksWarning
 from ...results.relevance import Relevance
 from .decomposition import Settings
 from .explanation import DecompXExplanation
 from .forward import record_encoder
 from .reading import Place
 
-__all__ = ["RULES", "explain_backward", "extra_column", "give", "is_all"]
+__all__ = [
+    "RULES",
+    "check_attended",
+    "explain_backward",
+    "extra_column",
+    "give",
+    "is_all",
+]
 
 RULES = {"secant": "conservative", "tangent": "ah+ln"}
 """The rule set of each way to take an activation's slope."""
+MATERIAL = 1e-4
+"""Which part of all scores of an example is more than rounding."""
 
 
 class Cut(LeafRule):
@@ -73,8 +83,10 @@ def explain_backward(
         The attributions, [B, K]; [B, K, C] for ``target="all"``.
     """
     ends = () if settings.include_ffn else _feed_forward_ends(model, inputs, place)
-    rules = RULES[settings.activation]
+    rules = RuleSet.named(RULES[settings.activation])
     overrides: dict[Any, Rule] = dict.fromkeys(ends, Cut())
+    if overrides:  # what was asked to be left out is no failure of the ledger
+        rules = replace(rules, complete=False)
     with (
         instrument(model, rules, overrides=overrides, strict=strict) as lrp,
         _calls(model, place.value_bias) as calls,
@@ -152,6 +164,8 @@ def _shared(
             f"inputs have tokens of shape {list(attended.shape)}, which the model lays "
             f"out anew as {list(scores.shape)}. Use method 'lrp' for this model."
         )
+    if attended is not None:
+        check_attended(scores, attended)
     total = sum(ledger.sources.values(), torch.zeros_like(ledger.output)).to(scores)
     if settings.activation == "tangent":  # a tangent's offset is a bias, too
         total = relevance.output.to(scores) - scores.sum(1)
@@ -192,9 +206,33 @@ def _is_apart(place: Place, calls: list[None]) -> bool:
         f"value_bias='follow' is taken as 'distribute': {place.value_bias} belongs to "
         f"{len(calls)} layers, which a backward pass cannot tell apart. Pass stages= "
         "for the forward decomposition, which can.",
+        LrpHooksWarning,
         stacklevel=5,
     )
     return False
+
+
+def check_attended(scores: Tensor, attended: Tensor) -> None:
+    """Refuse an explanation of what the attention mask hides.
+
+    Args:
+        scores: Of the sources, ``[B, K, ...]``; a further column is of no token.
+        attended: 0 at padding, ``[B, T]`` with T of at most K.
+
+    Raises:
+        ArgumentError: If the model reads a token that is hidden.
+    """
+    sizes = scores.detach().abs().flatten(2).sum(2) if scores.ndim > 2 else scores.abs()
+    hidden = sizes[:, : attended.shape[1]] * (attended == 0)
+    strays = hidden.sum(1) > MATERIAL * sizes.sum(1)
+    if bool(strays.any()):
+        row = int(strays.nonzero()[0])
+        place = int(hidden[row].argmax())
+        raise ArgumentError(
+            f"the model reads token {place} of example {row}, which the attention mask "
+            "hides; pad on the other side (tokenizer.padding_side), or pass the "
+            "example without padding."
+        )
 
 
 def give(scores: Tensor, total: Tensor, attended: Tensor | None, bias: str) -> Tensor:

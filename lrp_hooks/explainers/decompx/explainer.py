@@ -71,7 +71,8 @@ class DecompX(Explainer):
                 ``"distribute"``: it is a bias like any other.
             include_ffn: Whether feed-forward networks take part.
             include_classifier: Whether to go on to the logits. Otherwise scores are
-                ||x_{i<=k}|| after the last layer, at the token that the head takes.
+                ||x_{i<=k}|| after the last layer, at the token that the head takes; of
+                the mean of all tokens' vectors where it takes each, or there is none.
             stages: Vectors to return as well: ``"attention"``, ``"res1"``, ``"ln1"``,
                 ``"ffn"``, ``"res2"``, ``"encoder"`` of every layer, ``"aggregated"``
                 after the last one, ``"pooler"``. Of models that are no such encoders:
@@ -93,6 +94,10 @@ class DecompX(Explainer):
         check_option(self, "bias", bias, ("none", *RULES))
         check_option(self, "activation", activation, ("secant", "tangent"))
         check_option(self, "value_bias", value_bias, ("follow", "distribute"))
+        flags = {"include_ffn": include_ffn, "include_classifier": include_classifier}
+        for name, flag in flags.items():
+            if not isinstance(flag, bool):
+                raise ArgumentError(f"{name}={flag!r} must be True or False.")
         self.stages = _checked_stages(model, stages)
         self.source = checked_source(model, sources)
         if chunk is not None and not (is_whole(chunk) and chunk > 0):
@@ -125,7 +130,9 @@ class DecompX(Explainer):
         if not self.include_classifier and target is not None:
             raise ArgumentError(
                 f"target={target!r} chooses a class, and include_classifier=False "
-                "stops before there are any; leave one of them out."
+                "stops before there are any; leave one of them out. Of a model without "
+                "a head, where explain() needs a target, call "
+                "DecompX(model, include_classifier=False)(inputs)."
             )
         if self.source is not None or not set(self.stages) <= set(STAGES):
             return self._push(inputs, target, self._place)

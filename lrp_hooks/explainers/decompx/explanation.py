@@ -61,9 +61,12 @@ class DecompXExplanation(Explanation):
         labels = {name: number for number, name in self.meta.get("labels", {}).items()}
         number = labels.get(target, target)
         if not is_whole(number) or not 0 <= number < self.output.shape[1]:
+            known = (
+                ", ".join(map(repr, labels)) or "none is known here; explain() tells"
+            )
             raise ArgumentError(
-                f"of({target!r}) is no class of this model; it must be from 0 to "
-                f"{self.output.shape[1] - 1}, or a label."
+                f"of({target!r}) is no class of this explanation; it must be from 0 to "
+                f"{self.output.shape[1] - 1}, or a label ({known})."
             )
         assert isinstance(self.scores, Tensor)
         biases = None if self.biases is None else self.biases[:, number]

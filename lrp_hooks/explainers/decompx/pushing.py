@@ -68,7 +68,7 @@ def explain_pushed(
         follows = linear and settings.value_bias == "follow" and asked.source is None
         bias = ValueBias(subject, place, undo) if follows else None
         read, layers = _wrt(asked, place, call), _layers(asked)
-        request = Request(inputs, target, read, layers, _complain)
+        request = Request(inputs, target, read, layers, _complain, whole=True)
         runtime = lrp.runtime
         with _differentiable_twice(model):
             forward = forward_pass(subject, runtime, call, request, Sites)

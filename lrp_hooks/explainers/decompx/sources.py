@@ -63,17 +63,29 @@ class Spans:
             The parts.
 
         Raises:
-            ArgumentError: If a span is not one of the tokens.
+            ArgumentError: If there is no span, one is not of the tokens, or two share
+                a token, which would be counted twice.
         """
         ((name, x),) = read.items()
         length = x.shape[1]
-        found = []
+        if not self.spans:
+            raise ArgumentError("sources=Spans([]) holds no span; pass one or more.")
+        found: list[Tensor] = []
+        taken = dict[int, tuple[int, int]]()
         for start, end in self.spans:
             if not 0 <= start < end <= length:
                 raise ArgumentError(
                     f"sources=Spans holds ({start}, {end}), but there are {length} "
                     "tokens; pass pairs (start, end) with 0 <= start < end."
                 )
+            for place in range(start, end):
+                if place in taken:
+                    raise ArgumentError(
+                        f"sources=Spans holds {taken[place]} and ({start}, {end}), "
+                        f"which share token {place}, so that it would count twice; "
+                        "pass spans apart, or one after the other."
+                    )
+                taken[place] = (start, end)
             part = torch.zeros_like(x)
             part[:, start:end] = x[:, start:end]
             found.append(part)
@@ -95,6 +107,30 @@ class Heads:
     def watched(self) -> str:
         """What to ask a forward pass for."""
         return f"{self.module}.heads".removeprefix(".")
+
+    def found(self, seen: Mapping[str, Tensor]) -> str:
+        """Tell under which name the heads were seen.
+
+        Args:
+            seen: ``{name: tensor}`` of all that a forward pass watched.
+
+        Returns:
+            The name.
+
+        Raises:
+            ArgumentError: If several modules inside attend.
+        """
+        inside = f"{self.module}." if self.module else ""
+        names = [n for n in seen if n.startswith(inside) and n.endswith("heads")]
+        if self.watched in seen:
+            return self.watched
+        if len(names) > 1:
+            attending = ", ".join(repr(n.removesuffix(".heads")) for n in names)
+            raise ArgumentError(
+                f"sources=Heads(module={self.module!r}) holds several modules that "
+                f"attend; name one of {attending}."
+            )
+        return names[0]
 
     def parts(self, read: Mapping[str, Tensor]) -> Parts:
         """Take the heads apart.
@@ -147,7 +183,8 @@ class Subspace:
     """What lies in a subspace of hidden states, and what is orthogonal to it.
 
     Args:
-        basis: ``[D, r]``, whose columns span it; they need not be orthogonal.
+        basis: ``[D, r]``, whose columns span it; they need be neither orthogonal nor
+            independent.
         module: The name of the module whose output is taken apart. Defaults to
             ``None``: where tokens are read.
     """
@@ -179,8 +216,8 @@ class Subspace:
                 f"{name!r} has {x.shape[-1]} numbers a token; pass "
                 f"[{x.shape[-1]}, r]."
             )
-        q, _ = torch.linalg.qr(self.basis.to(x))
-        inside = x @ q @ q.T
+        basis = self.basis.to(x.device, torch.float64)
+        inside = x @ (basis @ torch.linalg.pinv(basis)).to(x)
         return Parts({name: torch.stack([inside, x - inside])}, ["inside", "outside"])
 
 

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from ...attribution.backward import gradients
 from ...attribution.passes import Forward, select_target
-from ...attribution.readout import class_logits
+from ...attribution.readout import class_logits, find_logits
 from ...attribution.tangents import Pushing
 from ...engine.subject import Subject
 from ...errors import UnsupportedModelError
-from .backward import extra_column, give, is_all
+from ...texts.encoding import writes_text
+from .backward import check_attended, extra_column, give, is_all
 from .biases import LINEAR
 from .biases import RULES as BIAS_RULES
 from .decomposition import Settings
@@ -71,8 +72,10 @@ class Table:
         """
         self.model = model
         self.forward, self.settings, self.asked = forward, settings, asked
-        heads = asked.source.watched if isinstance(asked.source, Heads) else None
-        self.reads = {heads: forward.seen.pop(heads)} if heads else dict(forward.reads)
+        self.reads = dict(forward.reads)
+        if isinstance(asked.source, Heads):
+            name = asked.source.found(forward.seen)
+            self.reads = {name: forward.seen.pop(name)}
         detached = {name: x.detach() for name, x in self.reads.items()}
         source = asked.source
         mask = forward.call.mask
@@ -117,6 +120,8 @@ class Table:
         if self.asked.source:
             extra = {"sources": [*self.parts.names, "(rest)"]}
         mask = self.forward.call.mask
+        if not self.asked.source:
+            check_attended(scores, self._columns_attended())
         return DecompXExplanation(
             scores=scores,
             output=output,
@@ -138,22 +143,32 @@ class Table:
 
     def _stages(self) -> dict[str, Tensor]:
         """Return the vectors, or their norms, of the stages asked for."""
-        modules = [s for s in self.asked.stages if s in self.forward.seen]
-        blocks = [n for n in self.forward.seen if n not in modules]
-        if not self.asked.stages:
-            return {}
-        found = self._decomposed(self._kept(modules, blocks))
+        asked, blocks = self.asked.stages, self.forward.blocks
+        modules = [name for name in asked if name in self.forward.seen]
+        kept = blocks if "encoder" in asked else ()
+        last = blocks[-1:] if "aggregated" in asked else ()
+        found = self._decomposed(list(dict.fromkeys([*modules, *kept, *last])))
         stages = {name: found[name] for name in modules}
-        if "encoder" in self.asked.stages:
-            stages["encoder"] = torch.stack([found[name] for name in blocks])
-        if "aggregated" in self.asked.stages:
-            stages["aggregated"] = found[blocks[-1]]
+        if kept:
+            stages["encoder"] = self._stacked([found[name] for name in kept])
+        if last:
+            stages["aggregated"] = found[last[0]]
         return stages
 
-    def _kept(self, modules: Sequence[str], blocks: Sequence[str]) -> list[str]:
-        every = "encoder" in self.asked.stages
-        last = "aggregated" in self.asked.stages
-        return [*modules, *(blocks if every else blocks[-1:] if last else ())]
+    def _stacked(self, blocks: Sequence[Tensor]) -> Tensor:
+        """Return blocks as one tensor.
+
+        Raises:
+            UnsupportedModelError: If they have other places, or other widths.
+        """
+        shapes = {tuple(block.shape) for block in blocks}
+        if len(shapes) > 1:
+            raise UnsupportedModelError(
+                f"stages='encoder' puts the blocks of {type(self.model).__name__} into "
+                f"one tensor, and they have the shapes {sorted(shapes)}. Take names of "
+                f"modules instead: {', '.join(map(repr, self.forward.blocks))}."
+            )
+        return torch.stack(list(blocks))
 
     def _decomposed(
         self, names: Sequence[str], whole: bool = False
@@ -282,14 +297,32 @@ class Table:
                 "'token' or 'none', which work on any architecture."
             )
 
+    def _of_head(self, subject: Subject) -> Tensor:
+        """Return scalars [B] that depend on the tokens that the head takes, or on all.
+
+        A pooler takes one; a head at each token, and none at all, take each.
+        """
+        output = self.forward.output
+        taken = getattr(output, "pooler_output", None)
+        if taken is None:
+            taken = find_logits(output)
+            if taken.ndim != 3 or writes_text(subject.model):
+                return select_target(subject, self.forward, None).scalar
+        # Not a sum, which a LayerNorm makes a constant.
+        weights = torch.linspace(1, 2, taken.shape[-1]).to(taken)
+        return (taken * weights).flatten(1).sum(1)
+
     def _taken(self, subject: Subject) -> Tensor:
-        """Return the norms of vectors at the tokens that the head takes, [B, K]."""
-        name = [n for n in self.forward.seen if n not in self.asked.stages][-1]
+        """Return the norms of vectors at the tokens that the head takes, [B, K].
+
+        Of several tokens they are those of the mean of their vectors.
+        """
+        name = self.forward.blocks[-1]
         vectors = self._decomposed([name], whole=True)[name]
-        scalar = select_target(subject, self.forward, None).scalar
         hidden = {name: self.forward.seen[name]}
+        scalar = self._of_head(subject)
         (grad,) = gradients(scalar, hidden, torch.ones_like(scalar)).values()
-        rows = (grad.abs().sum(-1) > 0).to(vectors)
+        rows = self._without_padding((grad.abs().sum(-1) > 0).to(vectors))
         mean = torch.einsum("bt,btkd->bkd", rows, vectors) / rows.sum(1)[:, None, None]
         norms: Tensor = mean.norm(dim=-1)
         return norms

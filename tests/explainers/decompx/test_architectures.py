@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from decompx_models import Encoder, TorchEncoder, batch, made, rows, tiny
 from folders import SHARED, needs_shared
-from lrp_hooks import LrpHooksError
+from lrp_hooks import ArgumentError, LrpHooksError
 from lrp_hooks.errors import UnsupportedModelError
 from lrp_hooks.explainers import DecompX
 from strategies import LAYOUTS, Spec, build, tokens
@@ -197,7 +197,9 @@ def test_decomposition_is_complete_or_refused_where_states_are_overwritten(write
 def test_decomposition_is_complete_or_refused_where_padding_has_an_effect(kind):
     model = made(kind)
     model.pool = POOLS["mean"]
-    sums_close(DecompX(model)(batch(), "all"))
+    with pytest.raises(ArgumentError, match="attention mask hides"):
+        DecompX(model)(batch(), "all")
+    sums_close(DecompX(model)(batch()["input_ids"], "all"))
     complete_or_refused(model, batch())
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
-from torch.testing import assert_close
 
 import lrp_hooks
 from decompx_models import batch, fresh, tiny
@@ -177,8 +178,8 @@ def test_a_failing_model_is_left_clean(rule):
 def test_a_head_on_a_masked_token_says_to_pad_on_the_other_side():
     with pytest.raises(ArgumentError, match="padding_side"):
         DecompX(tiny("Bert"), "absdot")(batch(padding="left"), 0)
-    backward = DecompX(tiny("Bert"))(batch(padding="left"), 0)
-    assert_close(backward.scores.sum(1), backward.output)
+    with pytest.raises(ArgumentError, match="padding_side"):
+        DecompX(tiny("Bert"))(batch(padding="left"), 0)
 
 
 @pytest.mark.parametrize("rule", ["equal", "first", "token", "absdot"])
@@ -202,3 +203,33 @@ def test_padding_is_zero_where_the_mask_is_positional(rule):
 
 def test_every_error_class_is_at_hand():
     assert issubclass(lrp_hooks.UnsupportedModelError, ValueError)
+
+
+@pytest.mark.parametrize("bias", ["none", "equal", "first", "token", "absdot"])
+@pytest.mark.parametrize("target", [1, "all"])
+def test_a_head_that_takes_padding(bias, target):
+    ids = torch.tensor([[0, 0, 7, 3, 11, 4]])
+    hidden = {"input_ids": ids, "attention_mask": (ids != 0).long()}
+    with pytest.raises(ArgumentError, match="token 0.*attention mask hides"):
+        DecompX(tiny("Bert"), bias)(hidden, target)
+
+
+@pytest.mark.parametrize("option", ["include_ffn", "include_classifier"])
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_a_flag_is_true_or_false(option, value):
+    with pytest.raises(ArgumentError, match=f"{option}=.*True or False"):
+        DecompX(tiny("Bert"), **{option: value})
+
+
+@pytest.mark.parametrize("target", [0, "all"])
+@pytest.mark.parametrize("family", ["Bert", "DistilBert"])
+def test_what_is_left_out_on_purpose_is_no_failure(family, target):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        DecompX(tiny(family), include_ffn=False)(batch(), target)
+
+
+def test_a_label_that_is_not_known():
+    found = DecompX(tiny("Bert"))(batch(), "all")
+    with pytest.raises(ArgumentError, match="'positive'.*none is known"):
+        found.of("positive")

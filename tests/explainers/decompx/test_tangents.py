@@ -406,3 +406,62 @@ def test_sources_keep_their_names_where_there_are_as_many_as_tokens():
     assert found.tokens == [[*names, "(rest)"]]
     assert "head 3" in found.to_terminal()
     assert "gripping" not in found.to_html()
+
+
+@pytest.mark.parametrize("family", ["GPT2", "Llama"])
+def test_a_block_that_is_named_too_stays_a_block(family):
+    model, inputs, names = vector_model(family), vector_batch(family), blocks_of(family)
+    plain = DecompX(model, stages=("encoder", "aggregated"), vectors=True)(inputs)
+    for named in ([names[0]], [names[-1]], names):
+        stages = ("aggregated", *named, "encoder")
+        found = DecompX(model, stages=stages, vectors=True)(inputs)
+        same(found.layers["encoder"], plain.layers["encoder"])
+        same(found.aggregated, plain.aggregated)
+        for name, hidden in hidden_states(model, inputs, named).items():
+            same(found.layers[name].sum(2), hidden)
+    taken = DecompX(model, include_classifier=False)(inputs).scores
+    named = DecompX(model, stages=names[:1], include_classifier=False)(inputs).scores
+    same(named, taken)
+
+
+def test_every_block_of_a_decoder():
+    model, inputs = vector_model("T5"), vector_batch("T5")
+    names = [n for n in blocks_of("T5") if n.startswith("decoder")]
+    names = names or ["decoder.block.0", "decoder.block.1"]
+    found = DecompX(model, stages=("encoder",), vectors=True, bias="equal")(inputs)
+    hidden = hidden_states(model, inputs, names)
+    assert len(found.layers["encoder"]) == len(hidden)
+    for own, state in zip(found.layers["encoder"], hidden.values(), strict=True):
+        same(own.sum(2), state)
+
+
+def test_a_basis_of_dependent_columns_spans_the_same():
+    model, inputs = vector_model("Llama"), vector_batch("Llama")
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.randn(16, 3, generator=generator, dtype=torch.float64)
+    doubled = torch.cat([basis, 2 * basis[:, :1], basis[:, :1] - basis[:, 1:2]], 1)
+    name = blocks_of("Llama")[0]
+    found = [
+        DecompX(model, sources=Subspace(one, name))(inputs).scores
+        for one in (basis, doubled, torch.zeros_like(basis))
+    ]
+    same(found[1], found[0])
+    assert (found[2][:, 0] == 0).all()
+    assert (found[0][:, 0] != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("spans", "said"), [([], "no span"), ([(0, 4), (2, 5)], "share token 2")]
+)
+def test_spans_that_are_no_parts(spans, said):
+    with pytest.raises(ArgumentError, match=said):
+        DecompX(vector_model("Llama"), sources=Spans(spans))(vector_batch("Llama"))
+
+
+def test_heads_of_a_module_around_the_one_that_attends():
+    model, inputs = vector_model("Llama"), vector_batch("Llama")
+    inner = DecompX(model, sources=Heads("model.layers.1.self_attn"))(inputs)
+    outer = DecompX(model, sources=Heads("model.layers.1"))(inputs)
+    same(outer.scores, inner.scores)
+    with pytest.raises(ArgumentError, match=r"several.*'model\.layers\.0\.self_attn'"):
+        DecompX(model, sources=Heads("model"))(inputs)

@@ -163,3 +163,29 @@ def test_vectors_of_a_bare_encoder_sum_to_its_hidden_states():
     states = model(IDS, output_hidden_states=True).hidden_states[1:]
     for layer, state in zip(found.layers["encoder"], states, strict=True):
         assert_close(layer.sum(2), state.detach())
+
+
+def taken(vectors):
+    return vectors.norm(dim=-1)
+
+
+def test_without_a_head_the_mean_token_is_taken():
+    model = bert("Model").double().eval()
+    options = {"bias": "none", "value_bias": "distribute", "include_classifier": False}
+    found = DecompX(model, **options)({"input_ids": IDS})
+    vectors = ByHand(model, "none").z.detach()
+    assert_close(found.scores[0], taken(vectors.mean(0)))
+    padded = torch.cat([IDS, torch.zeros_like(IDS[:, :2])], 1)
+    batch = {"input_ids": padded, "attention_mask": (padded != 0).long()}
+    found = DecompX(model, **options)(batch)
+    assert_close(found.scores[0, :TOKENS], taken(vectors.mean(0)))
+    assert (found.scores[0, TOKENS:] == 0).all()
+
+
+def test_a_pooler_takes_the_first_token():
+    reseed(0)
+    config = transformers.BertConfig(**CONFIG)
+    model = randomised(transformers.BertModel(config)).double().eval()
+    options = {"bias": "none", "value_bias": "distribute", "include_classifier": False}
+    found = DecompX(model, **options)({"input_ids": IDS})
+    assert_close(found.scores[0], taken(ByHand(model, "none").z.detach()[0]))
