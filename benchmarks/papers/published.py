@@ -43,6 +43,8 @@ CONTEXT = ("data", "model", "accuracy", "n", "read_out", "target", "replacement"
 DIGITS = 4
 FEWEST = 6
 """Examples below which no interval says who is better: five may agree by chance."""
+NOTHING = 5e-4
+"""A difference below which none is shown, so that none is said to be there."""
 Row = Mapping[str, Any]
 
 
@@ -205,9 +207,11 @@ def said(entry: Row, pair: Row, words: Sequence[str] = AT_ITS_PROTOCOL) -> str:
         words: What to say, see `orderings.verdict`.
 
     Returns:
-        One of them, that of an open one where examples are too few for any interval.
+        One of them, that of an open one where examples are too few for any interval,
+        or the difference rounds to nothing.
     """
-    return words[1] if entry["n"] < FEWEST else verdict(pair, words)
+    few, nothing = entry["n"] < FEWEST, abs(pair["advantage"]) < NOTHING
+    return words[1] if few or nothing else verdict(pair, words)
 
 
 def at_protocol(entry: Row) -> bool:

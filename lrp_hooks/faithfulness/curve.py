@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ArgumentError
+from ..support.seeds import check_seed
 
 __all__ = ["Curve", "bootstrap"]
 
@@ -107,7 +108,7 @@ def bootstrap(
     known = known[~known.isnan()]
     if not len(known):
         return float("nan"), float("nan")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     size = (RESAMPLES, len(known))
     means = known[torch.randint(len(known), size, generator=generator)].mean(1)
     tail = (1 - confidence) / 2

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import ArgumentError
 from ..explainers.calls import check_number
 from ..results.agreement import MEASURES
+from ..support.seeds import check_seed
 from .checks import check_scores
 from .occlusion import Occlusion
 
@@ -223,7 +224,8 @@ def _random_sets(free: Tensor, removals: int, n_samples: int, seed: int) -> Tens
     """Return what stays of each example, ``[B, n_samples, P]``."""
     kept = torch.ones(len(free), n_samples, free.shape[1], dtype=torch.bool)
     for row, own in enumerate(free):
-        generator = torch.Generator().manual_seed(seed)  # whatever else is in the batch
+        # Anew for each example: the same whatever else is in the batch.
+        generator = torch.Generator().manual_seed(check_seed(seed))
         places = own.nonzero()[:, 0]
         most = max(1, min(removals, len(places) - 1))
         for sample in range(n_samples):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..explainers.calls import check_number
+from ..support.seeds import check_seed
 from .fidelity import flat_scores, opened
 from .occlusion import Occlusion
 
@@ -106,7 +107,8 @@ def _random_halves(free: Tensor, n_samples: int, seed: int) -> Tensor:
     """Return which places of each example are taken away, ``[B, n_samples, P]``."""
     gone = torch.zeros(len(free), n_samples, free.shape[1], dtype=torch.bool)
     for row, own in enumerate(free):
-        generator = torch.Generator().manual_seed(seed)  # whatever else is in the batch
+        # Anew for each example: the same whatever else is in the batch.
+        generator = torch.Generator().manual_seed(check_seed(seed))
         drawn = torch.rand(n_samples, int(own.sum()), generator=generator)
         gone[row, :, own] = drawn < 0.5
     return gone

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import ArgumentError, TargetError
 from ..explainers.calls import check_number
 from ..results.explanation import Explanation
+from ..support.seeds import check_seed
 
 __all__ = ["conservation_error", "sensitivity"]
 
@@ -77,7 +78,7 @@ def sensitivity(
     check_number("n_samples", n_samples, least=1, whole=True)
     own = getattr(explainer, "model", None) if model is None else model
     embeddings, rest = _embedded(own, batch)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     names = list(rest)
 
     def scores(inputs: Any, target: Any, additional_forward_args: Any) -> Any:

@@ -55,6 +55,15 @@ def test_differences_are_paired():
     assert found["low"] == pytest.approx(0.01, abs=1e-6)
 
 
+@pytest.mark.parametrize(("size", "said"), [(4e-4, "open"), (6e-4, "same")])
+def test_a_difference_that_rounds_to_nothing_is_none(size, said):
+    ours = {"a": torch.zeros(9), "b": torch.full((9,), size)}
+    entry = published.row(SETTING, "AUAC", "higher", {"a": 0.0, "b": 1.0}, ours)
+    (pair,) = entry["orderings"]
+    assert pair["low"] > 0
+    assert published.said(entry, pair) == said
+
+
 def made():
     ours = {"mine": torch.ones(6), "old": torch.zeros(6), "new": torch.ones(6) / 2}
     paper = {"mine": 0.9, "old": 0.95}

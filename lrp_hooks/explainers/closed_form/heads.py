@@ -11,7 +11,15 @@ from torch import Tensor
 from ...errors import ArgumentError, NonFiniteError
 from .classifier import CLASS_TOKEN, UNKNOWN_TOKEN, AttentionClassifier
 
-__all__ = ["Reading", "check_choice", "factor", "like_model", "read", "stacked"]
+__all__ = [
+    "Reading",
+    "check_choice",
+    "check_model",
+    "factor",
+    "like_model",
+    "read",
+    "stacked",
+]
 
 _INTEGERS = {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
 
@@ -66,7 +74,7 @@ def read(model: AttentionClassifier, ids: Tensor) -> Reading:
     Raises:
         NonFiniteError: If a NaN or an infinity comes out.
     """
-    _check_model(model)
+    check_model(model)
     _check_ids(model, ids)
     table = model.embedding.weight.detach()
     x = _exact(table[ids.long().to(table.device)]) + _exact(model.positions)
@@ -134,18 +142,26 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
         raise ArgumentError(f"{name}={value!r} is unknown; it must be one of {listed}.")
 
 
-def _exact(tensor: Tensor) -> Tensor:
-    """Return a constant for exact work: not every device has float64."""
-    return tensor.detach().cpu().double()
+def check_model(model: object) -> None:
+    """Refuse what is no such classifier.
 
+    Args:
+        model: What came.
 
-def _check_model(model: object) -> None:
+    Raises:
+        ArgumentError: If it is something else.
+    """
     if not isinstance(model, AttentionClassifier):
         raise ArgumentError(
             f"model is a {type(model).__name__}; closed forms hold for "
             "closed_form.AttentionClassifier alone. Load its weights into one, or "
             "explain other models with lrp_hooks.explain()."
         )
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """Return a constant for exact work: not every device has float64."""
+    return tensor.detach().cpu().double()
 
 
 def _check_ids(model: AttentionClassifier, ids: object) -> None:

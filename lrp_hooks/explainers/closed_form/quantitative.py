@@ -16,11 +16,12 @@ from torch.nn.functional import one_hot, pad
 
 from ...errors import ArgumentError, NonFiniteError
 from ...support.numbers import is_whole
+from ...support.seeds import check_seed
 from .classifier import AttentionClassifier
 from .gradients import gradients
 from .heads import Reading, read
 from .lime import full_and_blank, kernel, lime_approximation, lime_limit
-from .references import differentiated
+from .references import KERNEL_WIDTH, differentiated
 
 __all__ = [
     "QuantGradient",
@@ -30,8 +31,6 @@ __all__ = [
     "quant_gradient",
     "quant_lime",
 ]
-
-KERNEL_WIDTH = 25.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +101,7 @@ def quant_lime(
             raise ArgumentError(
                 f"{name}={value!r} must be a whole number from {least} on."
             )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     rows = []
     for ids in documents:
         _, _, columns, d = full_and_blank(model, ids)

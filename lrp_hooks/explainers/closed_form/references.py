@@ -6,12 +6,15 @@ from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
-from .classifier import UNKNOWN_TOKEN, AttentionClassifier
+from .classifier import AttentionClassifier
 from .lime import at_positions, kernel, word_columns
+from .subsets import fitted, shown
 
-__all__ = ["differentiated", "enumerated", "sampled"]
+__all__ = ["KERNEL_WIDTH", "differentiated", "sampled"]
+
+KERNEL_WIDTH = 25.0
+"""LIME's own, in hundredths of a cosine distance."""
 
 
 def differentiated(
@@ -57,27 +60,6 @@ def differentiated(
     return torch.cat(weights)[:, :, 0], grads[0], x
 
 
-def enumerated(model: AttentionClassifier, ids: Tensor, width: float) -> Tensor:
-    """Fit LIME's linear model to all subsets of the words, as likely as it draws them.
-
-    Args:
-        model: The classifier.
-        ids: One document ``[T]``.
-        width: Width of the kernel.
-
-    Returns:
-        Each word's slope at its positions ``[T]``, 0 elsewhere.
-    """
-    columns, d = word_columns(ids)
-    masks = (torch.arange(2**d)[:, None] >> torch.arange(d) & 1).double()
-    sizes = masks.sum(1)
-    # A size is drawn first: the many subsets of one size share its probability.
-    chances = (torch.lgamma(sizes + 1) + torch.lgamma(d - sizes + 1)).exp()
-    if d > 1:
-        chances[-1] = 0.0  # the original is one sample of infinitely many
-    return _fitted(model, ids, columns, masks, chances * kernel(masks.mean(1), width))
-
-
 def sampled(
     model: AttentionClassifier, ids: Tensor, samples: int, generator: torch.Generator
 ) -> Tensor:
@@ -97,23 +79,6 @@ def sampled(
     removed[0] = 0
     ranks = torch.rand(samples, d, generator=generator).argsort(1)
     masks = (ranks >= removed).double()
-    return _fitted(model, ids, columns, masks, kernel(masks.mean(1), 25.0))
-
-
-def _fitted(
-    model: AttentionClassifier,
-    ids: Tensor,
-    columns: Tensor,
-    masks: Tensor,
-    weights: Tensor,
-) -> Tensor:
-    """Fit to the logit of class 1 under masks of kept words ``[N, d]``."""
-    design = pad(masks, (0, 1), value=1.0)  # the last column: what stays, the intercept
-    documents = ids.where(design[:, columns].bool(), UNKNOWN_TOKEN)
-    with torch.no_grad():
-        logits = torch.cat([
-            model(batch)[:, 1:] for batch in torch.split(documents, 512)
-        ])
-    root = weights.sqrt()[:, None]
-    slopes = torch.linalg.lstsq(root * design, root * logits).solution[:-1, 0]
+    weights = kernel(masks.mean(1), KERNEL_WIDTH)
+    slopes = fitted(masks, weights, shown(model, ids, columns, masks))[:-1]
     return at_positions(slopes, columns)

@@ -10,19 +10,20 @@ import torch
 from torch import Tensor
 
 from ...errors import ArgumentError
+from ...support.seeds import check_seed
 from ...support.table import aligned
 from .classifier import CLASS_TOKEN, UNKNOWN_TOKEN, AttentionClassifier
 from .gradients import attention, gradient
 from .heads import read, stacked
 from .lime import lime_approximation, lime_limit, word_columns
-from .references import differentiated, enumerated, sampled
+from .references import KERNEL_WIDTH, differentiated, sampled
+from .subsets import Subsets, subsets
 
 __all__ = ["MOST_WORDS", "Check", "Verification", "verify_closed_forms"]
 
 MOST_WORDS = 12
 """Distinct words of which all subsets are shown to the model."""
 _EXACT = 1e-6
-_SAMPLED = 7.0  # over sqrt(samples): 5,000 are off by 1 %, a wrong perturbation by 30
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Check:
         closed_form: The call.
         reference: What it is compared with.
         error: The largest difference, relative to the reference's largest value.
-        allowed: How large the error may be; ``None`` for an approximation.
+        allowed: How large the error may be, beside samples by the noise of so many;
+            ``None`` for an approximation.
     """
 
     closed_form: str
@@ -124,7 +126,7 @@ def verify_closed_forms(
     if (model is None) != (ids is None):
         missing = "ids" if ids is None else "model"
         raise ArgumentError(f"{missing} is missing; give model and ids, or neither.")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     if model is None or ids is None:
         model, ids = _example(generator)
     read(model, ids)  # refuses what is no classifier or no document of it
@@ -140,11 +142,13 @@ def verify_closed_forms(
         raise ArgumentError(
             f"samples={samples!r} must be a whole number above that of words, {d}."
         )
+    everything = subsets(model, ids)
     fit = sampled(model, ids, samples, generator)
+    allowance = everything.allowance(samples, KERNEL_WIDTH)
     return Verification((
         *_against_autograd(model, ids),
-        *_against_subsets(model, ids, 2**d),
-        *_around_the_limit(model, ids, fit, samples),
+        *_against_subsets(model, ids, everything),
+        *_around_the_limit(model, ids, fit, samples, allowance),
     ))
 
 
@@ -165,22 +169,26 @@ def _against_autograd(model: AttentionClassifier, ids: Tensor) -> Iterator[Check
 
 
 def _against_subsets(
-    model: AttentionClassifier, ids: Tensor, count: int
+    model: AttentionClassifier, ids: Tensor, everything: Subsets
 ) -> Iterator[Check]:
     for width, form in (
-        (25.0, "lime_limit()"),
+        (KERNEL_WIDTH, "lime_limit()"),
         (math.inf, "lime_limit(kernel_width=inf)"),
     ):
         ours = lime_limit(model, ids, kernel_width=width)
-        found = enumerated(model, ids, width)
-        yield _check(form, f"LIME, all {count} subsets", ours, found)
+        reference = f"LIME, all {len(everything.masks)} subsets"
+        yield _check(form, reference, ours, everything.fit(width))
 
 
 def _around_the_limit(
-    model: AttentionClassifier, ids: Tensor, fit: Tensor, samples: int
+    model: AttentionClassifier,
+    ids: Tensor,
+    fit: Tensor,
+    samples: int,
+    allowance: float,
 ) -> Iterator[Check]:
     limit = lime_limit(model, ids)
-    allowed = _SAMPLED / math.sqrt(samples)
+    allowed = max(_EXACT, allowance / _scale(fit))
     yield _check("lime_limit()", f"LIME, {samples} samples", limit, fit, allowed)
     for factor, form in (
         (1.5, "lime_approximation()"),
@@ -197,9 +205,13 @@ def _check(
     theirs: Tensor,
     allowed: float | None = _EXACT,
 ) -> Check:
-    scale = theirs.abs().max().clamp_min(torch.finfo(theirs.dtype).tiny)
-    error = float((ours - theirs).abs().max() / scale)
+    error = float((ours - theirs).abs().max()) / _scale(theirs)
     return Check(form, reference, error, allowed)
+
+
+def _scale(scores: Tensor) -> float:
+    """Return what errors are relative to."""
+    return max(float(scores.abs().max()), torch.finfo(scores.dtype).tiny)
 
 
 def _example(generator: torch.Generator) -> tuple[AttentionClassifier, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from ...errors import ArgumentError, TextError
 from .explanation import SlalomWarning
+from .returned import numbers
 
 __all__ = ["BlackBox", "called"]
 
@@ -46,9 +48,10 @@ class BlackBox(nn.Module):
         self.words: list[str] = [""]
         self._ids: dict[str, int] = {}
         self._warned = False
+        self._first: list[int] | None = None  # the shape of what it said first
 
     def read(self, texts: str | Sequence[str]) -> dict[str, Tensor]:
-        """Give each word an id.
+        """Give each word an id, and begin anew: what is asked next is the first.
 
         Args:
             texts: A text, or ``B`` of them.
@@ -68,6 +71,7 @@ class BlackBox(nn.Module):
                 f"got a {type(texts).__name__}, {str(texts)[:80]!r}. predict takes no "
                 "pairs and no token ids."
             )
+        self._first = None
         ids = [torch.tensor([self._id(w) for w in row.split()]) for row in rows]
         padded = nn.utils.rnn.pad_sequence(ids, True, _PADDING)
         return {
@@ -91,22 +95,36 @@ class BlackBox(nn.Module):
             ArgumentError: If it says something else.
         """
         texts = [" ".join(self.words[i] for i in row) for row in input_ids.tolist()]
-        given = self.predict(texts)
-        try:
-            said = torch.as_tensor(given).detach().cpu().double()
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise ArgumentError(
-                f"predict returned a {type(given).__name__}, which is no array of "
-                f"numbers ({error}). It must return log-odds [N] or logits [N, C]."
-            ) from error
+        said = numbers(
+            "predict",
+            self.predict(texts),
+            "It must return log-odds [N] or logits [N, C].",
+        )
         if said.dim() not in {1, 2} or len(said) != len(texts):
             raise ArgumentError(
                 f"predict returned the shape {list(said.shape)} for {len(texts)} "
                 f"texts; it must return log-odds [{len(texts)}] or logits "
                 f"[{len(texts)}, C]."
             )
+        self._check_classes(said)
         self._warn_of_probabilities(said)
         return said
+
+    def _check_classes(self, said: Tensor) -> None:
+        """Refuse other classes than those of the first answer.
+
+        Raises:
+            ArgumentError: If there are more or fewer.
+        """
+        shape = list(said.shape)
+        if self._first is None:
+            self._first = shape
+        if math.prod(shape[1:]) != math.prod(self._first[1:]):
+            raise ArgumentError(
+                f"predict returned the shape {shape}, and {self._first} at first; it "
+                "must return log-odds [N] in every call, or logits [N, C] of the same "
+                "classes."
+            )
 
     def _warn_of_probabilities(self, said: Tensor) -> None:
         """Say so where what should be log-odds or logits looks like probabilities."""

@@ -13,6 +13,7 @@ from ...attribution.passes import eval_mode
 from ...attribution.readout import Contrast, Selected, select
 from ...errors import ArgumentError, NonFiniteError
 from ...support.numbers import is_whole
+from ...support.seeds import check_seed
 from ..base import Explainer, check_option
 from .black_box import BlackBox, called
 from .explanation import SlalomExplanation, SlalomWarning
@@ -102,8 +103,6 @@ class Slalom(Explainer):
                 f"n_samples={n_samples!r} must be a whole number, or None for a number "
                 "that fits the text."
             )
-        if not is_whole(seed):
-            raise ArgumentError(f"seed={seed!r} must be a whole number.")
         if tokenizer is not None and not hasattr(tokenizer, "all_special_ids"):
             raise ArgumentError(
                 f"tokenizer is a {type(tokenizer).__name__} without all_special_ids. "
@@ -111,7 +110,7 @@ class Slalom(Explainer):
             )
         self.tokenizer = tokenizer
         self.sampling, self.fit, self.score = sampling, fit, score
-        self.n_samples, self.seed = n_samples, seed
+        self.n_samples, self.seed = n_samples, check_seed(seed)
         self.recipe = Recipe(fit, fix_importances, learning_rate, epochs)
 
     def __call__(self, inputs: Any, target: Any = None) -> SlalomExplanation:
@@ -210,23 +209,11 @@ class Slalom(Explainer):
     ) -> SlalomExplanation:
         """Put the examples' surrogates together."""
         like = selected.scalar.new_zeros((), dtype=batch.dtype)
-        table = {
-            name: torch.zeros(batch.call.main.shape, dtype=torch.float64)
-            for name in ("value", "importance", self.score)
-        }
-        for row, (text, one) in enumerate(zip(batch.texts, learned, strict=True)):
-            places = text.documents[0]
-            ids = torch.tensor([text.ids[p] for p in places])
-            for name, numbers in table.items():
-                numbers[row, places] = SCORES[name](one.surrogate, ids)
-        scores = table[self.score].clone()
-        for row, one in enumerate(learned):
-            if not one.informative and len(batch.texts[row].vocabulary) > 1:
-                scores[row] = 0
+        table = _table(batch, learned, self.score)
         return SlalomExplanation(
-            scores=scores.to(like),
-            values=table["value"].to(like),
-            importances=table["importance"].to(like),
+            scores=table["scores"].to(like),
+            values=table["values"].to(like),
+            importances=table["importances"].to(like),
             output=selected.scalar.to(like),
             target=selected.target,
             method="slalom",
@@ -237,7 +224,30 @@ class Slalom(Explainer):
             linear=[one.linear for one in learned],
             tokens=_words(self.model, batch),
             vocabulary=_vocabulary(self.model),
+            score=self.score,
+            known=table["known"].to(like.device),
         )
+
+
+def _table(batch: Batch, learned: Sequence[Learned], score: str) -> dict[str, Tensor]:
+    """Read off the surrogates what stands at the positions of each example.
+
+    Returns:
+        By the names of fields of `SlalomExplanation`, ``[B, T]``.
+    """
+    shape = batch.call.main.shape
+    names = {"scores": score, "values": "value", "importances": "importance"}
+    table = {name: torch.zeros(shape, dtype=torch.float64) for name in names}
+    table["known"] = torch.zeros(shape, dtype=torch.bool)
+    for row, (text, one) in enumerate(zip(batch.texts, learned, strict=True)):
+        places = text.documents[0]
+        ids = torch.tensor([text.ids[p] for p in places])
+        for field, name in names.items():
+            table[field][row, places] = SCORES[name](one.surrogate, ids)
+        table["known"][row, places] = torch.isin(ids, one.surrogate.ids)
+        if not one.informative and len(text.vocabulary) > 1:
+            table["scores"][row] = 0
+    return table
 
 
 def _fit(probes: Sequence[Probe], learned: Sequence[Learned]) -> dict[str, Any]:

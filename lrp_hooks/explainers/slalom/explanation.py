@@ -17,6 +17,7 @@ from .surrogate import Surrogate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from typing_extensions import Self
 
 __all__ = ["SlalomExplanation", "SlalomWarning"]
 
@@ -51,6 +52,12 @@ class SlalomExplanation(Explanation):
             ``fit["linear_deletion_error"]`` and ``fit["linear_short_error"]`` are
             their held-out errors.
         vocabulary: Where a function of texts was explained, the word of each id.
+        score: Which number stands in ``scores``, by the names of ``Slalom(score=)``. A
+            word's is that of its tokens together, see ``words``. Defaults to
+            ``"product"``.
+        known: Boolean ``[B, T]``: where tokens stand that the surrogate knows, as it
+            does not know padding, nor special tokens that weigh nothing. Defaults to
+            ``None``: everywhere.
     """
 
     values: Tensor
@@ -60,6 +67,20 @@ class SlalomExplanation(Explanation):
     verdicts: list[str] = field(default_factory=list)
     linear: list[dict[str, LinearSurrogate]] = field(default_factory=list)
     vocabulary: list[str] | None = None
+    score: str = "product"
+    known: Tensor | None = None
+
+    def words(self) -> Self:
+        """Merge sub-word tokens to whole words, see ``Explanation.words``.
+
+        The surrogate says what a word of several tokens is: it weighs what they weigh
+        together, has their weighted mean value, and its removal takes them all away.
+        Products add up.
+
+        Returns:
+            A new explanation of words: scores, values and importances ``[B, W]``.
+        """
+        return super().words()
 
     def surrogate(
         self, ids: Tensor | Sequence[str], example: int | None = None
@@ -178,17 +199,49 @@ class SlalomExplanation(Explanation):
         return {t: row[t] for t in places if t < len(row) and not flags[t]}
 
     def _merged(self, grouping: Grouping) -> dict[str, Any]:
-        """Return also values and importances of words, as the surrogate merges them.
-
-        A word weighs what its tokens weigh together, and has their weighted mean value.
-        """
-        peak = self.importances.double().amax()
-        weights = (self.importances.double() - peak).exp()
+        """Return also values, importances and scores of words, as merged."""
+        merged = super()._merged(grouping)
+        known = torch.ones_like(self.values) if self.known is None else self.known
+        logs = self.importances.double().where(known.bool(), -torch.inf)
+        peaks = logs.amax(1, keepdim=True)
+        weights = (logs - peaks).exp()
         total = grouping.fold(weights)
         values = grouping.fold(weights * self.values.double()) / total.clamp(min=1e-300)
-        importances = torch.where(total > 0, total.log() + peak, 0.0)
+        importances = torch.where(total > 0, total.log() + peaks, 0.0)
+        scores = {
+            "value": values,
+            "importance": importances,
+            "removal": _removal(total, values),
+        }.get(self.score, merged["scores"])
+        scores = scores.where(self._shown()[:, None], 0.0)
         return {
-            **super()._merged(grouping),
+            **merged,
+            "scores": scores.to(merged["scores"]),
             "values": values.to(self.values),
             "importances": importances.to(self.importances),
+            "known": total > 0,
         }
+
+    def _shown(self) -> Tensor:
+        """Return which examples have scores, boolean ``[B]``."""
+        informative = torch.as_tensor(self.fit.get("informative", True))
+        alone = torch.tensor([len(one.ids) == 1 for one in self.surrogates])
+        return (informative.bool() | alone).to(self.values.device)
+
+
+def _removal(weights: Tensor, values: Tensor) -> Tensor:
+    """Predict what leaving out each word would take away, see ``Surrogate.removal``.
+
+    Args:
+        weights: Of words, ``[B, W]``.
+        values: Of words, ``[B, W]``.
+
+    Returns:
+        ``F(t) - F(t without j) = w_j (v_j - F) / (the weight of all others)``,
+        ``[B, W]``; 0 where nothing would be left.
+    """
+    others = 1 - torch.eye(weights.shape[1]).to(weights)
+    rest = weights @ others  # summed, not subtracted: a heavy word leaves little
+    output = (weights * values).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
+    effect = weights * (values - output) / rest.clamp(min=1e-300)
+    return effect.where((weights > 0) & (rest > 0), 0.0)

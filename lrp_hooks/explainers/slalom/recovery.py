@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ArgumentError
+from .returned import numbers
 from .surrogate import Surrogate
 
 __all__ = ["Recovery", "recover"]
@@ -25,7 +26,9 @@ class Recovery:
         surrogate: The surrogate, with centred importances.
         valid: The share of pairs that lie between the values of their two tokens, as
             they do for every SLALOM. Below 1 the model is none, and an invalid pair
-            says no more of a token's importance than that of its partner.
+            says no more of a token's importance than that of its partner. NaN where no
+            pair was asked, since all tokens say the same: that says nothing of the
+            model, and importances are 0.
     """
 
     surrogate: Surrogate
@@ -63,7 +66,7 @@ def recover(
     values = _asked(log_odds, [[i] for i in ids])
     low, high = int(values.argmin()), int(values.argmax())
     importances = torch.zeros_like(values)
-    valid = torch.ones(1)
+    valid = torch.full((1,), torch.nan)
     if float(values[high] - values[low]) > _SAME * float(values.abs().max()):
         # Beside a token of its own value a token says nothing of its importance.
         near = values - values[low] < (values[high] - values[low]) / 2
@@ -90,11 +93,12 @@ def _asked(log_odds: Callable[[Sequences], Tensor], sequences: Sequences) -> Ten
     Raises:
         ArgumentError: If it returns anything else.
     """
-    said = torch.as_tensor(log_odds(sequences)).detach().cpu().double()
+    wanted = f"it must return [{len(sequences)}] finite log-odds."
+    said = numbers("log_odds", log_odds(sequences), wanted.capitalize())
     if said.shape != (len(sequences),) or not bool(said.isfinite().all()):
         raise ArgumentError(
             f"log_odds returned the shape {list(said.shape)} for {len(sequences)} "
-            f"sequences{', with numbers that are not finite' * (said.ndim == 1)}; it "
-            f"must return [{len(sequences)}] finite log-odds."
+            f"sequences{', with numbers that are not finite' * (said.ndim == 1)}; "
+            f"{wanted}"
         )
     return said

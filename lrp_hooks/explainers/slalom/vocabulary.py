@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,10 @@ from torch import Tensor, nn
 from ...attribution.inputs import Call
 from ...attribution.passes import eval_mode
 from ...attribution.readout import select
+from ...engine.subject import Subject
 from ...errors import ArgumentError, TextError
+from ...support.numbers import is_whole
+from ...support.seeds import check_seed
 from ...texts.devices import device_of
 from ...texts.encoding import added_ids
 from .document import Text
@@ -70,24 +74,20 @@ def fit_vocabulary(
 
     Raises:
         ArgumentError: If texts come without a tokenizer, a target is missing or a
-            function, or ``n_samples`` is too small.
+            function, an id is none of the model's, or ``n_samples`` or ``seed`` is no
+            number that will do.
     """
+    generator = torch.Generator().manual_seed(check_seed(seed))
     if target is None or callable(target):
         raise ArgumentError(
             f"target={target!r} must be one class, label or Contrast for all documents."
         )
-    text = _concatenate(documents, tokenizer)
-    minimum = len(text.vocabulary) + 1
-    number = SAMPLES_A_TOKEN * minimum if n_samples is None else n_samples
-    if number < minimum:
-        raise ArgumentError(
-            f"n_samples={n_samples} is too few for {minimum - 1} distinct tokens; the "
-            f"minimum is {minimum}."
-        )
+    text = _concatenate(model, documents, tokenizer)
+    number = _number(n_samples, len(text.vocabulary))
     device = device_of(model)
     ids = torch.tensor([text.ids], device=device)
     probe = Probe(model, Call((ids,), {}, ids), 0)
-    samples = sample(text, "mixed", number, torch.Generator().manual_seed(seed))
+    samples = sample(text, "mixed", number, generator)
     with eval_mode(model):
         logits = last_logits(probe.outputs(samples.sequences[:1]))
         chosen = _only(select(logits, target, model, 1, None).target)
@@ -102,11 +102,29 @@ def fit_vocabulary(
     return VocabularySurrogate(found.ids, found.values, found.importances, fit)
 
 
-def _concatenate(documents: Sequence[Any], tokenizer: Any) -> Text:
+def _number(n_samples: int | None, n_types: int) -> int:
+    """Return how many sequences to draw.
+
+    Raises:
+        ArgumentError: If fewer were asked for than it takes.
+    """
+    minimum = n_types + 1
+    if n_samples is None:
+        return SAMPLES_A_TOKEN * minimum
+    if not is_whole(n_samples) or n_samples < minimum:
+        raise ArgumentError(
+            f"n_samples={n_samples!r} must be a whole number, or None for four for "
+            f"each distinct token; of {n_types} the minimum is {minimum}."
+        )
+    return n_samples
+
+
+def _concatenate(model: nn.Module, documents: Sequence[Any], tokenizer: Any) -> Text:
     """Return documents behind each other.
 
     Raises:
-        ArgumentError: If texts come without a tokenizer.
+        ArgumentError: If texts come without a tokenizer, or ids are none of the
+            model's.
         TextError: If there is no document, or one without an ordinary token.
     """
     if isinstance(documents, (str, Tensor)) or not len(documents):
@@ -124,6 +142,7 @@ def _concatenate(documents: Sequence[Any], tokenizer: Any) -> Text:
     for number, row in enumerate(rows, start=1):
         if all(i in special for i in row):
             raise TextError(f"document {number} has no ordinary token: {row[:20]}.")
+    _check_ids(model, rows)
     ids = [i for row in rows for i in row]
     starts = [sum(map(len, rows[:k])) for k in range(len(rows))]
     places = [
@@ -131,6 +150,26 @@ def _concatenate(documents: Sequence[Any], tokenizer: Any) -> Text:
         for start, row in zip(starts, rows, strict=True)
     ]
     return Text(ids, [i in special for i in ids], places)
+
+
+def _check_ids(model: nn.Module, rows: Sequence[Sequence[int]]) -> None:
+    """Refuse ids that the model's table cannot hold, where it has one.
+
+    Raises:
+        ArgumentError: If there is one; the message names it.
+    """
+    size = getattr(Subject(model).input_embedding, "num_embeddings", None)
+    most = sys.maxsize if size is None else size
+    table = "ids begin at 0"
+    if size is not None:
+        table = f"the model's vocabulary has {size} ids, 0 to {size - 1}"
+    for number, row in enumerate(rows, start=1):
+        for i in row:
+            if not 0 <= i < most:
+                raise ArgumentError(
+                    f"document {number} has the id {i}, but {table}; use the tokenizer "
+                    "that the model was trained with."
+                )
 
 
 def _only(target: Any) -> Any:

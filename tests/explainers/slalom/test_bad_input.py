@@ -1,5 +1,6 @@
 """What cannot be explained is refused with what to do about it; the rest is not."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,12 +23,24 @@ IDS = torch.arange(6)[None]
         ({"n_samples": 12.5}, "n_samples=12.5 must be a whole number"),
         ({"n_samples": True}, "n_samples=True"),
         ({"seed": "one"}, "seed='one'"),
+        ({"seed": True}, "seed=True"),
+        ({"seed": 2**64}, f"seed={2**64} must be a whole number from -2"),
+        ({"seed": -(2**63) - 1}, "seed=-9223372036854775809"),
+        ({"seed": torch.tensor(1.5)}, r"seed=tensor\(1.5"),
         ({"tokenizer": "bert"}, "without all_special_ids"),
     ],
 )
 def test_options_are_checked_at_once(options, says):
     with pytest.raises(ArgumentError, match=says):
         Slalom(Exact(), **options)
+
+
+@pytest.mark.parametrize(
+    "seed", [-(2**63), 2**64 - 1, np.int64(7), torch.tensor(7)], ids=str
+)
+def test_every_whole_number_that_torch_takes_is_a_seed(seed):
+    found = Slalom(Exact(), seed=seed)(IDS, target=1)
+    assert torch.equal(found.scores, Slalom(Exact(), seed=int(seed))(IDS, 1).scores)
 
 
 @pytest.mark.parametrize("n_samples", [-1, 0, 1, 6])

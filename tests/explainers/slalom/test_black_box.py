@@ -208,3 +208,36 @@ def test_what_is_no_list_of_texts_is_refused(inputs):
 def test_what_is_no_number_is_named(said):
     with pytest.raises(ArgumentError, match="no array of numbers"):
         Slalom(predict=lambda texts: said)(TEXT)
+
+
+class Changing:
+    """Log-odds or logits of other classes from the second call on."""
+
+    def __init__(self, first, later):
+        self.columns = iter([first])
+        self.later = later
+
+    def __call__(self, texts):
+        columns = next(self.columns, self.later)
+        odds = torch.tensor(Service()(texts))
+        if columns is None:
+            return odds
+        return torch.stack([odds * c for c in range(columns)], 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "later"), [(None, 2), (2, None), (2, 3), (3, 2), (1, 2)]
+)
+def test_a_later_answer_has_the_classes_of_the_first(first, later):
+    said = r"predict returned the shape \[\d+(, \d)?\], and \[1(, \d)?\] at first"
+    explainer = Slalom(predict=Changing(first, later), n_samples=40)
+    with pytest.raises(ArgumentError, match=said):
+        explainer(TEXT, 0)
+    found = explainer(TEXT, 0)  # each explanation has a first answer of its own
+    assert found.fit["informative"]
+
+
+def test_one_column_is_log_odds():
+    found = Slalom(predict=Changing(None, None), n_samples=40)(TEXT)
+    both = Slalom(predict=lambda texts: [[odds] for odds in Service()(texts)])
+    assert_close(found.output, both(TEXT).output)

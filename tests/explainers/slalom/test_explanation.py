@@ -83,6 +83,77 @@ def test_words_weigh_what_their_tokens_weigh_together(both):
     assert words.values.isfinite().all()
 
 
+SPLIT = ["a weak unbelievability, a weak unbelievability", "a gripping film"]
+SPANS = [
+    [(0, 1), (1, 2), (2, 3), (3, 7), (7, 8), (8, 9), (9, 12), (12, 13)],
+    [(t, t + 1) for t in range(5)],
+]
+"""The tokens of each word of SPLIT: one has several, and the second is padded."""
+SILENT = {"fit": "sgd", "sampling": "short", "learning_rate": 0.03, "epochs": 200}
+"""A fit in which special tokens weigh nothing."""
+
+
+def merged(one, ids, spans, score):
+    """What the surrogate says of each word, copy by copy."""
+    columns = torch.stack([one.values, one.importances], 1)
+    table = dict(zip(one.ids.tolist(), columns, strict=True))
+    for start, stop in spans:
+        known = [table[i] for i in ids[start:stop] if i in table]
+        if not known:
+            yield 0.0
+            continue
+        weight = sum(s.exp() for _, s in known)
+        if score == "product":
+            yield float(sum(v * s.exp() for v, s in known))
+        elif score == "value":
+            yield float(sum(v * s.exp() for v, s in known) / weight)
+        elif score == "importance":
+            yield float(weight.log())
+        else:
+            left = [*ids[:start], *ids[stop:]]
+            yield float(one(torch.tensor([ids])) - one(torch.tensor([left])))
+
+
+@pytest.mark.parametrize("options", [{}, SILENT], ids=["weighing", "silent"])
+@pytest.mark.parametrize("score", ["product", "value", "importance", "removal"])
+def test_a_words_score_is_that_of_its_tokens_together(tmp_path, score, options):
+    model, tokenizer = sentiment()
+    found = explain(model, SPLIT, "slalom", tokenizer, score=score, **options)
+    assert bool(found.fit["informative"].all())
+    found.save(tmp_path / "found.safetensors")
+    again = Explanation.load(tmp_path / "found.safetensors")
+    words = found.words()
+    for b, (text, spans) in enumerate(zip(SPLIT, SPANS, strict=True)):
+        one, ids = found.surrogates[b], tokenizer(text)["input_ids"]
+        assert spans[-1][1] == len(ids)
+        wanted = torch.zeros(words.scores.shape[1])
+        wanted[: len(spans)] = torch.tensor(list(merged(one, ids, spans, score)))
+        assert_close(words.scores[b], wanted, rtol=1e-4, atol=1e-4)
+    if score in {"value", "importance"}:
+        assert torch.equal(words.scores, getattr(words, f"{score}s"))
+    assert torch.equal(again.words().scores, words.scores)
+    assert_close(words.words().scores, words.scores)
+
+
+def test_nothing_is_left_without_the_only_word():
+    model, tokenizer = sentiment()
+    options = {"score": "removal", **SILENT}
+    found = explain(model, "unwatchability!", "slalom", tokenizer, **options)
+    assert found.scores.abs().max() > 0.1
+    assert found.words().scores.tolist() == [[0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("score", ["value", "importance", "removal"])
+@pytest.mark.filterwarnings("ignore::lrp_hooks.explainers.slalom.SlalomWarning")
+def test_words_of_no_informative_surrogate_have_no_scores_either(score):
+    model, tokenizer = sentiment()
+    options = {"fit": "sgd", "sampling": "short", "score": score}
+    found = explain(model, SPLIT, "slalom", tokenizer, **options)
+    assert not bool(found.fit["informative"].any())
+    assert (found.scores == 0).all()
+    assert (found.words().scores == 0).all()
+
+
 def test_pages_and_terminals_show_it(both):
     assert "gripping" in both.to_html()
     shown = both.to_terminal(colour=False)

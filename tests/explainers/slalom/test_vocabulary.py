@@ -63,9 +63,22 @@ def test_a_model_that_says_nothing_is_said_to():
         (["a text"], {}, ArgumentError, "tokenizer is None"),
         ([[1, 2], []], {}, TextError, "document 2 has no ordinary token"),
         ([[1, 2]], {"n_samples": 2}, ArgumentError, "the minimum is 3"),
+        ([[1, 2]], {"n_samples": "4"}, ArgumentError, "n_samples='4' must be a whole"),
+        ([[1, 2]], {"seed": 2**70}, ArgumentError, f"seed={2**70} must be a whole"),
+        ([[1, 2]], {"seed": None}, ArgumentError, "seed=None must be a whole number"),
+        ([[1, 2], [3, -1]], {}, ArgumentError, "document 2 has the id -1"),
         ([[1, 2]], {"target": None}, ArgumentError, "target=None"),
     ],
 )
 def test_bad_input(documents, options, error, says):
     with pytest.raises(error, match=says):
         fit_vocabulary(Exact(), documents, **{"target": 1, **options})
+
+
+def test_ids_must_be_of_the_models_table():
+    model, _ = sentiment()
+    rows = model.get_input_embeddings().num_embeddings
+    said = f"document 2 has the id {rows}, .* {rows} ids, 0 to {rows - 1}"
+    with pytest.raises(ArgumentError, match=said):
+        fit_vocabulary(model, [[5, 6, 7], [8, rows]], target=1)
+    fit_vocabulary(model, [[5, 6, 7], [8, rows - 1]], target=1)
