@@ -13,6 +13,7 @@ from .engine.registry import register
 from .engine.rule import LeafRule, Rule, ScopeRule
 from .engine.ruleset import RuleSet
 from .errors import (
+    AdditivityWarning,
     AlreadyInstrumentedError,
     ArgumentError,
     CompiledModelError,
@@ -48,6 +49,7 @@ from .results.relevance import Relevance
 __version__: str
 
 __all__ = [
+    "AdditivityWarning",
     "AlreadyInstrumentedError",
     "AnswerExplanation",
     "ArgumentError",

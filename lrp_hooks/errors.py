@@ -9,6 +9,7 @@ import weakref
 from typing import Any
 
 __all__ = [
+    "AdditivityWarning",
     "AlreadyInstrumentedError",
     "ArgumentError",
     "CompiledModelError",
@@ -132,6 +133,10 @@ class UnruledError(LrpHooksError, RuntimeError):
 
 class LrpHooksWarning(UserWarning):
     """Base class of what this library warns of."""
+
+
+class AdditivityWarning(LrpHooksWarning):
+    """Scores that are not made to sum to an output were taken for parts of it."""
 
 
 class ConstantsWarning(LrpHooksWarning):

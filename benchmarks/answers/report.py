@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..by_prompt import by_task, interval, read, versions
+from ..command import without_arguments
 from ..cost.report import put
 from .cost import LONG, PLAIN
 from .methods import METHODS
@@ -140,4 +141,5 @@ def _cell(name: str, values: list[float]) -> str:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..by_prompt import by_task, interval, read, versions
+from ..command import without_arguments
 from ..cost.report import put
 
 HERE = Path(__file__).parent
@@ -111,4 +112,5 @@ def _enough(kept: Any, counts: Sequence[int]) -> str:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..command import without_arguments
 from .methods import FORWARD, GRADIENT, TRAINABLE, attribute_name
 from .timing import median_ratio
 
@@ -314,4 +315,5 @@ def number(value: float | None) -> str:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..command import without_arguments
 from .architectures import TASKS, architectures
 from .probe import TOLERANCE
 from .run import RESULTS, read
@@ -196,4 +197,5 @@ def table(head: tuple[str, ...], rows: Iterable[Iterable[object]]) -> str:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

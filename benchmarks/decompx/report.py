@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers import BertConfig
 
+from ..command import without_arguments
 from ..cost import report
 from ..cost.methods import FORWARD
 from .methods import ONE_CLASS, TWO_CLASSES, forward_path
@@ -139,4 +140,5 @@ def _published(entry: Entry, column: int) -> float:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..command import without_arguments
 from ..cost.report import put
 from .chemistry import report as chemistry
 from .molecules import report as molecules
@@ -49,4 +50,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

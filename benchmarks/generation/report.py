@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..command import without_arguments
 from ..cost import report
 from .methods import (
     BACKWARDS,
@@ -90,4 +91,5 @@ def _verdict(ratio: float, limit: float) -> str:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..command import without_arguments
 from .cost import FORWARD, GRADIENT, OURS
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -66,4 +67,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

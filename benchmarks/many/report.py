@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from ..command import without_arguments
 from ..cost.report import put
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -85,4 +86,5 @@ def speed(group: list[Entry]) -> float:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

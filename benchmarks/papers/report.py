@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..command import without_arguments
 from ..cost.report import put
 from ..faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE
 from .ali.report import REPORT as ALI
@@ -77,4 +78,5 @@ def _counted(rows: Iterable[Mapping[str, Any]]) -> list[list[str]]:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..command import without_arguments
 from ..cost.report import put
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -68,4 +69,5 @@ def _seconds(entry: Entry) -> str:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

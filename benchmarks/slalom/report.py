@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..command import without_arguments
 from ..cost.report import put
 from .ranks import sign_test
 
@@ -180,4 +181,5 @@ def plausibility(results: Results) -> str:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..by_prompt import interval, read, versions
+from ..command import without_arguments
 from ..cost.report import put
 
 HERE = Path(__file__).parent
@@ -61,4 +62,5 @@ def table(records: list[Record]) -> str:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

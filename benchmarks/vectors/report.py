@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..command import without_arguments
 from ..cost import report
 from ..cost.methods import FORWARD
 from . import depass, selective
@@ -87,4 +88,5 @@ def _peak(method: str) -> Callable[[Entry], float]:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from lrp_hooks import instrument
 
+from ..command import without_arguments
+
 CONFIG = Path(__file__).with_name("config.json")
 RESULTS = Path(__file__).with_name("results-selective.json")
 MAMBA_LRP = {"*.x_proj": Frozen()}
@@ -93,4 +95,5 @@ def table(results: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -47,10 +47,9 @@ def bind(subject: Subject, inputs: Any, batch_dim: int = 0) -> Call:
     elif isinstance(inputs, Sequence) and not isinstance(inputs, str):
         call = _from_sequence(subject, inputs)
     else:
-        hint = _EXPLAINS_TEXT if isinstance(inputs, str) and inputs else ""
         raise ArgumentError(
             f"inputs is a {type(inputs).__name__}; it must be a tensor, a tuple of "
-            f"tensors, or a mapping such as a tokenizer's output.{hint}"
+            f"tensors, or a mapping such as a tokenizer's output.{_hint(inputs)}"
         )
     check_readable(call.main)
     if call.main.ndim == 0 or call.main.numel() == 0:
@@ -120,6 +119,15 @@ def _along(call: Call, batch_dim: int) -> Call:
         for m in (call.mask, call.output_mask)
     )
     return replace(call, mask=mask, output_mask=output_mask, batch_dim=batch_dim)
+
+
+def _hint(inputs: Any) -> str:
+    """Say what explains texts, where there is none among tensors."""
+    if isinstance(inputs, str) and inputs:
+        return _EXPLAINS_TEXT
+    table = " Of a table pass a column: table['text']."
+    also = " explain() also takes texts, with their tokenizer."
+    return also + table * (type(inputs).__name__ == "DataFrame")
 
 
 _EXPLAINS_TEXT = (

@@ -26,6 +26,7 @@ from ..engine.undo import Undo, undoing
 from ..engine.wrappers import unwrapped
 from ..errors import ArgumentError
 from ..results.relevance import Relevance
+from ..support.folders import how_to_load
 from . import attribute as _attribute
 from . import audit as _audit
 from .audit import Audit
@@ -68,6 +69,7 @@ def instrument(
     if not isinstance(model, nn.Module):
         raise ArgumentError(
             f"model is a {type(model).__name__}; it must be a torch.nn.Module."
+            f"{how_to_load(model)}"
         )
     model = unwrapped(model)
     check_compiled(model)

@@ -15,6 +15,7 @@ from ..engine.ruleset import RuleSet
 from ..engine.subject import Subject
 from ..errors import ArgumentError, UnruledWarning
 from ..results.target_text import ids_in, target_text
+from ..support.folders import how_to_load
 from ..support.suggest import did_you_mean
 from ..texts.target_names import target_names
 from .circuit import Circuit
@@ -164,6 +165,7 @@ def _check_model(model: object) -> None:
         raise ArgumentError(
             f"model is a {type(model).__name__}; it must be a torch.nn.Module: of a "
             "pipeline, pass its .model and tokenizer=its .tokenizer."
+            f"{how_to_load(model, writes=True)}"
         )
 
 

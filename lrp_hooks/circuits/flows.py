@@ -20,7 +20,7 @@ from ..attribution.checks import TARGET
 from ..attribution.instrument import Instrumentation
 from ..engine.autograd import carries
 from ..engine.subject import Subject
-from ..errors import UnsupportedModelError
+from ..errors import LrpHooksWarning, UnsupportedModelError
 from ..generation.batched import End, Noting, batch_rules, gradients_of_each
 from .cut import Cut, cut
 from .examples import Example
@@ -169,6 +169,7 @@ class _Runs:
         warnings.warn(
             f"a backward pass of {self.batched} nodes at once failed "
             f"({type(error).__name__}: {str(error)[:200]}); going on one by one.",
+            LrpHooksWarning,
             stacklevel=2,
         )
         self.batched = 1

@@ -114,8 +114,8 @@ def _standard_input(encoding: str | None) -> str:
     """
     if not sys.stdin:
         return ""
-    if encoding is not None and isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(encoding=encoding)
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding=encoding, errors="strict")
     try:
         return sys.stdin.read()
     except UnicodeError as error:

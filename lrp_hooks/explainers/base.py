@@ -11,6 +11,7 @@ from torch import nn
 
 from ..errors import ArgumentError
 from ..results.explanation import Explanation
+from ..support.folders import how_to_load
 from ..support.suggest import did_you_mean
 
 __all__ = ["Explainer", "check_option", "check_reads"]
@@ -43,6 +44,7 @@ class Explainer(ABC):
         if not isinstance(model, nn.Module):
             raise ArgumentError(
                 f"model is a {type(model).__name__}; it must be a torch.nn.Module."
+                f"{how_to_load(model)}"
             )
         self.model = model
 
@@ -81,9 +83,11 @@ class Explainer(ABC):
         """
         unknown = [name for name in options if name not in cls.options()]
         if unknown:
+            name, value = unknown[0], options[unknown[0]]
+            where = f" Move the model and its inputs: model.to({value!r})."
             raise ArgumentError(
-                f"{unknown[0]}={options[unknown[0]]!r} is no option of {cls.__name__}; "
-                f"its options are {', '.join(cls.options()) or 'none'}."
+                f"{name}={value!r} is no option of {cls.__name__}; its options are "
+                f"{', '.join(cls.options()) or 'none'}.{where * (name == 'device')}"
             )
 
 

@@ -58,6 +58,11 @@ class GradientMethod(Explainer):
             )
         self.wrt, self.norm, self.signed = wrt, norm, signed
 
+    @property
+    def sums(self) -> bool:
+        """Whether scores are sums, rather than sizes."""
+        return self.norm == "sum" and self.signed is not False
+
     @abstractmethod
     def attribute(self, points: Points) -> tuple[list[Tensor], dict[str, Any]]:
         """Attribute the outputs of a batch.

@@ -48,7 +48,6 @@ class GradientXInput(Explainer):
         super().__init__(model)
         self.wrt = wrt
         self._sized = _GradientXInput(model, wrt, norm, signed)
-        self._accounts = norm == "sum" and signed is not False
 
     def __call__(self, inputs: Any, target: Any = None) -> Explanation:
         """Explain one output of each example.
@@ -61,7 +60,7 @@ class GradientXInput(Explainer):
             Gradient x Input; of the signed sum a ``Relevance``, with the ledger of the
             whole output.
         """
-        if not self._accounts:
+        if not self._sized.sums:
             return self._sized(inputs, target)
         relevance = LRP(self.model, rules="gradient", wrt=self.wrt)(inputs, target)
         relevance.method = "gradient_x_input"

@@ -213,7 +213,7 @@ class IntegratedGradients(GradientMethod):
         values = points.map(run)
         output = points.selected.scalar
         warn_of_divergence(values, deltas, output, self.n_steps)
-        return values, {"convergence_delta": deltas}
+        return values, {"convergence_delta": deltas, "additive": self.sums}
 
 
 def _range(point: Tensor) -> float:

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..engine.wrappers import unwrapped
 from ..errors import ArgumentError
+from ..support.folders import how_to_load
 from ..tasks.bi_encoders import sentence_encoder
 
 __all__ = ["unpacked"]
@@ -38,9 +39,11 @@ def unpacked(model: Any, tokenizer: Any) -> tuple[nn.Module, Any]:
         model = inner
     model = unwrapped(model)
     if not isinstance(model, nn.Module):
+        load = how_to_load(model)
+        many = " explain_many() takes a folder as it is." if load else ""
         raise ArgumentError(
             f"model is a {type(model).__name__}; it must be a torch.nn.Module, or a "
-            "transformers.pipeline."
+            f"transformers.pipeline.{load}{many}"
         )
     if tokenizer is None and sentence_encoder(model) is not None:
         tokenizer = model.tokenizer

@@ -13,6 +13,7 @@ from ..attribution.rows import most_rows
 from ..errors import ArgumentError, TextError, UnsupportedModelError
 from ..explainers.calls import check_number
 from ..many.identity import identity_of
+from ..support.folders import how_to_load
 from ..support.suggest import did_you_mean
 from ..tasks import Task, task_of
 from ..tasks.kinds import of_classes
@@ -26,8 +27,7 @@ from .plan import BETTER, Plan
 __all__ = ["METHODS", "UNLABELLED", "plan_of"]
 
 METHODS = ("lrp", "gradient_x_input", "random_baseline")
-SIGNS = ("signed", "absolute")
-TARGETS = ("predicted", "label")
+SIGNS, TARGETS = ("signed", "absolute"), ("predicted", "label")
 UNLABELLED = "it has no label that the model knows."
 """Why a text is left out whose label is None."""
 _REPLACEMENTS = ("mask", "unk", "pad", "delete")
@@ -124,7 +124,7 @@ def _check_model(model: Any) -> None:
     if not isinstance(model, nn.Module):
         raise ArgumentError(
             f"model is a {type(model).__name__}; it must be a torch.nn.Module. Of a "
-            "pipeline pass pipe.model and pipe.tokenizer."
+            f"pipeline pass pipe.model and pipe.tokenizer.{how_to_load(model)}"
         )
 
 

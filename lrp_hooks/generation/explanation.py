@@ -179,6 +179,7 @@ class GenerationExplanation(Explanation):
             encoder=self.encoder,
             prompt=self.prompt,
             targets=self.targets,
+            told=self._told(),
             output=self.output.detach().cpu().tolist(),
             scores=self.scores.detach().cpu().double(),
             seen=self.attended.sum(1).tolist(),
@@ -202,6 +203,15 @@ class GenerationExplanation(Explanation):
             return []
         return spelled(self._all_tokens, mark, self._pieces, self.special)
 
+    def _told(self) -> list[str]:
+        """Return what each row explains, by the text of tokens."""
+        texts = self._spelled()
+        if not texts:
+            return self.targets
+        own, rivals = texts[self.prompt :], spelled(self.rivals, self.meta["subwords"])
+        told = Contrast(own, rivals) if rivals else own
+        return [target_text(told, t, {}) for t in range(len(own))]
+
     def _group(self, start: int, stop: int | None) -> Grouping:
         """Return the words of a part of the text."""
         tokens = self._all_tokens[start:stop]
@@ -214,15 +224,15 @@ class GenerationExplanation(Explanation):
 
     def _word_targets(self, words: Grouping) -> Any:
         """Return the words, and the contrasts of each, as texts."""
-        spelled = words.words[0]
+        own = words.words[0]
         if not isinstance(self.target, Contrast):
-            return spelled
-        others: list[list[str]] = [[] for _ in spelled]
+            return own
+        others: list[list[str]] = [[] for _ in own]
         for rival, word in zip(self.rivals, words.columns[0].tolist(), strict=True):
             others[word].append(rival)
         # One rival of all of a word's tokens is no longer a word for that.
         rivals = ["".join(p if len(set(p)) > 1 else p[:1]) for p in others]
-        return Contrast(spelled, rivals)
+        return Contrast(own, spelled(rivals, self.meta.get("subwords")))
 
     def _merged_ledger(self, rows: Grouping, merge: Any) -> Ledger:
         ledger = self.ledger

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..attribution.passes import eval_mode
 from ..errors import ArgumentError, TextError, UnsupportedModelError
+from ..support.folders import how_to_load
 from ..texts.encoding import is_language_model, position_limit
 
 __all__ = [
@@ -37,6 +38,7 @@ def check_model(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
         raise ArgumentError(
             f"model is a {type(model).__name__}; it must be a torch.nn.Module."
+            f"{how_to_load(model, writes=True)}"
         )
     kind = type(model).__name__
     if not is_language_model(model):

@@ -24,7 +24,7 @@ from ..attribution.readable import is_plain
 from ..engine.autograd import carries
 from ..engine.sources import SourceCollector
 from ..engine.subject import Subject
-from ..errors import UnsupportedModelError
+from ..errors import LrpHooksWarning, UnsupportedModelError
 from ..results.ledger import Ledger
 from .batched import batch_rules, gradients_of_each
 from .begun import Begun, Read, started
@@ -202,6 +202,7 @@ class _Passes:
             f"a backward pass of {self.chunk} tokens at once failed "
             f"({type(error).__name__}: {str(error)[:200]}); explaining them one by "
             "one. Pass chunk=1 to do so from the start.",
+            LrpHooksWarning,
             stacklevel=2,
         )
         self.chunk = 1

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ArgumentError, TargetError, TextError
+from ..errors import ArgumentError, LrpHooksWarning, TargetError, TextError
 from ..support import marks
 from ..texts.spans import vocabulary_mark
 
@@ -315,6 +315,7 @@ def _token_of(tokenizer: Any, text: str, target: bool) -> int:
         warnings.warn(
             f"contrast={text!r} is {len(ids)} tokens, {' '.join(map(repr, names))}; "
             f"the first one, {names[0]!r} (id {ids[0]}), is compared with.",
+            LrpHooksWarning,
             stacklevel=2,
         )
     return int(ids[0])

@@ -114,13 +114,15 @@ class Asked:
         """Tell what is asked from something else.
 
         Returns:
-            JSON-able.
+            JSON-able; ``class_specific`` is false where scores are of no class.
         """
+        specific = self.is_deep or explainers.named(self.method).class_specific
         return {
             "text": list(self.text),
             "label": self.label,
             "target": print_of(self.target),
             "method": self.method,
+            **({} if specific else {"class_specific": False}),
             "batch_size": self.batch_size,
             "tokens_per_batch": self.tokens,
             "part_size": self.size,

@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError
 from ..support.table import beside
-from ..support.text import cell_width, decimals, escape, signed, visible
+from ..support.text import (
+    both_signs,
+    cell_width,
+    decimals,
+    escape,
+    signed,
+    visible,
+)
 from ..views.comparison import SideBySide
 from ..views.explanation import Strip, View
 from .colour import ansi, class_name, level
@@ -100,15 +108,24 @@ def figure(shown: SideBySide, width: float | None) -> Figure:
     """
     maps = [(shown.told(b), shown.maps(b)) for b in range(shown.batch)]
     if all(own for _, own in maps):
-        return maps_figure(maps, width)
-    drawn = []
-    for b in range(shown.batch):
-        scales = shown.scales(shown.strips(b))
-        drawn += [
-            View(label, scales[label], [each.examples[b]])
-            for label, each in shown.views.items()
+        names = shown.marked("\n")
+        named = [
+            (target, {names[label]: each for label, each in own.items()})
+            for target, own in maps
         ]
+        return maps_figure(named, width)
+    drawn = [each for b in range(shown.batch) for each in _alone(shown, b)]
     return explanation_figure(drawn, width)
+
+
+def _alone(shown: SideBySide, b: int) -> list[View]:
+    """Return each method's scores of a text, their outputs with the same decimals."""
+    scales, names = shown.scales(shown.strips(b)), shown.marked(" ")
+    places = min(each.examples[b].places for each in shown.views.values())
+    return [
+        View(names[label], scales[label], [replace(each.examples[b], rounded=places)])
+        for label, each in shown.views.items()
+    ]
 
 
 def _grid(shown: SideBySide, b: int, colour: bool, width: int) -> list[str]:
@@ -220,7 +237,7 @@ def _row(strips: Strips, scales: dict[str, float], t: int, token: str) -> str:
 def _by_method(strips: Strips, scales: dict[str, float]) -> str:
     """Return the text once for each method."""
     return "".join(
-        f'<p class="soft">{isolated(label)} up to {signed(scale, decimals(scale))}</p>'
+        f'<p class="soft">{isolated(label)} up to {both_signs(scale)}</p>'
         f"{strip_html(strips[label], scale, decimals(scale))}"
         for label, scale in scales.items()
     )

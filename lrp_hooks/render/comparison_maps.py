@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..support.text import decimals, signed, visible
+from ..support.text import both_signs, decimals, visible
 from ..views.comparison import Maps
 from ..views.explanation import Picture
 from .canvas import canvas
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["maps_figure", "maps_html", "maps_text"]
 
 SIDE, LEAST_SIDE = 2.2, 1.1  # inches of a map in a figure
+TITLE_LINE, MARGIN = 0.16, 0.18  # inches of a line above a map, and around both
 LONG, STRIP = 2.0, 7.0  # how much wider than high a strip is; inches that it takes
 
 
@@ -42,7 +43,7 @@ def maps_html(maps: Maps) -> str:
     shown = "" if image is None else _captioned("explained", seen_html(image))
     for label, (picture, scale) in maps.items():
         places = decimals(scale)
-        name = f"{isolated(label)} up to {signed(scale, places)}"
+        name = f"{isolated(label)} up to {both_signs(scale)}"
         heat = heat_html(picture, scale, places) + ticks_html(picture.ticks)
         shown += _captioned(name, heat)
     return f'<div class="maps{" strips" * _are_strips(maps)}">{shown}</div>'
@@ -60,7 +61,7 @@ def maps_text(maps: Maps, width: int | None) -> list[str]:
     """
     lines: list[str] = []
     for label, (picture, scale) in maps.items():
-        name = f"{visible(label)}  up to {signed(scale, decimals(scale))}"
+        name = f"{visible(label)}  up to {both_signs(scale)}"
         lines += [name, *picture_lines(picture, scale, width), ""]
     return lines[:-1]
 
@@ -85,7 +86,8 @@ def maps_figure(
         columns = min(columns, max(1, int(width / LEAST_SIDE)))
         side = min(SIDE, width / columns)
     lines = [row[n : n + columns] for row in rows for n in range(0, len(row), columns)]
-    drawn = canvas(side * columns, (side + 0.5) * len(lines))
+    head = MARGIN + TITLE_LINE * max(panel.title_lines for row in rows for panel in row)
+    drawn = canvas(side * columns, (side + head) * len(lines))
     grid: Any = drawn.subplots(len(lines), columns, squeeze=False)
     for line, axes in zip(lines, grid, strict=True):
         for at in axes[len(line) :]:
@@ -109,9 +111,15 @@ class _Panel:
     image: Any
     picture: Picture
 
+    @property
+    def title_lines(self) -> int:
+        """How many lines stand above it."""
+        return self.title.count("\n") + 1
+
     def draw(self, axes: Any, align: str = "center") -> None:
         """Draw it with its title."""
         axes.imshow(self.image)
+        axes.set_anchor("S")  # what room there is stands above, with the title
         time_axis(axes, self.picture)
         lines = "\n".join(map(written, self.title.split("\n")))
         font = {"family": fonts("sans-serif"), "fontsize": 8, "parse_math": False}
@@ -120,7 +128,8 @@ class _Panel:
 
 def _strips(panels: Sequence[_Panel], width: float) -> Figure:
     """Draw maps below each other, each as wide as the figure."""
-    high = [width * p.image.shape[0] / p.image.shape[1] + 0.6 for p in panels]
+    sizes = [(p, p.image.shape[0] / p.image.shape[1]) for p in panels]
+    high = [width * ratio + 0.28 + TITLE_LINE * p.title_lines for p, ratio in sizes]
     drawn = canvas(width, sum(high))
     ratios = {"height_ratios": high}
     grid: Any = drawn.subplots(len(panels), squeeze=False, gridspec_kw=ratios)
@@ -136,7 +145,7 @@ def _panels(target: str, maps: Maps) -> list[_Panel]:
     heads = ["" if seen or not target else f"{target}\n", *[""] * len(maps)]
     return seen + [
         _Panel(
-            f"{head}{label}\nup to {signed(scale, decimals(scale))}",
+            f"{head}{label}\nup to {both_signs(scale)}",
             pixels(picture.scores, scale, picture.image).numpy(),
             picture,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -76,17 +77,18 @@ class _Paper:
     def title(self, shown: View, example: Example, part: Strip | Picture) -> list[str]:
         """Return what a panel shows, in lines."""
         delta = example.delta
+        aside = f"({shown.aside})" if example.told and shown.aside else ""
         words = [
             part.name,
-            example.told,
-            "" if shown.of_target else "of no class",
-            signed(example.output, example.places),
+            " ".join(filter(None, [example.told, aside])),
+            f"output {signed(example.output, example.places)}",
             shown.method,
             "" if delta is None else f"convergence delta {delta:+.1e}",
         ]
         found = [""]
         room = int(self.width * 12) - 10 * (not self.narrow)
-        for word in map(written, filter(None, words)):
+        pieces = [p for word in filter(None, words) for p in wrap(written(word), room)]
+        for word in pieces:
             joined = f"{found[-1]}   {word}" if found[-1] else word
             found[-1:] = [joined] if len(joined) <= room else [found[-1], word]
         return [line for line in found if line]
@@ -168,12 +170,12 @@ def _cut(token: str, columns: int) -> list[str]:
 def _draw(axes: Any, paper: _Paper, shown: View, example: Example, part: Part) -> None:
     """Draw one panel: a ledger, or scores with their title and their colour bar."""
     if isinstance(part, Account):
-        _balance(axes, part, example)
+        _balance(axes, paper, part, example)
     else:
         _map(axes, paper, shown, example, part)
 
 
-def _balance(axes: Any, account: Account, example: Example) -> None:
+def _balance(axes: Any, paper: _Paper, account: Account, example: Example) -> None:
     """Draw the terms of the ledger as bars to the left and right of zero."""
     terms = [*account.groups, ("output", example.output)]
     values = [value for _, value in terms]
@@ -186,7 +188,7 @@ def _balance(axes: Any, account: Account, example: Example) -> None:
     axes.axhline(len(terms) - 1.5, color="grey", linewidth=0.8)
     axes.invert_yaxis()
     axes.tick_params(axis="x", labelsize=7)
-    axes.locator_params(axis="x", nbins=6)
+    axes.locator_params(axis="x", nbins=min(6, int(1.5 * paper.width)))
     axes.spines[["top", "right", "left"]].set_visible(False)
 
 
@@ -219,6 +221,8 @@ def _map(
     below = {"orientation": "horizontal", "aspect": 40, "shrink": 0.6, "anchor": (0, 1)}
     where = below if paper.narrow else {}
     bar = axes.figure.colorbar(mapping, ax=axes, pad=0.01, **where)
+    if paper.narrow:
+        bar.ax.locator_params(axis="x", nbins=4)
     bar.ax.tick_params(labelsize=7)
 
 

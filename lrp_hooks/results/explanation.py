@@ -16,6 +16,7 @@ from .explanation_view import view
 from .meta import Meta
 from .patches import by_patch
 from .shown import Drawn, Page, Printed
+from .sums import check_sums
 from .target_text import target_text
 from .words import Grouping, group
 
@@ -134,6 +135,21 @@ class Explanation(Page, Printed, Drawn):
         )
         return replace(self, **self._merged(grouping))
 
+    def complete(self, bias: str = "site") -> Tensor:
+        """Refuse to give back what constants took: see `Relevance.complete`.
+
+        Args:
+            bias: How that is shared.
+
+        Raises:
+            ArgumentError: Always, since there is no such ledger.
+        """
+        raise ArgumentError(
+            f"complete({bias!r}) shares out the ledger of a Relevance, and this "
+            f"{type(self).__name__} of {self.method!r} is none. explain(..., 'lrp') "
+            "gives one."
+        )
+
     def patches(self, size: int | tuple[int, int] | None = None) -> Self:
         """Sum the scores of images by patch.
 
@@ -165,7 +181,8 @@ class Explanation(Page, Printed, Drawn):
             A pandas table with the columns ``method``, ``example``, ``target``,
             ``output``, ``position``, ``token``, ``special`` and ``score``; images have
             ``row`` and ``column`` instead of the token, and ``input`` names the tensor
-            where several were read. Padding is left out.
+            where several were read; ``class_specific`` says of scores of no class that
+            they are. Padding is left out.
         """
         return export.to_dataframe(view(self, whole=True))
 
@@ -184,14 +201,18 @@ class Explanation(Page, Printed, Drawn):
         Returns:
             A ``shap.Explanation`` with one row of values for each example, tokens as
             names of features, and as base value what no token has: values and base
-            value sum to the output, as SHAP's plots expect.
+            value sum to the output, as SHAP's plots expect. Scores of no class are
+            refused; of others that are not made to sum to the output, an
+            `AdditivityWarning` says that the base value is only what they leave of it.
         """
+        check_sums(self, "to_shap")
         return export.to_shap(view(self, whole=True), distinct)
 
     def to_captum_records(
         self,
         probabilities: Sequence[float] | None = None,
         true_classes: Sequence[str] | None = None,
+        predicted_classes: Sequence[str] | None = None,
     ) -> list[VisualizationDataRecord]:
         """Hand the scores to ``captum.attr.visualization.visualize_text``.
 
@@ -201,16 +222,19 @@ class Explanation(Page, Printed, Drawn):
 
         Args:
             probabilities: Of the predicted class, one for each example. Defaults to
-                ``None``: the explained output stands in their place.
+                ``None``: NaN.
             true_classes: Labels, one for each example. Defaults to ``None``:
                 ``"unknown"``.
+            predicted_classes: The same of what the model says. Defaults to ``None``:
+                ``meta["prediction"]``, else ``"unknown"``.
 
         Returns:
-            One record for each example; its convergence score is the output minus the
-            sum of scores.
+            One record for each example; its attribution label is what was explained,
+            ``"of no class"`` where scores are of none, and its convergence score is the
+            output minus the sum of scores.
         """
         return export.to_captum_records(
-            view(self, whole=True), probabilities, true_classes
+            view(self, whole=True), probabilities, true_classes, predicted_classes
         )
 
     def save(self, path: str | PathLike[str]) -> None:

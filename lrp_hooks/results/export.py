@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from shap import Explanation as ShapExplanation
 
 __all__ = ["labelled_dataframe", "to_captum_records", "to_dataframe", "to_shap"]
+
+_UNKNOWN, _NO_CLASS = "unknown", "of no class"
 
 
 def to_dataframe(shown: View) -> DataFrame:
@@ -34,9 +37,17 @@ def labelled_dataframe(shown: Mapping[str, View]) -> DataFrame:
 
 
 def _framed(frame: DataFrame) -> DataFrame:
-    """Return a table without the names of tensors where there is just one."""
-    several = len(frame) and frame["input"].any()
-    return frame if several else frame.drop(columns="input", errors="ignore")
+    """Return a table without the columns that say the usual of every row.
+
+    They are the names of tensors where there is just one, and that scores are those of
+    the target.
+    """
+    usual = [
+        column
+        for column, said in (("input", ""), ("class_specific", True))
+        if column in frame and frame[column].eq(said).all()
+    ]
+    return frame.drop(columns=usual)
 
 
 def _rows(shown: View) -> Iterator[dict[str, Any]]:
@@ -47,7 +58,7 @@ def _rows(shown: View) -> Iterator[dict[str, Any]]:
     """
     for number, example in enumerate(shown.examples):
         head = {"method": shown.method, "example": number, "target": example.target}
-        head["output"] = example.output
+        head |= {"output": example.output, "class_specific": shown.of_target}
         for part in example.parts:
             cells = _strip_cells(part) if isinstance(part, Strip) else _pixels(part)
             for cell in cells:
@@ -128,23 +139,26 @@ def to_captum_records(
     shown: View,
     probabilities: Sequence[float] | None = None,
     true_classes: Sequence[str] | None = None,
+    predicted_classes: Sequence[str] | None = None,
 ) -> list[VisualizationDataRecord]:
     """See `Explanation.to_captum_records`."""
     from captum.attr import visualization
 
     strips = _strips(shown, "to_captum_records")
     outputs = [example.output for example in shown.examples]
-    targets = [escape(example.target) for example in shown.examples]
-    shares = _one_each("probabilities", probabilities, outputs)
-    classes = _one_each("true_classes", true_classes, ["unknown"] * len(strips))
+    said = [example.prediction or _UNKNOWN for example in shown.examples]
+    shares = _one_each("probabilities", probabilities, [math.nan] * len(strips))
+    classes = _one_each("true_classes", true_classes, [_UNKNOWN] * len(strips))
+    predicted = _one_each("predicted_classes", predicted_classes, said)
+    targets = [e.target if shown.of_target else _NO_CLASS for e in shown.examples]
     scale = max((abs(s) for strip in strips for s in strip.scores), default=0.0) or 1.0
     return [
         visualization.VisualizationDataRecord(
             word_attributions=[score / scale for score in strip.scores],
             pred_prob=shares[b],
-            pred_class=targets[b],
+            pred_class=escape(str(predicted[b])),
             true_class=escape(str(classes[b])),
-            attr_class=targets[b],
+            attr_class=escape(targets[b]),
             attr_score=sum(strip.scores),
             raw_input_ids=[escape(token) for token in strip.tokens],
             convergence_score=outputs[b] - sum(strip.scores),

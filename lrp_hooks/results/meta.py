@@ -31,6 +31,8 @@ class Meta(TypedDict, total=False):
         rules: The rule set.
         class_specific: Whether scores are those of the target; where not, the target
             only says which output is reported.
+        additive: Whether scores sum to what they should, of methods that can make
+            sizes of them.
         prediction: What the model says of each example.
         convergence_delta: The sum of each example's scores less what it should be,
             where methods integrate.
@@ -50,5 +52,6 @@ class Meta(TypedDict, total=False):
     extra: list[str]
     rules: str
     class_specific: bool
+    additive: bool
     prediction: list[str]
     convergence_delta: list[float]

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from rich.cells import cell_len
 
 __all__ = [
+    "both_signs",
     "cell_width",
     "decimals",
     "escape",
@@ -166,3 +167,15 @@ def signed(value: float, places: int) -> str:
     """
     text = f"{value:+.{places}f}"
     return "+" + text[1:] if not text.strip("+-0.") else text
+
+
+def both_signs(size: float) -> str:
+    """Write the largest size of numbers of either sign.
+
+    Args:
+        size: The largest absolute value.
+
+    Returns:
+        For example ``"±0.1250"``.
+    """
+    return f"±{size:.{decimals(size)}f}"

@@ -58,6 +58,13 @@ class SideBySide:
         targets = (each.examples[b].told for each in self.views.values())
         return ", ".join(dict.fromkeys(targets))
 
+    def marked(self, between: str) -> dict[str, str]:
+        """Return each label, with a mark behind it where scores are of no class."""
+        return {
+            label: label if each.of_target else f"{label}{between}(of no class)"
+            for label, each in self.views.items()
+        }
+
     def strips(self, b: int) -> dict[str, Strip]:
         """Return each method's scores of one text."""
         strips = {}

@@ -84,6 +84,7 @@ class Example:
         prediction: What the model says, if that is known.
         delta: The sum of scores less what it should be, where a method integrates.
         spelled: The target as text, where marks of a token hide it.
+        rounded: Decimals of the output, where it stands beside others.
     """
 
     target: str
@@ -93,6 +94,7 @@ class Example:
     prediction: str = ""
     delta: float | None = None
     spelled: str = ""
+    rounded: int | None = None
 
     @property
     def told(self) -> str:
@@ -102,6 +104,8 @@ class Example:
     @property
     def places(self) -> int:
         """How many decimals the output and the terms of the ledger need."""
+        if self.rounded is not None:
+            return self.rounded
         terms = self.account.groups if self.account else []
         return decimals(max(abs(x) for x in (self.output, *(x for _, x in terms))))
 

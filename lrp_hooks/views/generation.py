@@ -28,6 +28,7 @@ class Matrix:
         encoder: How many are an encoder's, which stand first.
         prompt: How many are the prompt's.
         targets: What each row explains.
+        told: The same as it is read: the text of tokens.
         output: The logits.
         scores: [generated, all] in float64.
         seen: How many tokens stand before each generated one.
@@ -47,6 +48,7 @@ class Matrix:
     encoder: int
     prompt: int
     targets: Sequence[str]
+    told: Sequence[str]
     output: Sequence[float]
     scores: Tensor
     seen: Sequence[int]
@@ -59,16 +61,6 @@ class Matrix:
     def texts(self) -> Sequence[str]:
         """The tokens as they are read where no page shows them as they are."""
         return self.spelled or self.tokens
-
-    @property
-    def told(self) -> list[str]:
-        """What each row explains, as it is read: the text of the tokens."""
-        if not self.spelled:
-            return list(self.targets)
-        written = self.spelled[len(self.spelled) - len(self.targets) :]
-        own = self.tokens[len(self.tokens) - len(self.targets) :]
-        rows = zip(self.targets, own, written, strict=True)
-        return [target.replace(token, text, 1) for target, token, text in rows]
 
     @cached_property
     def scales(self) -> list[float]:

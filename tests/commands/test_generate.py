@@ -64,6 +64,13 @@ def test_what_it_is_said_to_write_rather_than(generate):
     assert record["rivals"] == ["London", "London"]
 
 
+def test_a_contrast_of_several_tokens_is_cut_and_said_to_be(generate):
+    more = ("--continuation", " Paris", "--contrast", "London Paris")
+    code, _, err = generate(PROMPT, *more)
+    assert code == 0
+    assert err.startswith("lrp-hooks: contrast='London Paris' is 2 tokens")
+
+
 def test_twenty_tokens_and_standard_input_by_default(generate, stdin):
     stdin(f"{PROMPT}\n")
     _, out, _ = generate("-", "--json", "-")

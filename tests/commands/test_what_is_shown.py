@@ -92,6 +92,14 @@ def test_encodings(run, monkeypatch):
     assert_refused(run("explain", "a", "--encoding", "base64"), "'base64' is no enc")
 
 
+def test_bytes_that_are_no_text_are_told_with_the_way_out(run, monkeypatch):
+    given = io.BytesIO("café film\n".encode("latin-1"))
+    # As Python reads where no language is set.
+    stream = io.TextIOWrapper(given, "utf-8", errors="surrogateescape")
+    monkeypatch.setattr(sys, "stdin", stream)
+    assert_refused(run("explain", "-"), "standard input is no valid UTF-8.*--encoding")
+
+
 def test_tables_of_other_kinds(run, tmp_path):
     path = tmp_path / "rows.txt"
     path.write_text("text;label\nun café;1\nbad, film;0\n", encoding="latin-1")

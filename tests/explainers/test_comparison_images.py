@@ -99,7 +99,7 @@ def test_classes_of_one_method_have_one_scale(vit, images):
     classes = {f"class {c}": {"method": "lrp", "target": c} for c in range(3)}
     html = compare(vit, images[:1], classes).to_html()
     assert "all have one scale" in html
-    assert len(set(re.findall(r"up to ([+\d.]+)", html))) == 1
+    assert len(set(re.findall(r"up to (±[\d.]+)", html))) == 1
 
 
 def test_patches_do_not_stand_beside_pixels(vit, images):

@@ -1,5 +1,8 @@
 """One call for every explainer, on texts and on tensors."""
 
+from pathlib import Path
+
+import pandas
 import pytest
 import torch
 from torch import nn
@@ -24,8 +27,11 @@ from lrp_hooks import (
     LrpHooksWarning,
     Relevance,
     TextError,
+    compare,
     explain,
+    explain_generation,
     explainers,
+    find_circuit,
     instrument,
 )
 from lrp_hooks.explainers import LRP, Explainer, GradientXInput
@@ -257,6 +263,48 @@ def test_unknown_methods_and_options(sentiment):
         TEXTS,
         depth=3,
     )
+
+
+@pytest.mark.parametrize("method", ["lrp", "globenc", "random_baseline"])
+def test_a_device_is_the_models(sentiment, method):
+    message = r"device='cuda' .*Move the model and its inputs: model.to\('cuda'\)"
+    refuse(ArgumentError, message, sentiment.model, TEXTS, method, device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (None, r"is a NoneType; .* explain\(\) also takes texts, with their tokenizer"),
+        (3, "is a int; .* also takes texts"),
+        (pandas.DataFrame({"text": TEXTS}), r"table pass a column: table\['text'\]"),
+    ],
+    ids=["none", "number", "table"],
+)
+def test_what_holds_no_inputs_says_what_does(sentiment, inputs, message):
+    refuse(ArgumentError, message, sentiment.model, inputs)
+
+
+@pytest.mark.parametrize("folder", ["folder", Path("folder")], ids=repr)
+def test_a_folder_is_no_model(folder):
+    said = r"Load it: AutoModelForSequenceClassification\.from_pretrained\(folder\)"
+    refuse(ArgumentError, f"{said}.*AutoTokenizer.*explain_many", folder, "text")
+    writes = r"Load it: AutoModelForCausalLM\.from_pretrained\(folder\)"
+    for call, message in (
+        (lambda: instrument(folder), said),
+        (lambda: explainers.named("saliency")(folder), said),
+        (lambda: compare(folder, "text"), said),
+        (lambda: explain_generation(folder, None, "text"), writes),
+        (lambda: find_circuit(folder, "text"), writes),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            call()
+
+
+@pytest.mark.parametrize("method", ["attention_rollout", "saliency", "decompx"])
+def test_there_is_nothing_to_complete_without_a_ledger(sentiment, method):
+    found = explain(sentiment.model, TEXTS[0], method, sentiment.tokenizer)
+    with pytest.raises(ArgumentError, match=f"shares out .*'{method}' is none.*'lrp'"):
+        found.complete("equal")
 
 
 def test_a_text_needs_a_tokenizer(sentiment):

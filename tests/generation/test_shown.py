@@ -239,6 +239,16 @@ def test_words_of_a_contrast_are_named_with_it():
     assert words.targets == ["bc rather than ▁ac"]
 
 
+@pytest.mark.parametrize("mark", ["▁", "Ġ"])
+def test_what_a_token_is_explained_rather_than_is_a_text_too(mark):
+    tokens = ["<s>", f"{mark}a", f"{mark}little", f"{mark}big"]
+    found = made(tokens[:3], 2, target=Contrast(torch.tensor([2]), torch.tensor([3])))
+    found.meta |= {"subwords": mark, "labels": dict(enumerate(tokens))}
+    assert found.targets == [f"{mark}little rather than {mark}big"]
+    for shown in (found, found.words()):
+        assert shown.to_terminal(colour=False).startswith("little rather than big  ")
+
+
 def test_a_real_explanation_is_shown():
     found = explain_generation(
         language_model("GPT2"), word_tokenizer(), "the capital of", max_new_tokens=3

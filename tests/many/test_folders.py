@@ -104,7 +104,8 @@ def test_another_run_is_refused_by_what_differs(tmp_path, name):
         more["model"] = tiny_bert(BertForSequenceClassification)
         more["model"].config.layer_norm_eps = 1e-3
     said = name.split(" ", maxsplit=1)[0]
-    with pytest.raises(ArgumentError, match=f"explanations of .*: {said} differ"):
+    differ = f"explanations of .*: {said}(, class_specific)? differ"
+    with pytest.raises(ArgumentError, match=differ):
         many(tmp_path, **more)
     assert bytes_of(tmp_path) == kept
 
@@ -117,6 +118,13 @@ def test_another_version_is_refused(tmp_path, name):
     path.write_text(json.dumps(manifest | {name: "0.0"}))
     with pytest.raises(ArgumentError, match=f"configuration: {name} differ"):
         many(tmp_path)
+
+
+def test_the_manifest_says_which_scores_are_of_no_class(tmp_path):
+    for method, said in (("lrp", None), ("attention_rollout", False)):
+        out = many(tmp_path / method, method=method)
+        manifest = json.loads((out / "_manifest.json").read_text())
+        assert manifest.get("class_specific") is said
 
 
 def test_a_file_that_changed_is_refused_at_once(tmp_path):

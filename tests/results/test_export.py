@@ -1,6 +1,8 @@
 """Explanations in the hands of pandas, SHAP and Captum."""
 
+import math
 import sys
+import warnings
 
 import numpy as np
 import pandas
@@ -9,10 +11,11 @@ import torch
 from captum.attr import visualization
 
 from hand_built import HOSTILE, explanation, relevance
-from lrp_hooks import ArgumentError, Explanation, compare, explain
+from lrp_hooks import AdditivityWarning, ArgumentError, Explanation, compare, explain
 from shared_models import sentiment
 
 TEXTS = ["a gripping, funny film", "bad"]
+SUMS = "kernel_shap"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,16 @@ def test_a_row_for_each_pixel():
         assert row.score == found[row.example, row.row, row.column]
 
 
+def test_a_column_says_which_scores_are_of_no_class():
+    assert scored("globenc", {}).to_dataframe()["class_specific"].eq(False).all()
+    model, tokenizer = sentiment()
+    frame = compare(model, TEXTS, ["lrp", "globenc"], tokenizer).to_dataframe()
+    own = frame.groupby("label")["class_specific"].unique()
+    assert own["lrp"].tolist() == [True] and own["globenc"].tolist() == [False]
+    assert frame["class_specific"].dtype == bool
+    assert "class_specific" not in scored("lrp", {}).to_dataframe()
+
+
 def test_several_tensors_are_told_apart():
     scores = {"left": torch.ones(1, 2), "right": torch.zeros(1, 3)}
     frame = Explanation(scores=scores, output=torch.ones(1)).to_dataframe()
@@ -63,6 +76,65 @@ def test_shap_values_and_base_sum_to_the_output(explained):
         np.testing.assert_array_equal(
             one.values.astype(np.float32), explained.scores[b, : len(tokens)].numpy()
         )
+
+
+SUMMING = {
+    "lrp": {},
+    "gradient_x_input": {},
+    "decompx": {},
+    "integrated_gradients": {},
+    "kernel_shap": {},
+    "shapley_value_sampling": {"n_samples": 3},
+}
+NOT_SUMMING = {
+    "saliency": {},
+    "smooth_grad": {"n_samples": 2},
+    "generic_attention": {},
+    "leave_one_out": {},
+    "lime": {"n_samples": 20},
+    "slalom": {"n_samples": 64},
+    "gradient_x_input": {"norm": "l2"},
+    "integrated_gradients": {"norm": "l2"},
+}
+
+
+def scored(method, options, text=TEXTS[0], **more):
+    model, tokenizer = sentiment()
+    return explain(model, text, method, tokenizer, **options, **more)
+
+
+@pytest.mark.parametrize("method", SUMMING)
+def test_scores_that_sum_go_to_shap_without_a_word(method):
+    found = scored(method, SUMMING[method])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AdditivityWarning)
+        values = found.to_shap()
+        found.words().to_shap(distinct=True)
+    whole = values.values.sum() + values.base_values[0]
+    assert whole == pytest.approx(found.output.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("method", NOT_SUMMING)
+def test_shap_is_told_what_is_no_sum(method):
+    found = scored(method, NOT_SUMMING[method])
+    with pytest.warns(AdditivityWarning, match=f"'{method}' .* 'kernel_shap'"):
+        found.to_shap()
+
+
+@pytest.mark.filterwarnings("ignore::lrp_hooks.ConvergenceWarning")
+def test_scores_of_windows_sum_as_those_of_each():
+    text = " ".join(TEXTS[:1] * 60)
+    found = scored("integrated_gradients", {"n_steps": 2}, text, stride=16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AdditivityWarning)
+        found.to_shap()
+
+
+@pytest.mark.parametrize("method", ["attention_rollout", "globenc", "random_baseline"])
+def test_scores_of_no_class_are_no_parts_of_an_output(method):
+    found = scored(method, {})
+    with pytest.raises(ArgumentError, match=f"'{method}' are of no class.*'lrp'"):
+        found.to_shap()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -93,7 +165,7 @@ def test_shap_knows_features_by_their_tokens(explained, named):
 def test_the_same_word_at_other_places_is_one_feature():
     tokens = [["good", "film"], ["film", "good"]]
     scores = torch.tensor([[3.0, 1.0], [2.0, 5.0]])
-    mean = explanation(tokens, scores=scores).to_shap().mean(0)
+    mean = explanation(tokens, scores=scores, method=SUMS).to_shap().mean(0)
     assert dict(zip(mean.feature_names, mean.values, strict=True)) == {
         "good": 4.0,
         "film": 1.5,
@@ -126,7 +198,7 @@ def test_shap_draws_bars_and_swarms(explained, named):
 def test_distinct_tokens_keep_the_sum():
     tokens = [["a", "b", "a"], ["c"]]
     scores = torch.tensor([[1.0, 2.0, 4.0], [8.0, 0.0, 0.0]])
-    before = explanation(tokens, scores=scores)
+    before = explanation(tokens, scores=scores, method=SUMS)
     found = before.to_shap(distinct=True)
     assert found.feature_names == ["a", "b", "c"]
     assert found.values.tolist() == [[5, 2, 0], [0, 0, 8]]
@@ -151,7 +223,7 @@ def test_a_comparison_is_the_tables_of_its_explanations():
 
 
 def test_texts_of_one_length_are_one_array():
-    found = explanation([["a", "b"], ["c", "d"]]).to_shap()
+    found = explanation([["a", "b"], ["c", "d"]], method=SUMS).to_shap()
     assert found.values.shape == found.data.shape == (2, 2)
 
 
@@ -165,24 +237,38 @@ def test_captum_records(explained):
         assert record.attr_score == pytest.approx(own.sum().item())
         gap = explained.output[b].item() - own.sum().item()
         assert record.convergence_score == pytest.approx(gap)
-        assert record.pred_class == record.attr_class == "negative"
+        assert record.pred_class == "unknown" and record.attr_class == "negative"
     assert [r.pred_prob for r in records] == [0.25, 0.75]
     assert [r.true_class for r in records] == ["positive", "negative"]
     assert max(abs(a) for r in records for a in r.word_attributions) == 1
 
 
-def test_without_probabilities_the_output_stands_there(explained):
-    for record, output in zip(
-        explained.to_captum_records(), explained.output.tolist(), strict=True
-    ):
-        assert record.pred_prob == output
-        assert record.true_class == "unknown"
+def test_what_is_not_known_of_a_prediction_stays_open(explained):
+    for record in explained.to_captum_records():
+        assert math.isnan(record.pred_prob)
+        assert record.pred_class == record.true_class == "unknown"
+
+
+def test_captum_has_the_prediction_beside_what_is_explained(explained):
+    given = ["positive", "negative"]
+    records = explained.to_captum_records([0.9, 0.8], predicted_classes=given)
+    assert [r.pred_class for r in records] == given
+    assert {r.attr_class for r in records} == {"negative"}
+    told = explanation([["a"]], meta={"prediction": ["positive (probability 0.9)"]})
+    (record,) = told.to_captum_records()
+    assert record.pred_class == "positive (probability 0.9)"
+    assert visualization.visualize_text([record], legend=False) is not None
+
+
+def test_captum_is_told_of_scores_of_no_class():
+    (record,) = scored("globenc", {}).to_captum_records()
+    assert record.attr_class == "of no class"
 
 
 def test_captum_writes_hostile_tokens_as_text():
     name = "<img src=x onerror=alert(1)>"
     found = explanation([list(HOSTILE)], meta={"labels": {1: name}})
-    (record,) = found.to_captum_records(true_classes=[name])
+    (record,) = found.to_captum_records(true_classes=[name], predicted_classes=[name])
     cells = visualization.format_word_importances(
         record.raw_input_ids, record.word_attributions
     )
@@ -214,4 +300,4 @@ def test_one_probability_for_each_example(explained):
 def test_missing_packages_are_named(monkeypatch, name, package, extra):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ArgumentError, match=rf'pip install "lrp_hooks\[{extra}\]"'):
-        getattr(explanation([["a"]]), name)()
+        getattr(explanation([["a"]], method=SUMS), name)()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from ...command import without_arguments
 from ..probe import Record
 from ..report import (
     FRONT,
@@ -129,4 +130,5 @@ def totals(records: list[Record]) -> str:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

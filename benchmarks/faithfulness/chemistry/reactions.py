@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ...command import without_arguments
+
 HERE = Path(__file__).parent
 DATA = HERE / "reactions.json"
 _ATOM = re.compile(r"\[[^\]]+\]|Br|Cl|[BCNOPSFIbcnops*]")
@@ -169,4 +171,5 @@ def tokens_at(offsets: Sequence[tuple[int, int]], starts: Sequence[int]) -> list
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -17,6 +17,7 @@ from scipy.stats import rankdata
 
 from lrp_hooks.faithfulness import bootstrap
 
+from ...command import without_arguments
 from ..text.run import rounded
 from . import price, report
 from .candidates import candidates
@@ -146,4 +147,5 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ...command import without_arguments
 from ..page import results
 
 HERE = Path(__file__).parent
@@ -47,4 +48,5 @@ def draw(conserved: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -20,6 +20,7 @@ from lrp_hooks.explainers.closed_form.classifier import sinusoids
 from lrp_hooks.explainers.closed_form.lime import word_columns
 from lrp_hooks.explainers.closed_form.references import sampled
 
+from ...command import without_arguments
 from ..ali.model import AttentionOnly
 from .data import encode, reviews
 from .measure import by_word, related
@@ -202,4 +203,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

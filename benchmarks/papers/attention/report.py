@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...command import without_arguments
 from ...cost.report import put
 from ...faithfulness.orderings import AT_ITS_PROTOCOL, ELSEWHERE, compare
 from .. import published
@@ -240,4 +241,5 @@ def _exact_spread(values: Tensor) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

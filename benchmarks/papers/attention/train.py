@@ -17,6 +17,7 @@ from lrp_hooks.explainers.closed_form import (
     save_classifier,
 )
 
+from ...command import without_arguments
 from .data import encode, reviews, vocabulary
 
 HERE = Path(__file__).parent
@@ -155,4 +156,5 @@ def accuracy(model: AttentionClassifier, ids: Tensor, labels: Tensor) -> float:
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...command import without_arguments
 from ..page import Report
 
 HERE = Path(__file__).parent
@@ -11,4 +12,5 @@ REPORT = Report(HERE, "papers-decompx")
 
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     REPORT.write()

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...command import without_arguments
 from ...cost.report import put
 from ...faithfulness.orderings import ELSEWHERE
 from .. import published
@@ -287,4 +288,5 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
 }
 
 if __name__ == "__main__":
+    without_arguments(__doc__)
     main()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ...errors import ArgumentError
+from ...errors import ArgumentError, LrpHooksWarning
 from ...results.explanation import Explanation
 from ...results.words import Grouping
 from .linear import LinearSurrogate
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SlalomExplanation", "SlalomWarning"]
 
 
-class SlalomWarning(UserWarning):
+class SlalomWarning(LrpHooksWarning):
     """Says that a surrogate is not to be relied on, and why."""
 
 
