@@ -29,6 +29,7 @@ INTERRUPTED = 130  # what a shell reports after Ctrl-C
 BROKEN_PIPE = 141  # what it reports of a writer whose reader has left
 LONGEST_MESSAGE = 500
 LONGEST_CAUSE = 300
+MOST_OF_A_KIND = 5
 TRACEBACK = "LRP_HOOKS_TRACEBACK"
 
 
@@ -54,10 +55,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         if code is None:
             raise
         return code
-    ours = (w for w in caught if issubclass(w.category, LrpHooksWarning))
-    for message in dict.fromkeys(str(warning.message) for warning in ours):
-        print(f"lrp-hooks: {message}", file=stderr)
+    for line in _told(caught):
+        print(f"lrp-hooks: {line}", file=stderr)
     return 0
+
+
+def _told(caught: Sequence[warnings.WarningMessage]) -> Generator[str]:
+    """Yield what is told of warnings: of a kind that many texts have, the first few."""
+    kinds: dict[type[Warning], dict[str, None]] = {}
+    for warning in caught:
+        if issubclass(warning.category, LrpHooksWarning):
+            kinds.setdefault(warning.category, {})[str(warning.message)] = None
+    for kind, messages in kinds.items():
+        yield from list(messages)[:MOST_OF_A_KIND]
+        if (more := len(messages) - MOST_OF_A_KIND) > 0:
+            yield f"{more} more warnings of this kind ({kind.__name__})"
 
 
 @contextmanager

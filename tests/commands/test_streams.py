@@ -2,10 +2,12 @@
 
 import json
 import os
+import warnings
 
 import pytest
 
 from command_line import SENTENCE, assert_refused
+from lrp_hooks import ConstantsWarning, LrpHooksWarning
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
 
@@ -84,3 +86,20 @@ def test_blank_lines_are_left_out_and_counted(run, stdin, arguments):
 def test_nothing_but_blank_lines(run, stdin, text):
     stdin(text)
     assert_refused(run("explain", "-"), "standard input is blank")
+
+
+@pytest.mark.parametrize("number", [1, 5, 6, 40])
+def test_warnings_of_many_texts_are_counted(run, monkeypatch, number):
+    def warned(arguments, stderr):
+        for n in range(number):
+            for _ in range(2):
+                warnings.warn(f"text {n} is odd", LrpHooksWarning, stacklevel=1)
+        warnings.warn("and one of another kind", ConstantsWarning, stacklevel=1)
+
+    monkeypatch.setattr("lrp_hooks.commands.rules.run", warned)
+    code, _, err = run("rules")
+    told = [line.removeprefix("lrp-hooks: ") for line in err.splitlines()]
+    first = [f"text {n} is odd" for n in range(min(number, 5))]
+    more = [f"{number - 5} more warnings of this kind (LrpHooksWarning)"]
+    assert code == 0
+    assert told == [*first, *more * (number > 5), "and one of another kind"]
