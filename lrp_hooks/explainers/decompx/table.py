@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from ...attribution.backward import gradients
 from ...attribution.passes import Forward, select_target
-from ...attribution.readout import class_logits, find_logits
+from ...attribution.readout import class_logits
 from ...attribution.tangents import Pushing
 from ...engine.subject import Subject
 from ...errors import UnsupportedModelError
-from ...texts.encoding import writes_text
 from .backward import check_attended, extra_column, give, is_all
 from .biases import LINEAR
 from .biases import RULES as BIAS_RULES
 from .decomposition import Settings
 from .explanation import DecompXExplanation
+from .head import of_head
 from .sites import Sites, share_by_vectors
 from .sources import Heads, Source, tokens_of
 from .value_bias import BIAS, ValueBias
@@ -297,21 +297,6 @@ class Table:
                 "'token' or 'none', which work on any architecture."
             )
 
-    def _of_head(self, subject: Subject) -> Tensor:
-        """Return scalars [B] that depend on the tokens that the head takes, or on all.
-
-        A pooler takes one; a head at each token, and none at all, take each.
-        """
-        output = self.forward.output
-        taken = getattr(output, "pooler_output", None)
-        if taken is None:
-            taken = find_logits(output)
-            if taken.ndim != 3 or writes_text(subject.model):
-                return select_target(subject, self.forward, None).scalar
-        # Not a sum, which a LayerNorm makes a constant.
-        weights = torch.linspace(1, 2, taken.shape[-1]).to(taken)
-        return (taken * weights).flatten(1).sum(1)
-
     def _taken(self, subject: Subject) -> Tensor:
         """Return the norms of vectors at the tokens that the head takes, [B, K].
 
@@ -320,7 +305,7 @@ class Table:
         name = self.forward.blocks[-1]
         vectors = self._decomposed([name], whole=True)[name]
         hidden = {name: self.forward.seen[name]}
-        scalar = self._of_head(subject)
+        scalar = of_head(subject, self.forward)
         (grad,) = gradients(scalar, hidden, torch.ones_like(scalar)).values()
         rows = self._without_padding((grad.abs().sum(-1) > 0).to(vectors))
         mean = torch.einsum("bt,btkd->bkd", rows, vectors) / rows.sum(1)[:, None, None]
