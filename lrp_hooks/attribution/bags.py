@@ -29,17 +29,22 @@ def by_row(module: nn.Module, read: Read | None) -> Read | None:
         read: How its value is read.
 
     Returns:
-        ``read`` itself where there are no bags; bags of offsets have no ``[B, T]``.
+        ``read`` itself where there are no bags. Bags of offsets have no ``[B, T]``, and
+        what a subclass or another hook has made of a bag is read as it is.
     """
-    if read is None or not isinstance(module, nn.EmbeddingBag):
+    plain = getattr(type(module), "forward", None) is nn.EmbeddingBag.forward
+    if read is None or not isinstance(module, nn.EmbeddingBag) or not plain:
         return read
 
     def rows_read(name: str, given: Any, value: Tensor) -> Tensor | None:
         ids, weights = _arguments(*given[0], **given[1])
         if ids.ndim != 2 or is_distributed(module.weight):
             return read(name, given, value)
-        rows = read(name, given, F.embedding(ids, module.weight))
-        return None if rows is None else _bag(module, ids, rows, weights)
+        rows = F.embedding(ids, module.weight)
+        if not torch.equal(_bag(module, ids, rows, weights), value):
+            return read(name, given, value)
+        fresh = read(name, given, rows)
+        return None if fresh is None else _bag(module, ids, fresh, weights)
 
     return rows_read
 

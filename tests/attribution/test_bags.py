@@ -119,3 +119,38 @@ def test_another_module_reads_the_whole_bag():
     with instrument(bag) as lrp:
         found = lrp.attribute(ids, target=0, wrt="head.0")
     assert found.values.shape == (3, 5)
+
+
+def test_what_another_hook_makes_of_a_bag_stays():
+    bag, ids = Bag("mean"), drawn(6)
+    plain = bag(ids)[:, 0]
+    handle = bag.table.register_forward_hook(lambda module, args, output: 2 * output)
+    changed = bag(ids)[:, 0]
+    with instrument(bag, strict=True) as lrp:
+        found = lrp.attribute(ids, target=0)
+    handle.remove()
+    assert not torch.equal(changed, plain)
+    assert torch.equal(found.output, changed)
+    assert found.values.shape == (3, 6)
+    assert_close(found.ledger.total, found.output)
+
+
+def test_a_bag_of_another_kind_is_read_as_it_is():
+    class Doubled(nn.EmbeddingBag):
+        def forward(self, ids, scale, per_sample_weights=None):
+            return 2 * super().forward(ids)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.head = Doubled(12, 6), nn.Linear(6, 3)
+
+        def forward(self, ids):
+            return self.head(self.table(ids, "twice"))
+
+    net, ids = Net().double().eval(), drawn(8)
+    with instrument(net, strict=True) as lrp:
+        found = lrp.attribute(ids, target=0)
+    assert torch.equal(found.output, net(ids)[:, 0])
+    assert found.values.shape == (3, 6)
+    assert_close(found.ledger.total, found.output)
